@@ -1,0 +1,82 @@
+"""Leveret's own processes, as they run in a pod, and surely ended.
+
+Each is started by its module name with an environment that says all it needs, writes its log to a file, and is ended by
+its process id when the context ends, whatever happened in it.
+"""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+ENDS_WITHIN = 15.0  # s after SIGTERM, then SIGKILL
+LOOKS_EVERY = 0.02  # s
+LAST_LINES = 5
+
+
+class Failed(Exception):
+    """A measure can't be made; the message says why."""
+
+
+class Process:
+    def __init__(self, module: str, child: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
+        self._module, self._child, self._log = module, child, log
+
+    async def until(self, what: str, probe: Callable[[], Awaitable[bool]], seconds: float = 60) -> float:
+        """Wait until a probe is true; return the time of that, of the performance counter. Raise Failed."""
+        end = time.monotonic() + seconds
+        while not await probe():
+            if self._child.poll() is not None:
+                raise Failed(f"{self._module} ended with exit code {self._child.returncode}:\n{self._tail()}")
+            if time.monotonic() > end:
+                raise Failed(f"{self._module}: not within {seconds:.0f} s: {what}; its last words:\n{self._tail()}")
+            await asyncio.sleep(LOOKS_EVERY)
+        return time.perf_counter()
+
+    def _tail(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-LAST_LINES:]) or "nothing"
+
+    async def end(self) -> None:
+        """Ask it to stop; end it if it doesn't."""
+        self._child.terminate()
+        try:
+            await asyncio.to_thread(self._child.wait, ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            await asyncio.to_thread(self._child.wait)
+
+
+@contextlib.asynccontextmanager
+async def running(module: str, settings: Mapping[str, str]) -> AsyncIterator[Process]:
+    """Run `python -m module` for as long as the context lasts."""
+    with tempfile.TemporaryFile() as log:
+        child = _start(module, settings, log)
+        try:
+            process = Process(module, child, log)
+            yield process
+            await process.end()
+        finally:
+            if child.poll() is None:  # interrupted, maybe within end(): no more patience
+                child.kill()
+                child.wait()
+
+
+def _start(module: str, settings: Mapping[str, str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("LEVERET_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=outside | dict(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+    )

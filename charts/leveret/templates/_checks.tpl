@@ -1,0 +1,30 @@
+{{- /* Values that contradict each other, each refused with a sentence that says what to change. */ -}}
+
+{{- define "leveret.checks" -}}
+{{- $values := .Values -}}
+{{- if not (or $values.rabbitmq.enabled $values.rabbitmq.existingSecret) -}}
+{{- fail "rabbitmq.enabled is false, so Leveret needs a broker of yours: set rabbitmq.existingSecret to a Secret with the keys host, port, username, password and vhost." -}}
+{{- end -}}
+{{- if not (or $values.postgresql.enabled $values.postgresql.existingSecret) -}}
+{{- fail "postgresql.enabled is false, so Leveret needs a PostgreSQL of yours: set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname." -}}
+{{- end -}}
+{{- if and $values.prometheus.enabled $values.prometheus.url -}}
+{{- fail "prometheus.url names a Prometheus of yours and prometheus.enabled installs another: set prometheus.enabled to false, or leave prometheus.url empty." -}}
+{{- end -}}
+{{- if and $values.rabbitmq.enabled (or (ne (int $values.rabbitmq.managementPort) 15672) (ne (int $values.rabbitmq.metricsPort) 15692)) -}}
+{{- fail "rabbitmq.managementPort and rabbitmq.metricsPort are for a broker of yours; the chart's own listens on 15672 and 15692: remove them, or set rabbitmq.enabled to false." -}}
+{{- end -}}
+{{- range $component := list "producer" "rabbitmq" "postgresql" "prometheus" -}}
+{{- $service := (index $values $component).service -}}
+{{- if and (eq $service.type "ClusterIP") (or $service.nodePort $service.managementNodePort) -}}
+{{- fail (printf "%s.service has a port on the nodes and the type ClusterIP, which has none: set %s.service.type to NodePort, or remove the port." $component $component) -}}
+{{- end -}}
+{{- end -}}
+{{- range $component := list "operator" "producer" "rabbitmq" "postgresql" "prometheus" -}}
+{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
+{{- if hasKey (index $values $component).podLabels $label -}}
+{{- fail (printf "%s.podLabels sets %s, by which the chart finds its own pods: choose another label." $component $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

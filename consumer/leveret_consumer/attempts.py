@@ -1,0 +1,127 @@
+"""One attempt: run the handler within its time, and tell what came of it.
+
+The attempt's slot is free when its work has really ended. Work that can't be ended, a thread or a coroutine that
+swallows its cancellation, is reported as timed out all the same, and `overrun` is told: this process can't be trusted
+with its number of slots any more.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from leveret.events import Progress
+from leveret.jobs import Envelope
+from leveret.retry import RetryPolicy
+from leveret.sdk.context import Context, JobLog
+from leveret.sdk.handlers import Handler, Pool
+from leveret_consumer import job_events
+from leveret_consumer.ends import End, cancelled, failure_of, timed_out
+from leveret_consumer.job_events import Ended
+from leveret_consumer.load import Load
+from leveret_consumer.outcomes import Draws, after_attempt
+from leveret_consumer.pools.work import Call, Work, WorkPool
+from leveret_consumer.progress import Thinned
+from leveret_consumer.reports import Reports
+
+STOPS_WITHIN = 5.0  # s that a handler has for cleaning up after it was told to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The JobQueue's, for handlers without their own."""
+
+    consumer: str
+    timeout: timedelta
+    retry: RetryPolicy
+
+
+class Attempts:
+    def __init__(
+        self,
+        rules: Rules,
+        pools: Mapping[Pool, WorkPool],
+        load: Load,
+        reports: Reports,
+        *,
+        now: Callable[[], datetime],
+        draw: Callable[[], float],
+        overrun: Callable[[str], None],
+        stops_within: float = STOPS_WITHIN,
+    ) -> None:
+        self._rules, self._pools, self._load, self._reports = rules, pools, load, reports
+        self._now, self._draw, self._overrun, self._stops_within = now, draw, overrun, stops_within
+
+    async def run(self, job: Envelope, handler: Handler, payload: object) -> Ended:
+        """Run one attempt in the slot that was taken for it, and return how it ended."""
+        policy = handler.retry or self._rules.retry
+        limit = min(handler.timeout or self._rules.timeout, self._rules.timeout)
+        started_at = self._now()
+        loop = asyncio.get_running_loop()
+        progress = Thinned(loop, lambda value: self._tell(job, started_at, policy, value))
+        context = _context(job, policy, started_at + limit, progress)
+        work = await self._start(Call(handler, context, payload, job.body))
+        self._tell(job, started_at, policy, None)
+        began = loop.time()
+        end = await self._end(work, job, handler, limit)
+        seconds = loop.time() - began
+        progress.close()
+        self._load.count(seconds)
+        outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
+        return Ended(outcome, policy.max_attempts, started_at, seconds)
+
+    async def _start(self, call: Call) -> Work:
+        try:
+            work = await self._pools[call.handler.pool].start(call)
+        except BaseException:
+            self._load.release()
+            raise
+        work.ended.add_done_callback(self._free_slot)
+        return work
+
+    def _free_slot(self, ended: "asyncio.Future[End]") -> None:
+        if not ended.cancelled():
+            ended.exception()  # looked at: of work that nobody waits for any more it would be reported as never seen
+        self._load.release()
+
+    async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta) -> End:
+        try:
+            await asyncio.wait({work.ended}, timeout=limit.total_seconds())
+        except asyncio.CancelledError:
+            if work.stop:
+                work.stop()
+            raise
+        if work.ended.done():
+            return _of(work.ended, handler)
+        if work.stop:
+            work.stop()
+            await asyncio.wait({work.ended}, timeout=self._stops_within)
+        if not work.ended.done():
+            self._overrun(f"job {job.id} of type {job.type!r} runs on after its time-out and can't be stopped")
+        return timed_out(limit, handler.retry)
+
+    def _tell(self, job: Envelope, started_at: datetime, policy: RetryPolicy, progress: Progress | None) -> None:
+        self._reports.tell(job_events.running(job, self._rules.consumer, started_at, policy.max_attempts, progress))
+
+
+def _of(ended: "asyncio.Future[End]", handler: Handler) -> End:
+    if ended.cancelled():
+        return cancelled(handler.retry)
+    if problem := ended.exception():
+        return failure_of(problem, handler.retry)
+    return ended.result()
+
+
+def _context(job: Envelope, policy: RetryPolicy, deadline: datetime, progress: Thinned) -> Context:
+    fields = {"job": str(job.id), "queue": job.queue, "type": job.type, "attempt": job.attempt}
+    return Context(
+        job_id=job.id,
+        queue=job.queue,
+        type=job.type,
+        attempt=job.attempt,
+        max_attempts=policy.max_attempts,
+        deadline=deadline,
+        log=JobLog(logging.getLogger("leveret.handler"), fields),
+        report_progress=progress,
+    )

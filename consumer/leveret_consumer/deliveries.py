@@ -1,0 +1,159 @@
+"""The deliveries that a connection holds: each is read, gets a slot, runs, and is settled.
+
+What stands first is what costs least: a message that can't be run is set aside before it takes a slot.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+
+from leveret import wire
+from leveret.jobs import DeadReason, Envelope
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
+from leveret.sdk.handlers import BadPayload, Handler, Pool
+from leveret.wire import Unreadable
+from leveret_consumer.attempts import Attempts
+from leveret_consumer.failures import cut_message
+from leveret_consumer.job_events import Ended
+from leveret_consumer.load import Load
+from leveret_consumer.outcomes import DeadLetter, unreadable
+from leveret_consumer.runs import Run, Runs, key_of
+from leveret_consumer.settling import Settling
+
+log = structlog.get_logger(__name__)
+
+PAUSE_AFTER_ERROR = 1.0  # s, so that an error of our own does not send a message around and around
+_LOST = (BrokerGone, *BrokerErrors)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A delivery that is not acknowledged."""
+
+    message: AbstractIncomingMessage
+    task: asyncio.Task[object]
+    started: bool = False  # it runs, or waits for nothing but its settlement
+
+
+class Deliveries:
+    """Those of one connection. `runs` and `load` belong to the process and outlive it."""
+
+    def __init__(
+        self,
+        queue: str,
+        handlers: Mapping[str, Handler],
+        attempts: Attempts,
+        settling: Settling,
+        runs: Runs,
+        load: Load,
+    ) -> None:
+        self._queue, self._handlers, self._attempts, self._settling = queue, handlers, attempts, settling
+        self._runs, self._load = runs, load
+        self._held: set[Held] = set()
+        self._closed = False
+
+    async def take(self, message: AbstractIncomingMessage) -> None:
+        """Handle one delivery to its end; the caller's task is the delivery's."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self._closed:
+            return await _give_back(message)
+        held = Held(message, task)
+        self._held.add(held)
+        self._load.hold()
+        try:
+            await self._handle(held)
+        except _LOST as problem:
+            # Not acknowledged: the broker delivers it again, here or elsewhere.
+            log.info("a delivery is lost with its connection", job=message.message_id, because=str(problem))
+        except Exception:
+            log.exception("a delivery failed in the consumer itself; it goes back", job=message.message_id)
+            await asyncio.sleep(PAUSE_AFTER_ERROR)
+            await _give_back(message)
+        finally:
+            self._held.discard(held)
+            self._load.let_go()
+
+    def close(self) -> None:
+        """Give back whatever is still delivered."""
+        self._closed = True
+
+    async def give_back_waiting(self) -> int:
+        """Give back what has no slot yet; return how many."""
+        return await self._return({held for held in self._held if not held.started})
+
+    async def give_back_all(self) -> int:
+        """Stop what runs, then give back everything; return how many."""
+        some = set(self._held)
+        self._runs.stop()  # before the broker has them again, so that nobody starts a twin of what still runs
+        return await self._return(some)
+
+    async def finished(self, within: float) -> bool:
+        """Wait for what is held; tell whether it's all done."""
+        if self._held:
+            await asyncio.wait({held.task for held in self._held}, timeout=within)
+        return not self._held
+
+    async def _return(self, some: set[Held]) -> int:
+        for held in some:
+            held.task.cancel()
+        if some:
+            await asyncio.wait({held.task for held in some})
+        for held in some:
+            await _give_back(held.message)
+        return len(some)
+
+    async def _handle(self, held: Held) -> None:
+        message = held.message
+        job = wire.from_message(message, self._queue)
+        if isinstance(job, Unreadable):
+            held.started = True
+            await self._settling.unreadable(message, job, unreadable(job.reason, job.detail))
+            return
+        readable = self._read(job)
+        if isinstance(readable, DeadLetter):
+            held.started = True
+            await self._settling.job(message, job, Ended(readable), None)
+            return
+        run = await self._run(held, job, *readable)
+        ended = await asyncio.shield(run.task)
+        async with run.settling:
+            await self._settling.job(message, job, ended, run)
+        self._runs.forget(key_of(job))
+
+    def _read(self, job: Envelope) -> tuple[Handler, object] | DeadLetter:
+        handler = self._handlers.get(job.type)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            return unreadable(DeadReason.UNKNOWN_TYPE, f"no handler here is for {job.type!r}; there are: {known}")
+        try:
+            return handler, handler.read(job.body)
+        except BadPayload as problem:
+            return unreadable(problem.reason, cut_message(str(problem)))
+
+    async def _run(self, held: Held, job: Envelope, handler: Handler, payload: object) -> Run:
+        """The run of this attempt: one that there is already, or a new one once a slot is free."""
+        key = key_of(job)
+        run = self._runs.get(key)
+        if run is None:
+            await self._load.take()
+            run = self._runs.get(key)
+            if run:  # of another copy of the message, which came to its slot first
+                self._load.release()
+        held.started = True
+        if run is None:
+            can_be_stopped = handler.pool is not Pool.THREAD
+            run = self._runs.start(key, self._attempts.run(job, handler, payload), can_be_stopped=can_be_stopped)
+        return run
+
+
+async def _give_back(message: AbstractIncomingMessage) -> None:
+    """nack, not reject: the broker counts a reject as a failed delivery."""
+    try:
+        if not message.processed:
+            await message.nack(requeue=True)
+    except _LOST:
+        log.debug("not given back: the channel is gone, and the broker takes back what it delivered on it")

@@ -1,0 +1,80 @@
+"""An exception as what is told of it: its class, its message, and the part of the traceback that is the user's.
+
+Events and dead letters carry it, so it is cut to a size: the traceback starts at the first frame that is not ours, and
+keeps its end, where the cause is.
+"""
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+
+import leveret
+import leveret_consumer
+from leveret.events import Error
+
+FAILED, TIMED_OUT = "Failed", "TimedOut"
+
+LONGEST_MESSAGE = 2_000  # characters
+LONGEST_TRACEBACK = 8 * 1024  # bytes
+LARGEST_HEADER = 8 * 1024  # bytes of JSON
+
+_OURS = tuple(str(Path(package.__file__ or "").parent) for package in (leveret, leveret_consumer))
+_CUT = "… (cut)\n"
+
+
+def error_of(problem: BaseException, reason: str = FAILED) -> Error:
+    """Return what is told of a handler's exception."""
+    return Error(
+        reason=reason,
+        message=cut_message(_message(problem)),
+        type=type(problem).__qualname__,
+        traceback=_traceback(problem),
+    )
+
+
+def as_header(error: Error) -> str:
+    """Return the error as JSON of at most 8 KiB, by leaving out as much of the traceback as it takes."""
+    encoded = msgspec.json.encode(error)
+    while len(encoded) > LARGEST_HEADER and error.traceback:
+        # Escapes make JSON longer than its text: cut by what is too much, and look again.
+        excess = len(encoded) - LARGEST_HEADER + len(_CUT.encode())
+        rest = error.traceback.removeprefix(_CUT)[excess:]
+        error = msgspec.structs.replace(error, traceback=_CUT + rest if rest else None)
+        encoded = msgspec.json.encode(error)
+    if len(encoded) > LARGEST_HEADER:
+        encoded = msgspec.json.encode(Error(reason=error.reason, message=error.message[:500], type=error.type))
+    return encoded.decode()
+
+
+def cut_message(text: str) -> str:
+    """Return the text, at most 2,000 characters of it, and only what can be written as UTF-8."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def _message(problem: BaseException) -> str:
+    try:
+        return str(problem)
+    except Exception:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
+        return "(its message can't be read: __str__ failed)"
+
+
+def _traceback(problem: BaseException) -> str | None:
+    try:
+        lines = traceback.format_exception(type(problem), problem, _users(problem.__traceback__))
+    except Exception:  # noqa: BLE001 - as above
+        return None
+    text = "".join(lines).encode("utf-8", "backslashreplace")
+    if len(text) <= LONGEST_TRACEBACK:
+        return text.decode()
+    return _CUT + text[-(LONGEST_TRACEBACK - len(_CUT.encode())) :].decode("utf-8", "ignore")
+
+
+def _users(frame: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not ours; all of it if every frame is."""
+    first = frame
+    while frame and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.tb_next
+    return frame or first

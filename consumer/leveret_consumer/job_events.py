@@ -1,0 +1,109 @@
+"""What is told of a job, as events: one when an attempt starts, some on its progress, one when it ends."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from leveret.events import Error, JobEvent, Progress
+from leveret.jobs import Envelope, State
+from leveret.wire import Unreadable
+from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A message with its outcome; the times are unknown where nothing ran."""
+
+    outcome: Outcome
+    max_attempts: int | None = None
+    started_at: datetime | None = None
+    run_seconds: float | None = None
+
+
+def running(
+    job: Envelope, consumer: str, started_at: datetime, max_attempts: int, progress: Progress | None = None
+) -> JobEvent:
+    return msgspec.structs.replace(
+        _about(job, consumer, State.RUNNING, started_at),
+        max_attempts=max_attempts,
+        started_at=started_at,
+        wait_seconds=_waited(job, started_at) if progress is None else None,
+        progress=progress,
+    )
+
+
+def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:
+    event = msgspec.structs.replace(
+        _about(job, consumer, _state(how.outcome), at),
+        max_attempts=how.max_attempts,
+        started_at=how.started_at,
+        run_seconds=how.run_seconds,
+    )
+    match how.outcome:
+        case Succeeded(result):
+            return msgspec.structs.replace(event, result=msgspec.Raw(result))
+        case RetryAfter(_, error):
+            return msgspec.structs.replace(event, error=error, retry_at=at + how.outcome.wait)
+        case RetryFromStore(wait, error):
+            # With what the message brought: the store may never have seen a job that a foreign client submitted.
+            return msgspec.structs.replace(
+                event,
+                error=error,
+                retry_at=at + wait,
+                publish_at=at + wait,
+                payload=msgspec.Raw(job.body),
+                reply_to=job.reply_to,
+                priority=job.priority,
+                traceparent=job.traceparent,
+            )
+        case DeadLetter(_, error):
+            return msgspec.structs.replace(event, error=error)
+
+
+def never_read(message: Unreadable, job_id: UUID, type: str, *, consumer: str, at: datetime, error: Error) -> JobEvent:
+    """The end of a message that can't be run, under its own id or the one that it was given."""
+    return JobEvent(
+        id=job_id,
+        type=type,
+        state=State.DEAD,
+        at=at,
+        consumer=consumer,
+        attempt=message.attempt,
+        generation=message.generation,
+        error=error,
+    )
+
+
+def _state(outcome: Outcome) -> State:
+    match outcome:
+        case Succeeded():
+            return State.SUCCEEDED
+        case RetryAfter() | RetryFromStore():
+            return State.RETRYING
+        case DeadLetter():
+            return State.DEAD
+
+
+def _about(job: Envelope, consumer: str, state: State, at: datetime) -> JobEvent:
+    return JobEvent(
+        id=job.id,
+        type=job.type,
+        state=state,
+        at=at,
+        consumer=consumer,
+        attempt=job.attempt,
+        generation=job.generation,
+        delivery=job.delivery,
+        submitted_at=job.submitted_at,
+        correlation_id=job.correlation_id,
+    )
+
+
+def _waited(job: Envelope, started_at: datetime) -> float | None:
+    """From submission to the first start. When a delay ended is not known, nor when a lost consumer's job came back."""
+    if job.submitted_at is None or job.attempt > 1 or job.delivery > 0 or job.generation > 1:
+        return None
+    waited = (started_at - job.submitted_at).total_seconds()
+    return waited if waited >= 0 else None

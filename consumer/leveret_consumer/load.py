@@ -1,0 +1,49 @@
+"""The slots of this process and how busy they are: what heartbeats and metrics tell.
+
+A slot is free again when its work has really ended: a thread that outlives its time-out keeps its slot.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Finished:
+    """Attempts since the start, however they ended."""
+
+    attempts: int = 0
+    busy_seconds: float = 0.0
+
+
+class Load:
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.busy = 0  # slots with work in them
+        self.held = 0  # deliveries that are not acknowledged, the waiting ones included
+        self.finished = Finished()
+        self.turned = asyncio.Event()  # idle → busy or busy → idle; whoever looks clears it
+        self._free = asyncio.Semaphore(slots)
+
+    async def take(self) -> None:
+        """Wait for a free slot and take it, first come, first served."""
+        await self._free.acquire()
+        self.busy += 1
+
+    def release(self) -> None:
+        self.busy -= 1
+        self._free.release()
+
+    def hold(self) -> None:
+        self.held += 1
+        if self.held == 1:
+            self.turned.set()
+
+    def let_go(self) -> None:
+        self.held -= 1
+        if self.held == 0:
+            self.turned.set()
+
+    def count(self, seconds: float) -> None:
+        """Note an attempt that ended."""
+        self.finished.attempts += 1
+        self.finished.busy_seconds += seconds

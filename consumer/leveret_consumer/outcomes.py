@@ -1,0 +1,86 @@
+"""What becomes of a message: exactly one of four outcomes, decided from values alone.
+
+An attempt that ended well is a result; one that failed is tried again by its policy, from a delay level of the broker
+or, after a longer wait, from the store, or given up; a message that no attempt could ever do right is a dead letter at
+once.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+
+from leveret import retry
+from leveret.events import Error
+from leveret.jobs import DeadReason
+from leveret.retry import GiveUp, RetryPolicy
+from leveret_consumer.ends import End, Failed, Postponed, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    result: bytes  # JSON
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """The next attempt starts when the delay level's time has passed."""
+
+    level: int | None  # 2^level s; None: at once
+    error: Error
+
+    @property
+    def wait(self) -> timedelta:
+        return timedelta(0) if self.level is None else timedelta(seconds=2**self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryFromStore:
+    """The wait is above the last level: the store publishes the next attempt when it has passed, and no copy waits."""
+
+    wait: timedelta
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    reason: DeadReason
+    error: Error
+
+
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Two random numbers in [0, 1): one for the jitter, one for the level."""
+
+    jitter: float
+    level: float
+
+
+def after_attempt(end: End, policy: RetryPolicy, attempt: int, draws: Draws) -> Outcome:
+    """Return what follows the end of attempt `attempt` (1…)."""
+    match end:
+        case bytes():
+            return Succeeded(end)
+        case Refused(error, reason):
+            return DeadLetter(reason, error)
+        case Failed(error):
+            return _again(error, retry.after_failure(policy, attempt, draws.jitter), draws)
+        case Postponed(error, wait):
+            return _again(error, retry.after_failure(policy, attempt, draws.jitter, wait), draws)
+
+
+def _again(error: Error, following: retry.RetryAfter | GiveUp, draws: Draws) -> Outcome:
+    if isinstance(following, GiveUp):
+        given_up = msgspec.structs.replace(error, reason=DeadReason.ATTEMPTS_EXHAUSTED)
+        return DeadLetter(DeadReason.ATTEMPTS_EXHAUSTED, given_up)
+    if following.delay > retry.LONGEST_WAIT:
+        return RetryFromStore(min(following.delay, retry.LONGEST_DELAY), error)
+    return RetryAfter(retry.delay_level(following.delay, draws.level), error)
+
+
+def unreadable(reason: DeadReason, detail: str) -> DeadLetter:
+    """Return the outcome of a message that can't be run as it is, now or later."""
+    return DeadLetter(reason, Error(reason=reason, message=detail))

@@ -1,0 +1,145 @@
+"""What a handler's process does: import the handlers, then run what it's given, one job after the other.
+
+Parent and child share one pipe that nobody else holds, and no lock: a child may be killed at any instruction, and all
+that breaks is its own pipe. Payload and result cross it as JSON bytes, so nothing needs to be pickled.
+"""
+
+import logging
+import os
+import signal
+from datetime import datetime, timedelta
+from multiprocessing.connection import Connection
+from threading import Lock, Timer
+from time import monotonic
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from leveret.sdk.context import Context, JobLog
+from leveret.sdk.handlers import Handler
+from leveret.telemetry.logs import configure_logs
+from leveret_consumer.ends import Failed, Failure, Postponed, Refused, end_of, failure_of
+from leveret_consumer.failures import error_of
+from leveret_consumer.loading import load_handlers
+
+REPORT_EVERY = 0.1  # s; the parent thins out further
+
+
+class Request(msgspec.Struct, frozen=True):
+    body: bytes  # the payload's JSON
+    job_id: UUID
+    queue: str
+    type: str
+    attempt: int
+    max_attempts: int
+    deadline: datetime
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The handlers are imported."""
+
+
+class Reported(msgspec.Struct, frozen=True, tag="reported"):
+    done: float
+    total: float | None
+
+
+class Returned(msgspec.Struct, frozen=True, tag="returned"):
+    result: bytes  # JSON
+
+
+Ended = Returned | Failure
+Frame = Ready | Reported | Returned | Failed | Postponed | Refused
+encode = msgspec.msgpack.Encoder().encode
+read_request = msgspec.msgpack.Decoder(Request).decode
+read_frame: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
+
+
+def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: float) -> None:
+    """Serve the parent until it closes the pipe. `longest` is the JobQueue's time-out in seconds."""
+    # Ctrl-C goes to the whole process group: the parent decides what happens to a job that runs.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logs(form)
+    try:
+        handlers = load_handlers(place, timedelta(seconds=longest))
+    except BaseException as problem:  # noqa: BLE001 - importing runs the user's code
+        pipe.send_bytes(encode(Failed(error_of(problem))))
+        return
+    pipe.send_bytes(encode(Ready()))
+    while True:
+        try:
+            request = read_request(pipe.recv_bytes())
+        except (EOFError, OSError):
+            return
+        reports = _Reports(pipe)
+        ended = _run(handlers[request.type], request, reports)
+        try:
+            reports.close()
+            pipe.send_bytes(encode(ended))
+        except OSError:  # the parent is gone
+            return
+
+
+def _run(handler: Handler, request: Request, reports: "_Reports") -> Ended:
+    fields = {"job": str(request.job_id), "queue": request.queue, "type": request.type, "attempt": request.attempt}
+    context = Context(
+        job_id=request.job_id,
+        queue=request.queue,
+        type=request.type,
+        attempt=request.attempt,
+        max_attempts=request.max_attempts,
+        deadline=request.deadline,
+        log=JobLog(logging.getLogger("leveret.handler"), {**fields, "pid": os.getpid()}),
+        report_progress=reports,
+    )
+    try:
+        end = end_of(handler.write(handler.function(context, handler.read(request.body))), handler.retry)
+    except BaseException as problem:  # noqa: BLE001 - SystemExit too: the process serves on
+        return failure_of(problem, handler.retry)
+    return Returned(end) if isinstance(end, bytes) else end
+
+
+class _Reports:
+    """Progress, at most ten times a second, the last value always."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = Lock()  # between the handler's threads and the timer's
+        self._latest: Reported | None = None
+        self._timer: Timer | None = None
+        self._closed = False
+        self._not_before = monotonic()
+
+    def __call__(self, done: float, total: float | None) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._latest = Reported(done, total)
+            wait = self._not_before - monotonic()
+            if wait <= 0:
+                self._send()
+            elif self._timer is None:
+                self._timer = Timer(wait, self._late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def close(self) -> None:
+        """Send the last value. What a thread that the handler left behind says later belongs to no job any more."""
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+            self._send()
+            self._closed = True
+
+    def _late(self) -> None:
+        with self._lock:
+            self._timer = None
+            if not self._closed:
+                self._send()
+
+    def _send(self) -> None:
+        latest, self._latest = self._latest, None
+        if latest is not None:
+            self._not_before = monotonic() + REPORT_EVERY
+            self._pipe.send_bytes(encode(latest))

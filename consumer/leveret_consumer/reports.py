@@ -1,0 +1,129 @@
+"""Events on jobs, gathered into few messages: a flush every 5 ms or 200 events, each flush confirmed by the broker.
+
+`confirmed()` returns once the broker has the event; only then may a delivery be acknowledged. `tell()` does not wait:
+nothing depends on those. Reports belong to a connection: what is not confirmed when it ends is dropped, because the
+broker delivers those jobs again and they are reported on anew.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import accumulate
+
+import structlog
+
+from leveret.events import JobEvent
+from leveret.rabbitmq.connection import BrokerGone
+from leveret.rabbitmq.publisher import NotConfirmed
+
+log = structlog.get_logger(__name__)
+
+FLUSH_AFTER = 0.005  # s
+MOST_EVENTS = 200
+LARGEST_BATCH = 1024 * 1024  # bytes, roughly; the broker refuses messages above 16 MiB
+MOST_IN_FLIGHT = 8  # batches whose confirm is awaited
+PAUSE_AFTER_REFUSAL = 1.0  # s
+
+Publish = Callable[[list[JobEvent]], Awaitable[None]]  # returns once confirmed, raises NotConfirmed
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: JobEvent
+    confirmed: asyncio.Future[None] | None
+
+
+class Reports:
+    """One per process; `run()` serves it for as long as a connection lasts."""
+
+    def __init__(self, publish: Publish | None = None) -> None:
+        self._publish = publish
+        self._waiting: list[_Waiting] = []
+        self._unconfirmed: set[asyncio.Future[None]] = set()
+        self._some = asyncio.Event()
+        self._many = asyncio.Event()
+
+    def tell(self, event: JobEvent) -> None:
+        """Send an event, some time; it's dropped while there is no connection."""
+        if self._publish:
+            self._add(_Waiting(event, None))
+
+    async def confirmed(self, event: JobEvent) -> None:
+        """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before."""
+        if not self._publish:
+            raise BrokerGone("not connected")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unconfirmed.add(future)
+        future.add_done_callback(self._unconfirmed.discard)
+        self._add(_Waiting(event, future))
+        await future
+
+    async def flush(self) -> None:
+        """Wait until all that was sent is confirmed."""
+        self._many.set()
+        while self._waiting or self._unconfirmed:  # noqa: ASYNC110 - once in a process's life; an event would cost always
+            await asyncio.sleep(FLUSH_AFTER)
+
+    async def run(self, publish: Publish) -> None:
+        """Publish what comes, until cancelled; several batches may wait for their confirm at once."""
+        self._publish = publish
+        room = asyncio.Semaphore(MOST_IN_FLIGHT)
+        try:
+            async with asyncio.TaskGroup() as batches:
+                while True:
+                    await self._some.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._many.wait(), FLUSH_AFTER)
+                    await room.acquire()
+                    sending = batches.create_task(self._send(publish, self._next_batch()))
+                    sending.add_done_callback(lambda _: room.release())
+        finally:
+            self._publish = None
+            self._drop()
+
+    def _add(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._some.set()
+        if len(self._waiting) >= MOST_EVENTS:
+            self._many.set()
+
+    def _next_batch(self) -> list[_Waiting]:
+        sizes = accumulate(_size(waiting.event) for waiting in self._waiting[:MOST_EVENTS])
+        count = max(1, sum(size <= LARGEST_BATCH for size in sizes))
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        if not self._waiting:
+            self._some.clear()
+        if len(self._waiting) < MOST_EVENTS:
+            self._many.clear()
+        return batch
+
+    async def _send(self, publish: Publish, batch: list[_Waiting]) -> None:
+        while True:
+            try:
+                await publish([waiting.event for waiting in batch])
+                break
+            except NotConfirmed as problem:
+                log.warning("events are not confirmed", events=len(batch), because=str(problem))
+                await asyncio.sleep(PAUSE_AFTER_REFUSAL)
+        for waiting in batch:
+            if waiting.confirmed and not waiting.confirmed.done():
+                waiting.confirmed.set_result(None)
+
+    def _drop(self) -> None:
+        self._waiting = []
+        self._some.clear()
+        self._many.clear()
+        for future in list(self._unconfirmed):
+            if not future.done():
+                future.set_exception(BrokerGone("the connection ended before the event was confirmed"))
+
+
+def _size(event: JobEvent) -> int:
+    error = event.error
+    return (
+        500
+        + len(event.payload)
+        + len(event.result or b"")
+        + (len(error.message) + len(error.traceback or "") if error else 0)
+    )

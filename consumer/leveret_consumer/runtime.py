@@ -1,0 +1,176 @@
+"""A consumer's life: start, run until asked to stop, drain, end. Every wait after the first signal is bounded."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+
+from leveret.rabbitmq.connection import stay_connected
+from leveret.sdk.handlers import Handlers, Pool
+from leveret.settings import Broker, MissingSetting, Places
+from leveret.telemetry.probes import LoopBeat, ProbeServer
+from leveret_consumer.attempts import Attempts, Rules
+from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.load import Load
+from leveret_consumer.metrics import registry
+from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.pools.processes import ProcessPool
+from leveret_consumer.pools.threads import ThreadPool
+from leveret_consumer.pools.work import WorkPool
+from leveret_consumer.reports import Reports
+from leveret_consumer.runs import Runs
+from leveret_consumer.session import CONFIRMS_WITHIN, Process, Session
+from leveret_consumer.settings import BadSetting, Settings
+from leveret_consumer.status import Status
+from leveret_consumer.stopping import Stop
+from leveret_consumer.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+CLEANS_UP_WITHIN = 1.0  # s for handlers that were cut off
+CLOSES_WITHIN = 5.0  # s, beyond grace period and confirms
+
+
+async def serve(settings: Settings, handlers: Handlers, places: Places) -> tuple[int, bool]:
+    """Run until stopped; return the exit code, and whether work is left that can't be stopped."""
+    stop = Stop()
+    load = Load(settings.concurrency)
+    pools = _pools(settings, handlers)
+    process = _process(settings, handlers, stop, load, pools)
+    beat = LoopBeat()
+    probes = _probes(settings, load, beat, process.status)
+    beating = asyncio.create_task(beat.run())
+    watchdog = _watchdog(pools)
+    probes.start()
+    watchdog.start()
+    _on_signals(stop)
+    log.info("started", queue=settings.queue, slots=settings.concurrency, types=sorted(handlers), pod=settings.pod)
+    try:
+        await _until_stopped(process, partial(_read_broker, places))
+    finally:
+        process.runs.stop()
+        for pool in pools.values():
+            pool.close()
+        await _cleaned_up(load)
+        watchdog.close()
+        beating.cancel()
+        probes.close()
+    log.info("stopped", because=stop.because, exit_code=stop.exit_code)
+    return stop.exit_code, load.busy > 0
+
+
+async def _cleaned_up(load: Load) -> None:
+    """Give what was cancelled a moment to clean up after itself."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + CLEANS_UP_WITHIN
+    while load.busy and loop.time() < end:  # noqa: ASYNC110 - once, at the end of the process
+        await asyncio.sleep(0.01)
+
+
+async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
+    stop, status = process.stop, process.status
+    name = f"leveret-consumer {process.settings.pod} {process.settings.queue}"
+    connected = asyncio.create_task(stay_connected(read, name, partial(Session.run, process), status))
+    try:
+        asked = asyncio.create_task(stop.asked.wait())
+        await asyncio.wait({connected, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not connected.done():
+            await _until_drained(process, connected)
+        if connected.done():
+            connected.result()
+    finally:
+        status.drains(stop.because)
+        connected.cancel()
+        await asyncio.wait({connected}, timeout=CLOSES_WITHIN)
+
+
+async def _until_drained(process: Process, connected: "asyncio.Task[None]") -> None:
+    """Wait for the session to drain: not at all without one, and not beyond the grace period or a second signal."""
+    no_session = asyncio.create_task(process.status.no_session.wait())
+    at_once = asyncio.create_task(process.stop.at_once.wait())
+    longest = process.settings.grace.total_seconds() + CONFIRMS_WITHIN + CLOSES_WITHIN
+    try:
+        await asyncio.wait({connected, no_session, at_once}, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        no_session.cancel()
+        at_once.cancel()
+
+
+def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, pools: dict[Pool, WorkPool]) -> Process:
+    reports = Reports()
+
+    def overrun(what: str) -> None:
+        log.error("work can't be stopped: its slot is lost, so this consumer drains and restarts", what=what)
+        stop.ask(what, exit_code=1)
+
+    attempts = Attempts(
+        Rules(settings.pod, settings.timeout, settings.retry),
+        pools,
+        load,
+        reports,
+        now=_now,
+        draw=random.random,
+        overrun=overrun,
+    )
+    return Process(
+        settings=settings,
+        handlers=handlers,
+        attempts=attempts,
+        runs=Runs(remembered=settings.concurrency),
+        load=load,
+        reports=reports,
+        heartbeats=Heartbeats(settings.pod, settings.queue, load, _now),
+        status=Status(settings.queue),
+        stop=stop,
+        now=_now,
+    )
+
+
+def _pools(settings: Settings, handlers: Handlers) -> dict[Pool, WorkPool]:
+    """Those that the handlers need."""
+    makers: dict[Pool, Callable[[], WorkPool]] = {
+        Pool.LOOP: LoopPool,
+        Pool.THREAD: lambda: ThreadPool(settings.concurrency),
+        Pool.PROCESS: lambda: ProcessPool(settings.concurrency, settings.handlers, settings.log, settings.timeout),
+    }
+    return {pool: makers[pool]() for pool in {handler.pool for handler in handlers.values()}}
+
+
+def _watchdog(pools: dict[Pool, WorkPool]) -> Watchdog:
+    on_loop = pools.get(Pool.LOOP)
+    jobs = on_loop.jobs if isinstance(on_loop, LoopPool) else list[str]
+    return Watchdog(asyncio.get_running_loop().call_soon_threadsafe, jobs)
+
+
+def _probes(settings: Settings, load: Load, beat: LoopBeat, status: Status) -> ProbeServer:
+    metrics = registry(settings.queue, load)
+    try:
+        return ProbeServer(metrics, beat=beat, readiness=status.readiness, port=settings.probe_port)
+    except OSError as problem:
+        raise BadSetting(
+            f"port {settings.probe_port} for metrics and probes can't be opened ({problem.strerror}): "
+            "set LEVERET_PROBE_PORT to a free one, or to 0 for any"
+        ) from problem
+
+
+def _on_signals(stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+    for which in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(which, stop.signalled, which.name)
+
+
+def _read_broker(places: Places) -> Broker:
+    """While a Secret is rotated its folder may miss a key for a moment: that is a broker not reached, and tried again."""
+    try:
+        return places.broker()
+    except MissingSetting as missing:
+        raise OSError(str(missing)) from missing
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

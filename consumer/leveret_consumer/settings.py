@@ -1,0 +1,113 @@
+"""What a consumer is told by its environment, read once, at start.
+
+A wrong setting is found here or nowhere: the process ends at once with a sentence that names the variable and the fix,
+instead of running jobs under a rule that nobody wrote.
+"""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+import msgspec
+
+from leveret.durations import parse_duration
+from leveret.retry import Backoff, Jitter, RetryPolicy
+from leveret.telemetry.logs import log_form
+
+GRACE_BEYOND_TIMEOUT = timedelta(seconds=20)  # the pod's own grace period is 10 s longer: room for the last confirms
+MOST_SLOTS = 10_000
+
+
+class BadSetting(Exception):
+    """A setting that can't be used; the message is one sentence and tells the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    queue: str
+    handlers: str  # module:object
+    pod: str
+    concurrency: int = 10  # slots: jobs that run at once
+    timeout: timedelta = timedelta(seconds=30)  # of one attempt
+    grace: timedelta = timedelta(seconds=50)  # how long running jobs may go on after a stop was asked for
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    version: str = ""  # of image and handlers
+    log: Literal["json", "text"] = "text"
+    probe_port: int = 9000
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raise BadSetting for the first variable that is missing or wrong."""
+    timeout = _duration(environment, "LEVERET_TIMEOUT", timedelta(seconds=30))
+    try:
+        log = log_form(environment.get("LEVERET_LOG"))
+    except ValueError as problem:
+        raise BadSetting(str(problem)) from problem
+    return Settings(
+        queue=_needed(environment, "LEVERET_QUEUE", "the name of the queue to consume, such as leveret.url-check"),
+        handlers=_needed(environment, "LEVERET_HANDLERS", "module:object, such as shop.jobs:handlers"),
+        pod=environment.get("LEVERET_POD") or socket.gethostname(),
+        concurrency=_number(environment, "LEVERET_CONCURRENCY", 10, MOST_SLOTS),
+        timeout=timeout,
+        grace=_duration(environment, "LEVERET_GRACE", timeout + GRACE_BEYOND_TIMEOUT),
+        retry=_retry(environment.get("LEVERET_RETRY")),
+        version=environment.get("LEVERET_VERSION", ""),
+        log=log,
+        probe_port=_number(environment, "LEVERET_PROBE_PORT", 9000, 65_535, least=0),
+    )
+
+
+def _needed(environment: Mapping[str, str], name: str, what: str) -> str:
+    value = environment.get(name, "").strip()
+    if not value:
+        raise BadSetting(f"{name} is not set: it must be {what}")
+    return value
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, most: int, *, least: int = 1) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
+        raise BadSetting(f"{name} is {text!r}: it must be a whole number from {least} to {most}")
+    return int(text)
+
+
+def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    if not (text := environment.get(name)):
+        return default
+    try:
+        duration = parse_duration(text)
+    except (ValueError, OverflowError) as problem:
+        raise BadSetting(f"{name}: {problem}") from problem
+    if duration <= timedelta(0):
+        raise BadSetting(f"{name} is {text!r}: it must be above 0s")
+    return duration
+
+
+class _Backoff(msgspec.Struct, forbid_unknown_fields=True):
+    initial: str = "1s"
+    factor: float = 2.0
+    max: str = "10m"
+    jitter: Jitter = Jitter.FULL
+
+
+class _Retry(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    max_attempts: int = 5
+    backoff: _Backoff = msgspec.field(default_factory=_Backoff)
+
+
+def _retry(text: str | None) -> RetryPolicy:
+    """The policy as a JobQueue's spec.retry writes it."""
+    if not text:
+        return RetryPolicy()
+    try:
+        read = msgspec.json.decode(text, type=_Retry)
+        wait = read.backoff
+        backoff = Backoff(parse_duration(wait.initial), wait.factor, parse_duration(wait.max), wait.jitter)
+        return RetryPolicy(read.max_attempts, backoff)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as problem:
+        raise BadSetting(
+            f"LEVERET_RETRY can't be used: {problem}; write JSON such as "
+            '{"maxAttempts":5,"backoff":{"initial":"1s","factor":2,"max":"10m","jitter":"full"}}'
+        ) from problem

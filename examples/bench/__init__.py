@@ -1,0 +1,1 @@
+"""Jobs that do as they are told: what load tests and demonstrations run."""

@@ -1,0 +1,145 @@
+"""What processes tell the store, as messages on the exchange `leveret.events`.
+
+Consumers report on jobs (routing key `job.<queue>`, many events in one message) and on the handlers that they run
+(`handlers.<queue>`); the operator tells what queues there are, what it saw and what it decided (`queue.<queue>`). The
+recorder takes a job's queue from the routing key, not from the body.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from leveret.jobs import State, merge_key
+
+NO_RESULT = msgspec.Raw(b"")  # None would not do: msgspec takes Raw only where it stands alone
+
+
+class Error(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an attempt failed."""
+
+    reason: str  # a DeadReason, or `Failed` or `TimedOut` for an attempt that is tried again
+    message: str
+    type: str | None = None  # the exception's class
+    traceback: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    done: float
+    total: float | None
+
+
+class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One report on one attempt of one job."""
+
+    id: UUID
+    type: str
+    state: State
+    at: datetime
+    consumer: str  # the pod
+    attempt: int = 1
+    generation: int = 1
+    delivery: int = 0
+    max_attempts: int | None = None
+    submitted_at: datetime | None = None  # of the message: for jobs that the store has not seen
+    started_at: datetime | None = None  # of this attempt
+    run_seconds: float | None = None  # with the end of an attempt
+    wait_seconds: float | None = None  # from submission (or the end of the delay) to the start; with `running` only
+    retry_at: datetime | None = None  # with `retrying`: not before
+    publish_at: datetime | None = None  # with `retrying`: no message waits; the store publishes the next attempt then
+    payload: msgspec.Raw = NO_RESULT  # with `publish_at`, like the next three: what the message brought, as it came
+    reply_to: str | None = None
+    priority: int | None = None
+    traceparent: str | None = None
+    result: msgspec.Raw = NO_RESULT  # JSON, with `succeeded`
+    error: Error | None = None  # with `retrying` and `dead`
+    progress: Progress | None = None  # with `running`: replaces an earlier one of the same attempt
+    correlation_id: str | None = None
+
+    @property
+    def key(self) -> int:
+        """The event's place in the job's history (`leveret.jobs.merge_key`)."""
+        return merge_key(self.state, self.generation, self.attempt, self.delivery)
+
+
+class HandlerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    schema: dict[str, object] | None  # JSON Schema of the payload; None takes anything
+    max_attempts: int | None = None
+    timeout_seconds: float | None = None
+
+
+class HandlersRegistered(msgspec.Struct, frozen=True):
+    """A consumer started and can run these types."""
+
+    version: str  # of the handlers: what the operator gave the consumer as LEVERET_VERSION
+    types: dict[str, HandlerInfo]
+
+
+class QueueDefined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=True):
+    """A JobQueue has its queue on the broker. Repeated every minute, so that a lost store learns it again."""
+
+    namespace: str
+    jobqueue: str
+    at: datetime
+    version: str  # of the handlers that its consumers run; payloads are checked only against this version's schemas
+    max_attempts: int
+    timeout_seconds: float
+
+
+class QueueRemoved(msgspec.Struct, frozen=True, tag="removed"):
+    """The JobQueue is gone; its queue and what is in it stay on the broker."""
+
+    at: datetime
+
+
+class QueueObserved(msgspec.Struct, frozen=True, tag="observed", omit_defaults=True):
+    """What the operator saw, at most every 5 s; None where it doesn't know."""
+
+    at: datetime
+    ready: int | None = None
+    unacked: int | None = None
+    backlog: int | None = None
+    dead_letters: int | None = None
+    arrival_rate: float | None = None  # jobs/s
+    completion_rate: float | None = None  # jobs/s
+    oldest_age_seconds: float | None = None
+    replicas: int | None = None
+    desired_replicas: int | None = None
+
+
+class QueueDecided(msgspec.Struct, frozen=True, tag="decided"):
+    """A change of the wanted number of replicas, with its reason."""
+
+    at: datetime
+    before: int
+    after: int
+    reason: str
+    message: str
+
+
+QueueEvent = QueueDefined | QueueRemoved | QueueObserved | QueueDecided
+
+Event = list[JobEvent] | HandlersRegistered | QueueEvent
+
+_encode = msgspec.json.Encoder().encode
+_decode: dict[str, Callable[[bytes], Event]] = {
+    "job": msgspec.json.Decoder(list[JobEvent]).decode,
+    "handlers": msgspec.json.Decoder(HandlersRegistered).decode,
+    "queue": msgspec.json.Decoder[QueueEvent](QueueEvent).decode,
+}
+
+
+def encode(event: Event) -> bytes:
+    return _encode(event)
+
+
+def decode(routing_key: str, body: bytes) -> tuple[str, Event]:
+    """Return the queue and what is said about it; raise ValueError for what no version of us wrote."""
+    kind, _, queue = routing_key.partition(".")
+    if kind not in _decode or not queue:
+        raise ValueError(f"the routing key {routing_key!r} is not job.<queue>, handlers.<queue> or queue.<queue>")
+    try:
+        return queue, _decode[kind](body)
+    except msgspec.MsgspecError as problem:
+        raise ValueError(f"the body is not that of {kind} events: {problem}") from problem

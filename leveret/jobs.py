@@ -1,0 +1,83 @@
+"""A job, its states, and the order of the states.
+
+The same job is reported on by several processes, in any order and more than once. Each report has a *merge key*, a
+number; the row takes the report with the larger key. That makes the merge a join (commutative, associative,
+idempotent), so a job's state only moves forward within a generation, whatever arrives when.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class State(StrEnum):
+    """Where a job is."""
+
+    ACCEPTED = "accepted"  # stored
+    SCHEDULED = "scheduled"  # stored, and not before its time
+    QUEUED = "queued"  # confirmed by the broker
+    RUNNING = "running"
+    RETRYING = "retrying"  # waits for its next attempt
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+
+
+FINAL = frozenset({State.SUCCEEDED, State.DEAD})
+
+
+class DeadReason(StrEnum):
+    """Why a job is a dead letter; travels in the header `leveret-reason`."""
+
+    ATTEMPTS_EXHAUSTED = "AttemptsExhausted"
+    NO_ID = "NoId"
+    NOT_JSON = "NotJson"
+    UNKNOWN_TYPE = "UnknownType"
+    INVALID_PAYLOAD = "InvalidPayload"
+    TOO_LARGE = "TooLarge"
+    REJECTED = "Rejected"  # the handler said so
+    GAVE_UP = "GaveUp"  # an exception that its policy does not try again
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message on a job queue: the job, and which attempt of it this is."""
+
+    id: UUID
+    queue: str
+    type: str
+    body: bytes  # the payload, JSON as it was sent
+    attempt: int = 1  # 1…
+    generation: int = 1  # 1…; a redrive raises it
+    delivery: int = 0  # how often the broker delivered this message before
+    submitted_at: datetime | None = None
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    traceparent: str | None = None
+
+
+_STEP = {State.ACCEPTED: 0, State.SCHEDULED: 0, State.QUEUED: 1, State.RUNNING: 2, State.RETRYING: 3}
+_RANK = {State.DEAD: 1, State.SUCCEEDED: 3}  # 2 is a cancelled job's
+_FIELD_BITS = 15
+_FIELD_MAX = (1 << _FIELD_BITS) - 1
+
+
+def merge_key(state: State, generation: int, attempt: int = 0, delivery: int = 0) -> int:
+    """Return a report's place in the order of all reports on its job, below 2^63.
+
+    Not final: (generation, 0, attempt, delivery, step). Final: (generation, 1, rank, 0, 0). The fields are compared
+    from the left; they are packed into one integer so that a database compares them in one instruction. Numbers above
+    32,767 count as 32,767.
+    """
+    if state in FINAL:
+        return _pack(generation, 1, _RANK[state], 0, 0)
+    return _pack(generation, 0, attempt, delivery, _STEP[state])
+
+
+def _pack(generation: int, final: int, major: int, minor: int, step: int) -> int:
+    key = min(generation, _FIELD_MAX)
+    key = key << 1 | final
+    key = key << _FIELD_BITS | min(major, _FIELD_MAX)
+    key = key << _FIELD_BITS | min(minor, _FIELD_MAX)
+    return key << 2 | step

@@ -1,0 +1,125 @@
+"""Stay connected to RabbitMQ: connect, work, and start again when the connection is gone.
+
+Nothing is restored behind the caller's back: each connection is a new *session*, whose work declares, subscribes and
+publishes from the start and is cancelled when the connection ends. The credentials are read anew for each, so a
+rotated Secret takes effect at the next one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractConnection
+from aio_pika.connection import make_url
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+
+from leveret.settings import Broker
+
+log = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT = 10.0  # s
+HEARTBEAT = 20  # s; the broker gives up after two missed ones
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # s between tries
+
+BrokerErrors = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
+
+
+class BrokerGone(Exception):
+    """The connection to the broker ended while it was in use."""
+
+
+class Listener(Protocol):
+    """Is told how the connection fares, for conditions, readiness and metrics."""
+
+    def connected(self) -> None: ...
+
+    def disconnected(self, because: str) -> None: ...
+
+
+async def open_connection(broker: Broker, name: str) -> AbstractConnection:
+    """Connect once, under a name that the management pages show; raise one of BrokerErrors."""
+    connection = aio_pika.Connection(
+        make_url(broker.url(), heartbeat=HEARTBEAT), client_properties={"connection_name": name}
+    )
+    try:
+        await connection.connect(timeout=CONNECT_TIMEOUT)
+        return connection
+    except (asyncio.CancelledError, StopAsyncIteration, RuntimeError) as problem:
+        # aiormq's ways to say that the broker hung up during the handshake, as one does that starts or stops. Its
+        # CancelledError is not a wish of ours to stop.
+        task = asyncio.current_task()
+        if isinstance(problem, asyncio.CancelledError) and (task is None or task.cancelling()):
+            raise
+        raise ConnectionResetError("the broker hung up while the connection was made") from problem
+    finally:
+        if not connection.connected.is_set():
+            await connection.close()  # else it would try to when it is collected, perhaps without a loop
+
+
+async def stay_connected(
+    read: Callable[[], Broker],
+    name: str,
+    work: Callable[[AbstractConnection], Awaitable[None]],
+    listener: Listener | None = None,
+) -> None:
+    """Run `work` on a connection, again and again, until `work` returns by itself or this is cancelled.
+
+    `work` is cancelled when its connection ends. Broker errors out of it end the session, not the process; other errors
+    are raised. Between sessions: 0.2 s, doubled up to 5 s, and 0.2 s again after a session that lasted.
+    """
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            connection = await open_connection(read(), name)
+        except BrokerErrors as problem:
+            because = f"{type(problem).__name__}: {problem}"
+        else:
+            async with connection:
+                if listener:
+                    listener.connected()
+                started = asyncio.get_running_loop().time()
+                because = await _session(connection, work)
+                if asyncio.get_running_loop().time() - started > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+            if because == "":
+                return
+        if listener:
+            listener.disconnected(because)
+        log.warning("broker is not connected", because=because, next_try_seconds=pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def _session(connection: AbstractConnection, work: Callable[[AbstractConnection], Awaitable[None]]) -> str:
+    """Run work until it returns (then '') or the connection is gone (then why)."""
+    worker = asyncio.ensure_future(work(connection))
+    closed = asyncio.ensure_future(connection.closed())
+    try:
+        await asyncio.wait({worker, closed}, return_when=asyncio.FIRST_COMPLETED)
+        if not worker.done() or worker.cancelled():  # aiormq cancels calls whose connection is gone
+            return "the connection was closed"
+        worker.result()
+        return ""
+    except (*BrokerErrors, BrokerGone) as problem:
+        return f"{type(problem).__name__}: {problem}"
+    except RuntimeError as problem:
+        if not _says_closed(problem):
+            raise
+        return f"{type(problem).__name__}: {problem}"
+    finally:
+        for task in (worker, closed):
+            task.cancel()
+            try:
+                await task
+            except (asyncio.CancelledError, BrokerGone, *BrokerErrors):
+                pass
+            except RuntimeError as problem:
+                if not _says_closed(problem):
+                    raise
+
+
+def _says_closed(problem: RuntimeError) -> bool:
+    """Whether it is what aio_pika raises when something is asked of a connection or channel that has just closed."""
+    return str(problem).endswith("closed")

@@ -1,0 +1,121 @@
+"""Decide how many replicas the consumers of one queue should have.
+
+The operator asks once a tick. All it knows comes in as arguments, the clock included, so that a decision can be
+recomputed from its record. What is not known is `None`; it can hold replicas where they are or raise them to what is
+surely needed, and never lower them.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import ceil
+
+from leveret.durations import format_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `spec.scaling` asks for."""
+
+    min_replicas: int
+    max_replicas: int  # >= min_replicas, >= 1
+    backlog_per_replica: int  # jobs, > 0
+    stabilization: timedelta  # replicas fall to the most that was wanted within it
+    zero_after: timedelta  # how long a queue must be proven empty before the last replica goes
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one tick saw."""
+
+    at: datetime
+    replicas: int  # what the Deployment was last told
+    backlog: int | None  # jobs: ready, unacknowledged, or not yet confirmed
+    at_least: int  # the part of the backlog that is known
+    empty_since: datetime | None  # start of the proven zero; None while there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    at: datetime
+    replicas: int
+
+
+class Reason(StrEnum):
+    BACKLOG = "Backlog"
+    STABILIZATION = "Stabilization"
+    PROVEN_ZERO = "ProvenZero"
+    SIGNALS_STALE = "SignalsStale"
+    MIN_REPLICAS = "MinReplicas"
+    MAX_REPLICAS = "MaxReplicas"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    replicas: int
+    reason: Reason  # the rule that had the last word
+    message: str  # the same for a person, with the numbers
+    wants: tuple[Want, ...]  # to be handed back at the next tick
+
+
+def decide(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decision:
+    """Return the replicas to write now, and why.
+
+    Up is immediate and in one step. Down waits for the stabilization window (the delayed scale-down of Knative's
+    autoscaler: the maximum over a window), and to zero for a proven zero besides. The limits of the policy hold at
+    once, in both directions.
+    """
+    recent = tuple(want for want in wants if seen.at - want.at < policy.stabilization)
+    if seen.backlog is None:
+        return _unknown(policy, seen, recent)
+    wanted, reason, message = _wanted(policy, seen.backlog)
+    recent = _remember(recent, Want(seen.at, wanted))
+    held = _clamp(policy, min(seen.replicas, recent[0].replicas))
+    if held > wanted:
+        window = format_duration(policy.stabilization)
+        message = f"{message}; {recent[0].replicas:,} were wanted within the last {window}"
+        return Decision(held, Reason.STABILIZATION, message, recent)
+    if wanted == 0:
+        return Decision(*_towards_zero(policy, seen), recent)
+    return Decision(wanted, reason, message, recent)
+
+
+def _unknown(policy: Policy, seen: Observation, recent: tuple[Want, ...]) -> Decision:
+    """Hold, or rise to what is known to be there."""
+    needed = ceil(seen.at_least / policy.backlog_per_replica)
+    replicas = _clamp(policy, max(seen.replicas, needed))
+    message = "the broker's numbers are missing or too old, so nothing is taken away"
+    if seen.at_least:
+        message = f"{message}; at least {seen.at_least:,} jobs wait or run"
+    # Counts as wanted: when the numbers are back, the window has not run out meanwhile.
+    return Decision(replicas, Reason.SIGNALS_STALE, message, _remember(recent, Want(seen.at, replicas)))
+
+
+def _wanted(policy: Policy, backlog: int) -> tuple[int, Reason, str]:
+    """What the backlog alone asks for, within the limits."""
+    by_backlog = ceil(backlog / policy.backlog_per_replica)
+    message = f"backlog {backlog:,} at {policy.backlog_per_replica:,} a replica wants {by_backlog:,}"
+    if by_backlog > policy.max_replicas:
+        return policy.max_replicas, Reason.MAX_REPLICAS, f"{message}, the maximum is {policy.max_replicas:,}"
+    if by_backlog < policy.min_replicas:
+        return policy.min_replicas, Reason.MIN_REPLICAS, f"{message}, the minimum is {policy.min_replicas:,}"
+    return by_backlog, Reason.BACKLOG, message
+
+
+def _towards_zero(policy: Policy, seen: Observation) -> tuple[int, Reason, str]:
+    """An unproven zero keeps the last replica, and starts none."""
+    after = format_duration(policy.zero_after)
+    if seen.empty_since is None:
+        return min(1, seen.replicas), Reason.STABILIZATION, "the queue seems empty, which is not proven yet"
+    if seen.at - seen.empty_since < policy.zero_after:
+        return min(1, seen.replicas), Reason.STABILIZATION, f"the queue is empty; the last replica goes after {after}"
+    return 0, Reason.PROVEN_ZERO, f"the queue has been empty for {after} or longer"
+
+
+def _remember(recent: tuple[Want, ...], new: Want) -> tuple[Want, ...]:
+    """Keep only what can still be the maximum: falling numbers, the oldest and largest first."""
+    return (*(want for want in recent if want.replicas > new.replicas), new)
+
+
+def _clamp(policy: Policy, replicas: int) -> int:
+    return max(policy.min_replicas, min(replicas, policy.max_replicas))

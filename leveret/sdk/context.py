@@ -1,0 +1,53 @@
+"""`Context`: what a handler is given beside its payload.
+
+Every field has a default, so that a test of a handler makes one with the fields that it looks at: `Context()` or
+`Context(attempt=3)`. Its log goes where the test's logging goes, and its progress nowhere.
+"""
+
+import logging
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+ReportProgress = Callable[[float, float | None], None]
+
+_NO_JOB = UUID(int=0)
+_NO_DEADLINE = datetime.max.replace(tzinfo=UTC)
+
+
+class JobLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger that adds the job's fields to each line; `extra=` of a call is kept beside them."""
+
+    def process(
+        self, message: object, options: MutableMapping[str, object]
+    ) -> tuple[object, MutableMapping[str, object]]:
+        given = options.get("extra")
+        options["extra"] = {**(given if isinstance(given, dict) else {}), **(self.extra or {})}
+        return message, options
+
+
+def _nowhere(done: float, total: float | None) -> None:
+    """Progress of a context that nobody watches, as in a unit test of a handler."""
+
+
+def _plain_log() -> JobLog:
+    return JobLog(logging.getLogger("leveret.handler"), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One attempt of one job, as its handler sees it."""
+
+    job_id: UUID = _NO_JOB
+    queue: str = ""
+    type: str = ""
+    attempt: int = 1  # 1…
+    max_attempts: int = 1
+    deadline: datetime = _NO_DEADLINE  # the attempt is stopped then
+    log: JobLog = field(default_factory=_plain_log, repr=False)  # each line carries job, queue, type and attempt
+    report_progress: ReportProgress = field(default=_nowhere, repr=False)
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tell how far the job is, in any unit; shown with the job within about a second. Safe in threads."""
+        self.report_progress(done, total)

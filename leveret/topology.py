@@ -1,0 +1,101 @@
+"""Names and arguments of every exchange and queue on the broker, as values.
+
+What makes delivery safe is an argument of a queue, and an argument can't be changed once the queue exists: so this is
+the one place that knows them, and every process declares from it (declaring what exists with the same arguments does
+nothing).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from leveret.retry import LEVELS
+
+JOBS = "leveret.jobs"  # direct: routing key = queue name
+DEAD = "leveret.dead"  # direct: routing key = name of the queue that the dead letter comes from
+EVENTS = "leveret.events"  # topic: job.<queue>, handlers.<queue>, queue.<queue>; also the recorder's queue
+EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
+SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>
+
+BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reject
+
+Arguments = Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    name: str
+    type: str  # direct, fanout or topic; always durable
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    name: str  # always durable and a quorum queue
+    arguments: Arguments = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    exchange: str
+    queue: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+
+def delay_exchange(level: int) -> str:
+    """Publish here, under the job queue's name as routing key, what should come back after 2^level s."""
+    return f"leveret.delay.{level}"
+
+
+def dead_queue(queue: str) -> str:
+    return f"{queue}.dead"
+
+
+def shared() -> Topology:
+    """What all job queues of a broker have in common."""
+    exchanges = [
+        Exchange(JOBS, "direct"),
+        Exchange(DEAD, "direct"),
+        Exchange(EVENTS, "topic"),
+        Exchange(SIGNALS, "topic"),
+    ]
+    queues = [Queue(EVENTS, _quorum(delivery_limit=-1)), Queue(EVENTS_DEAD, _quorum(delivery_limit=-1))]
+    bindings = [Binding(EVENTS, EVENTS, "#")]
+    for level in range(LEVELS):
+        name = delay_exchange(level)
+        exchanges.append(Exchange(name, "fanout"))
+        # The message keeps its routing key, so that dead-lettering it to the jobs' exchange brings it home.
+        queues.append(
+            Queue(name, {**_quorum(delivery_limit=-1), **_dead_letters_to(JOBS), "x-message-ttl": 1000 * 2**level})
+        )
+        bindings.append(Binding(name, name))
+    return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
+
+
+def for_queue(name: str) -> Topology:
+    """A job queue and its dead letters."""
+    jobs = Queue(name, {**_quorum(BROKER_DELIVERY_LIMIT), **_dead_letters_to(DEAD), "x-dead-letter-routing-key": name})
+    dead = Queue(dead_queue(name), {**_quorum(delivery_limit=-1), "x-single-active-consumer": True})
+    return Topology(
+        exchanges=(),
+        queues=(dead, jobs),  # the dead letters' queue first: nothing may die before it can land
+        bindings=(Binding(DEAD, dead.name, name), Binding(JOBS, name, name)),
+    )
+
+
+def _quorum(delivery_limit: int) -> dict[str, str | int]:
+    return {"x-queue-type": "quorum", "x-delivery-limit": delivery_limit}
+
+
+def _dead_letters_to(exchange: str) -> dict[str, str | int]:
+    """At-least-once dead-lettering, which the broker only does when a full queue refuses publishers."""
+    return {
+        "x-dead-letter-exchange": exchange,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }

@@ -1,0 +1,1 @@
+"""The operator: JobQueues in, topology, Deployments and their size out."""

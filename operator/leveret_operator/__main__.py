@@ -1,0 +1,81 @@
+"""`python -m leveret_operator`: puts the parts together and runs them."""
+
+import asyncio
+import contextlib
+import os
+import sys
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+
+from leveret.settings import MissingSetting
+from leveret.telemetry.logs import configure_logs
+from leveret.telemetry.probes import LoopBeat, ProbeServer
+from leveret_operator.announcements import Announcements
+from leveret_operator.broker import BrokerLink
+from leveret_operator.broker_statistics import BrokerStatistics
+from leveret_operator.bulk import Bulk
+from leveret_operator.clock import SteadyClock
+from leveret_operator.deployment import Surroundings
+from leveret_operator.kubernetes_api import KubernetesApi
+from leveret_operator.kubernetes_events import KubernetesEvents
+from leveret_operator.loop import CentralLoop
+from leveret_operator.metrics import Metrics
+from leveret_operator.program import Parts, run
+from leveret_operator.registry import Registry
+from leveret_operator.settings import Settings, read_settings
+from leveret_operator.tools import Tools
+from leveret_operator.watch import Watch
+
+
+def main() -> int:
+    try:
+        settings = read_settings(os.environ)
+    except (MissingSetting, ValueError) as problem:
+        print(f"leveret_operator: {problem}", file=sys.stderr)
+        return 2
+    configure_logs(settings.log)
+    return asyncio.run(operate(settings))
+
+
+async def operate(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status."""
+    registry = CollectorRegistry()
+    metrics, clock, beat, loop = Metrics(registry), SteadyClock(), LoopBeat(), CentralLoop()
+    async with contextlib.AsyncExitStack() as stack:
+        api = await KubernetesApi.connect(settings.namespace, metrics.wrote_kubernetes)
+        stack.push_async_callback(api.close)
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        objects = Registry(loop.wake)
+        watch = Watch(api, objects, namespace=settings.namespace, pod=settings.pod, clock=clock)
+        probes = ProbeServer(registry, beat=beat, readiness=watch.readiness, port=settings.probe_port)
+        probes.start()
+        stack.callback(probes.close)
+        announcements = Announcements()
+        broker = BrokerLink(
+            announcements, heard=loop.hear, changed=loop.wake_all, clock=clock, asked=metrics.asked_broker
+        )
+        statistics = BrokerStatistics(
+            http,
+            metrics_port=settings.metrics_port,
+            management_port=settings.management_port,
+            clock=clock,
+            asked=metrics.asked_broker,
+        )
+        bulk = Bulk(statistics, settings.places.broker, clock)
+        tools = Tools(
+            api=api,
+            broker=broker,
+            bulk=bulk,
+            registry=objects,
+            announcements=announcements,
+            events=KubernetesEvents(api, settings.pod),
+            metrics=metrics,
+            around=Surroundings(settings.broker_secret, settings.consumer_pull_policy, settings.log),
+            clock=clock,
+        )
+        return await run(Parts(settings, tools, watch, loop, beat))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What producers must know about queues, published to `leveret.events` with confirms.
+
+A definition is repeated every minute and on each connection, an observation at most every 5 s: both may be lost and come
+again. Decisions are kept until they are confirmed (at most the last 1,000).
+"""
+
+import asyncio
+from collections import deque
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import aio_pika
+import structlog
+
+from leveret.events import QueueDecided, QueueDefined, QueueEvent, QueueObserved, QueueRemoved, encode
+from leveret.rabbitmq.connection import BrokerGone
+from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.topology import EVENTS
+from leveret_operator.jobqueue import JobQueue
+
+log = structlog.get_logger(__name__)
+
+REPEAT_EVERY = timedelta(seconds=60)
+OBSERVED_EVERY = timedelta(seconds=5)
+KEPT = 1_000
+
+
+class Publishes(Protocol):
+    """Confirms, or raises NotConfirmed."""
+
+    async def publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None: ...
+
+
+class Announcements:
+    """Decides what is due, keeps it in order, and publishes it while there is a connection."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[str, QueueEvent]] = deque(maxlen=KEPT)
+        self._there_is_some = asyncio.Event()
+        self._defined: dict[str, QueueDefined] = {}
+        self._observed: dict[str, QueueObserved] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many are not confirmed yet."""
+        return len(self._waiting)
+
+    def new_connection(self) -> None:
+        """Everything is defined anew."""
+        self._defined.clear()
+
+    def define(self, jobqueue: JobQueue, now: datetime) -> None:
+        """Call whenever the queue is known to be on the broker."""
+        new = QueueDefined(
+            namespace=jobqueue.namespace,
+            jobqueue=jobqueue.name,
+            at=now,
+            version=jobqueue.version,
+            max_attempts=jobqueue.retry.max_attempts,
+            timeout_seconds=jobqueue.timeout.total_seconds(),
+        )
+        last = self._defined.get(jobqueue.queue)
+        if last is None or now - last.at >= REPEAT_EVERY or _undated(last) != _undated(new):
+            self._defined[jobqueue.queue] = new
+            self._say(jobqueue.queue, new)
+
+    def observe(self, queue: str, seen: QueueObserved) -> None:
+        last = self._observed.get(queue)
+        age = None if last is None else seen.at - last.at
+        if age is None or age >= REPEAT_EVERY or (age >= OBSERVED_EVERY and _undated(seen) != _undated(last)):
+            self._observed[queue] = seen
+            self._say(queue, seen)
+
+    def decide(self, queue: str, decided: QueueDecided) -> None:
+        self._say(queue, decided)
+
+    def remove(self, queue: str, now: datetime) -> None:
+        self._defined.pop(queue, None)
+        self._observed.pop(queue, None)
+        self._say(queue, QueueRemoved(now))
+
+    async def publish(self, publisher: Publishes) -> None:
+        """Publish what waits, in order, until cancelled; raise BrokerGone if this connection can't."""
+        while True:
+            if not self._waiting:
+                self._there_is_some.clear()
+                await self._there_is_some.wait()
+            queue, event = self._waiting[0]
+            message = aio_pika.Message(
+                encode(event), content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+            )
+            try:
+                await publisher.publish(EVENTS, f"queue.{queue}", message)
+            except NotConfirmed as problem:
+                log.warning("an event about a queue was not confirmed; it is tried again", because=str(problem))
+                if not isinstance(problem.__cause__, TimeoutError):
+                    raise BrokerGone(f"events can't be published: {problem}") from problem  # declares anew
+                continue
+            if self._waiting and self._waiting[0][1] is event:
+                self._waiting.popleft()
+
+    def _say(self, queue: str, event: QueueEvent) -> None:
+        self._waiting.append((queue, event))
+        self._there_is_some.set()
+
+
+def _undated(event: QueueDefined | QueueObserved | None) -> tuple[object, ...] | None:
+    """Everything but the time: what has to change before it is said again."""
+    if event is None:
+        return None
+    return tuple(getattr(event, name) for name in event.__struct_fields__ if name != "at")

@@ -1,0 +1,143 @@
+"""The operator's connection to the broker, and everything that is done over it.
+
+One session after the other (`stay_connected`): each declares the shared topology, opens the inbox, and publishes what
+waits. Between sessions every question has the answer *unknown*.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import ChannelPreconditionFailed
+
+from leveret.rabbitmq.connection import BrokerErrors, stay_connected
+from leveret.rabbitmq.declare import declare
+from leveret.rabbitmq.publisher import Publisher
+from leveret.scaling.backlog import Depth
+from leveret.settings import Broker, MissingSetting
+from leveret.signals import Signal
+from leveret.topology import for_queue, shared
+from leveret_operator.announcements import Announcements
+from leveret_operator.live_depths import LiveDepths, QueueMissing
+from leveret_operator.signal_inbox import open_inbox
+
+log = structlog.get_logger(__name__)
+
+DECLARE_TIMEOUT = 20.0  # s
+SILENT_AFTER = timedelta(seconds=10)  # without an answer on a connection that looks alive
+ASK_AGAIN = timedelta(seconds=5)  # then
+
+
+class QueueDiffers(Exception):
+    """A queue of this name exists with other arguments."""
+
+
+class NotDeclared(Exception):
+    """The broker did not take the declaration; it is tried again."""
+
+
+@dataclass(slots=True)
+class _Session:
+    number: int
+    connection: AbstractConnection
+    depths: LiveDepths
+
+
+class BrokerLink:
+    """Says whether the broker is there, and passes on what is asked of it."""
+
+    def __init__(
+        self,
+        announcements: Announcements,
+        *,
+        heard: Callable[[Signal], None],
+        changed: Callable[[], None],
+        clock: Callable[[], datetime],
+        asked: Callable[[str], None],
+    ) -> None:
+        """`heard` takes signals, `changed` is called when the broker comes or goes."""
+        self._announcements = announcements
+        self._heard, self._changed = heard, changed
+        self._clock, self._asked = clock, asked
+        self._session: _Session | None = None
+        self._sessions = 0
+        self._silent_since: datetime | None = None
+        self._asked_at: datetime | None = None
+        self.problem = "no connection was made yet"
+
+    @property
+    def session(self) -> int | None:
+        """The number of the session, so that its caller knows what was declared in it; None if there is none."""
+        return self._session.number if self._session else None
+
+    async def run(self, read: Callable[[], Broker], name: str) -> None:
+        """Stay connected until cancelled."""
+
+        def address() -> Broker:
+            try:
+                return read()
+            except (MissingSetting, ValueError) as problem:
+                raise ConnectionError(str(problem)) from problem
+
+        await stay_connected(address, name, self._work, self)
+
+    def connected(self) -> None:
+        """The connection is there; the session begins when its work has."""
+
+    def disconnected(self, because: str) -> None:
+        self._session = None
+        self.problem = because
+        self._changed()
+
+    async def declare(self, queue: str) -> None:
+        """Declare a job queue and its dead letters; raise QueueDiffers or NotDeclared."""
+        if self._session is None:
+            raise NotDeclared(self.problem)
+        self._asked("declare")
+        try:
+            async with asyncio.timeout(DECLARE_TIMEOUT):
+                channel = await self._session.connection.channel(publisher_confirms=False)
+                async with channel:
+                    await declare(channel, for_queue(queue))
+        except ChannelPreconditionFailed as problem:
+            raise QueueDiffers(str(problem)) from problem
+        except BrokerErrors as problem:
+            raise NotDeclared(f"{type(problem).__name__}: {problem}") from problem
+
+    @property
+    def silent(self) -> bool:
+        """Whether questions have got no answer for 10 s: a broker that hangs keeps its connections for a while."""
+        return self._silent_since is not None and self._clock() - self._silent_since > SILENT_AFTER
+
+    async def live(self, queue: str) -> Depth | QueueMissing | None:
+        """Ask one queue for its depth now; None if it does not answer."""
+        now = self._clock()
+        if self._session is None or (self.silent and self._asked_at and now - self._asked_at < ASK_AGAIN):
+            return None
+        self._asked_at = now
+        answer = (await self._session.depths.read([queue]))[queue]
+        self._silent_since = None if answer is not None else self._silent_since or now
+        return answer
+
+    async def is_empty(self, queue: str) -> bool:
+        return await self._session.depths.is_empty(queue) if self._session else False
+
+    async def _work(self, connection: AbstractConnection) -> None:
+        async with asyncio.timeout(DECLARE_TIMEOUT):
+            async with await connection.channel(publisher_confirms=False) as channel:
+                await declare(channel, shared())
+            await open_inbox(connection, self._heard)
+            publisher = await Publisher.open(connection)
+        self._sessions += 1
+        self._session = _Session(self._sessions, connection, LiveDepths(connection, self._clock, self._asked))
+        self._silent_since = None
+        self._announcements.new_connection()
+        log.info("broker is connected")
+        self._changed()
+        try:
+            await self._announcements.publish(publisher)
+        finally:
+            self._session = None

@@ -1,0 +1,66 @@
+"""The conditions of a JobQueue: what works and what doesn't, with a sentence for a person.
+
+A condition's `lastTransitionTime` moves only when its status does, so that people see since when something is so.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from leveret_operator.jobqueue import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One thing that works (True), doesn't (False), or isn't known yet (None)."""
+
+    good: bool | None
+    reason: str  # CamelCase
+    message: str
+
+
+UNKNOWN = State(None, "NotYetKnown", "not looked at yet")
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """Everything that a JobQueue's conditions are made from."""
+
+    broker: State = UNKNOWN
+    topology: State = UNKNOWN
+    deployment: State = UNKNOWN
+    scaling: State = UNKNOWN
+    metrics: State = UNKNOWN
+
+    @property
+    def ready(self) -> State:
+        """Broker reached, topology declared, Deployment applied; the first that isn't gives the reason."""
+        for state in (self.deployment, self.broker, self.topology):
+            if state.good is not True:
+                return state
+        return State(True, "Reconciled", "the queue is declared and its consumers' Deployment is applied")
+
+
+def conditions(states: States, before: Iterable[Condition], *, generation: int, now: datetime) -> tuple[Condition, ...]:
+    """Return all conditions, keeping the transition time of those whose status is what it was."""
+    earlier = {condition.type: condition for condition in before}
+    named = {
+        "Ready": states.ready,
+        "BrokerReachable": states.broker,
+        "TopologyReady": states.topology,
+        "ScalingActive": states.scaling,
+        "MetricsFresh": states.metrics,
+    }
+    made = []
+    for type_, state in named.items():
+        status = "Unknown" if state.good is None else str(state.good)
+        old = earlier.get(type_)
+        since = old.since if old and old.status == status else now
+        made.append(Condition(type_, status, state.reason, state.message, since, generation))
+    return tuple(made)
+
+
+def changed(before: Iterable[Condition], after: Iterable[Condition]) -> list[Condition]:
+    """Return the conditions whose status or reason is new, for Events and for writing at once."""
+    earlier = {condition.type: (condition.status, condition.reason) for condition in before}
+    return [condition for condition in after if earlier.get(condition.type) != (condition.status, condition.reason)]

@@ -1,0 +1,166 @@
+"""The Deployment that runs a JobQueue's consumers, built from values.
+
+What Leveret sets makes the guarantees hold (probes, command, grace period, the mounted Secret, restricted security) and
+can't be changed by a template; what else a template says is merged by name. `replicas` is left out: the size is written
+through the Deployment's `/scale` alone.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+
+from leveret.durations import format_duration
+from leveret_operator.jobqueue import LABEL, JobQueue, Json
+from leveret_operator.template import merge_template
+
+CONTAINER = "consumer"
+MARGIN = timedelta(seconds=30)  # on top of one attempt: to hand back, flush and close
+PROBE_PORT = 9000
+USER = 10001
+BROKER_FOLDER = "/etc/leveret/broker"
+BROKER_VOLUME, SCRATCH_VOLUME = "leveret-broker", "leveret-tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a consumer needs that its JobQueue doesn't say."""
+
+    broker_secret: str
+    pull_policy: str | None  # None leaves it to Kubernetes
+    log: str
+
+
+def build_deployment(jobqueue: JobQueue, around: Surroundings) -> dict[str, object]:
+    """Return what is applied; raise TemplateInvalid where the template changes a field that is ours."""
+    labels = _labels(jobqueue)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": jobqueue.deployment,
+            "namespace": jobqueue.namespace,
+            "labels": labels,
+            "ownerReferences": [_owner(jobqueue)],
+        },
+        "spec": {
+            "selector": {"matchLabels": _selector(jobqueue)},
+            "template": merge_template(_pod_template(jobqueue, around, labels), jobqueue.consumer.template),
+        },
+    }
+
+
+def selector_text(jobqueue: JobQueue) -> str:
+    """The selector of the pods, as `kubectl -l` takes it."""
+    return ",".join(f"{key}={value}" for key, value in sorted(_selector(jobqueue).items()))
+
+
+def grace_seconds(timeout: timedelta) -> int:
+    return ceil((timeout + MARGIN).total_seconds())
+
+
+def _labels(jobqueue: JobQueue) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "leveret",
+        "app.kubernetes.io/instance": jobqueue.name,
+        "app.kubernetes.io/component": "consumer",
+        "app.kubernetes.io/managed-by": "leveret-operator",
+        LABEL: jobqueue.name,
+    }
+
+
+def _selector(jobqueue: JobQueue) -> dict[str, str]:
+    return {"app.kubernetes.io/component": "consumer", LABEL: jobqueue.name}
+
+
+def _owner(jobqueue: JobQueue) -> Json:
+    """The Deployment goes when its JobQueue goes."""
+    return {
+        "apiVersion": "leveret.dev/v1alpha1",
+        "kind": "JobQueue",
+        "name": jobqueue.name,
+        "uid": jobqueue.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,  # True would need a permission on the owner's finalizers
+    }
+
+
+def _pod_template(jobqueue: JobQueue, around: Surroundings, labels: dict[str, str]) -> dict[str, object]:
+    return {
+        "metadata": {"labels": labels},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": grace_seconds(jobqueue.timeout),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(jobqueue, around)],
+            "volumes": [
+                {"name": BROKER_VOLUME, "secret": {"secretName": around.broker_secret, "defaultMode": 0o440}},
+                {"name": SCRATCH_VOLUME, "emptyDir": {}},
+            ],
+        },
+    }
+
+
+def _container(jobqueue: JobQueue, around: Surroundings) -> dict[str, object]:
+    container: dict[str, object] = {
+        "name": CONTAINER,
+        "image": jobqueue.consumer.image,
+        "command": ["python", "-m", "leveret_consumer"],  # the image's own entry point may be the user's
+        "env": _environment(jobqueue, around),
+        "ports": [{"name": "metrics", "containerPort": PROBE_PORT, "protocol": "TCP"}],
+        # A consumer that waits for its broker is alive and not ready; only a loop that stands still is restarted.
+        "startupProbe": _probe("/healthz", period=2, failures=60),
+        "livenessProbe": _probe("/healthz", period=10, failures=3),
+        "readinessProbe": _probe("/readyz", period=2, failures=1),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": BROKER_VOLUME, "mountPath": BROKER_FOLDER, "readOnly": True},
+            {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - the pod's own, and the only place to write
+        ],
+    }
+    if around.pull_policy:
+        container["imagePullPolicy"] = around.pull_policy
+    return container
+
+
+def _environment(jobqueue: JobQueue, around: Surroundings) -> list[Json]:
+    backoff = jobqueue.retry.backoff
+    retry = {
+        "maxAttempts": jobqueue.retry.max_attempts,
+        "backoff": {
+            "initial": format_duration(backoff.initial),
+            "factor": int(backoff.factor) if backoff.factor.is_integer() else backoff.factor,
+            "max": format_duration(backoff.max),
+            "jitter": str(backoff.jitter),
+        },
+    }
+    values = {
+        "LEVERET_QUEUE": jobqueue.queue,
+        "LEVERET_HANDLERS": jobqueue.consumer.handlers,
+        "LEVERET_CONCURRENCY": str(jobqueue.consumer.concurrency),
+        "LEVERET_TIMEOUT": format_duration(jobqueue.timeout),
+        "LEVERET_RETRY": json.dumps(retry, separators=(",", ":")),
+        "LEVERET_VERSION": jobqueue.version,
+        "LEVERET_LOG": around.log,
+    }
+    pod: Json = {"name": "LEVERET_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    return [*({"name": name, "value": value} for name, value in values.items()), pod]
+
+
+def _probe(path: str, *, period: int, failures: int) -> Json:
+    return {
+        "httpGet": {"path": path, "port": PROBE_PORT},
+        "periodSeconds": period,
+        "timeoutSeconds": 2,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,237 @@
+"""A JobQueue and its Deployment as values. The dictionaries of the Kubernetes API stop here.
+
+The API server has checked and completed a JobQueue by the CRD's schema; what is parsed twice (durations, the back-off's
+order) is refused here as well, so that an object stored under an older schema is told what is wrong with it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from leveret.durations import parse_duration
+from leveret.retry import Backoff, Jitter, RetryPolicy
+from leveret.scaling.decide import Policy
+
+LABEL = "leveret.dev/jobqueue"
+
+Json = Mapping[str, object]
+
+
+class BadSpec(ValueError):
+    """The JobQueue can't be understood; the message names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    image: str
+    handlers: str  # module:object
+    concurrency: int
+    template: Json = field(default_factory=dict)  # the user's part of a PodTemplateSpec
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueue:
+    """What a user asks for."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    consumer: Consumer
+    retry: RetryPolicy
+    timeout: timedelta
+    policy: Policy
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue on the broker."""
+        return f"{self.namespace}.{self.name}"
+
+    @property
+    def deployment(self) -> str:
+        return f"{self.name}-consumer"
+
+    @property
+    def version(self) -> str:
+        """Of the handlers: consumers repeat it when they register what they can run."""
+        text = json.dumps([self.consumer.image, self.consumer.handlers])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An entry of `status.decisions`."""
+
+    at: datetime
+    before: int
+    after: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition as `metav1.Condition` has it."""
+
+    type: str
+    status: str  # True, False, Unknown
+    reason: str
+    message: str
+    since: datetime
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What an earlier operator wrote into the status, to go on from."""
+
+    conditions: tuple[Condition, ...] = ()
+    decisions: tuple[Decided, ...] = ()  # the newest first
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A consumer Deployment as the API server has it."""
+
+    name: str
+    jobqueue: str
+    uid: str
+    revision: int  # grows with each change of the object
+    wanted: int  # spec.replicas
+    there: int  # pods
+    fingerprint: str  # of the pod template and what else we apply
+
+
+def parse_jobqueue(body: Json) -> JobQueue:
+    """Raise BadSpec for what can't be understood."""
+    meta, spec = _map(body, "metadata"), _map(body, "spec")
+    try:
+        consumer, scaling = _map(spec, "consumer"), _map(spec, "scaling")
+        return JobQueue(
+            namespace=str(meta["namespace"]),
+            name=str(meta["name"]),
+            uid=str(meta["uid"]),
+            generation=_int(meta.get("generation"), 1),
+            consumer=Consumer(
+                image=str(consumer["image"]),
+                handlers=str(consumer["handlers"]),
+                concurrency=_int(consumer.get("concurrency"), 10),
+                template=_map(consumer, "template"),
+            ),
+            retry=_retry(_map(spec, "retry")),
+            timeout=_duration(spec, "timeout", "30s"),
+            policy=Policy(
+                min_replicas=_int(scaling.get("minReplicas"), 0),
+                max_replicas=_int(scaling.get("maxReplicas"), 10),
+                backlog_per_replica=_int(_map(scaling, "objective").get("backlogPerReplica"), 100),
+                stabilization=_duration(scaling, "scaleDownStabilization", "60s"),
+                zero_after=_duration(scaling, "scaleToZeroAfter", "2m"),
+            ),
+        )
+    except KeyError as missing:
+        raise BadSpec(f"the field {missing.args[0]} is missing") from missing
+    except ValueError as problem:
+        raise BadSpec(str(problem)) from problem
+
+
+def parse_recorded(body: Json) -> Recorded:
+    """Read what a status says; an entry that no version of us wrote is left out."""
+    status = _map(body, "status")
+    conditions = [_condition(entry) for entry in _maps(status, "conditions")]
+    decisions = [_decided(entry) for entry in _maps(status, "decisions")]
+    return Recorded(
+        tuple(condition for condition in conditions if condition), tuple(decided for decided in decisions if decided)
+    )
+
+
+def parse_deployment(body: Json) -> Deployment:
+    meta, spec, status = _map(body, "metadata"), _map(body, "spec"), _map(body, "status")
+    shape = {"template": spec.get("template"), "owners": meta.get("ownerReferences"), "labels": meta.get("labels")}
+    return Deployment(
+        name=str(meta["name"]),
+        jobqueue=str(_map(meta, "labels").get(LABEL, "")),
+        uid=str(meta["uid"]),
+        revision=_int(meta.get("resourceVersion"), 0),
+        wanted=_int(spec.get("replicas"), 1),
+        there=_int(status.get("replicas"), 0),
+        fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest(),
+    )
+
+
+def _retry(retry: Json) -> RetryPolicy:
+    backoff = _map(retry, "backoff")
+    factor = backoff.get("factor", 2)
+    return RetryPolicy(
+        max_attempts=_int(retry.get("maxAttempts"), 5),
+        backoff=Backoff(
+            initial=_duration(backoff, "initial", "1s"),
+            factor=float(factor) if isinstance(factor, int | float | str) else 2.0,
+            max=_duration(backoff, "max", "10m"),
+            jitter=Jitter(str(backoff.get("jitter", "full"))),
+        ),
+    )
+
+
+def _condition(entry: Json) -> Condition | None:
+    since = _time(entry.get("lastTransitionTime"))
+    if since is None or not entry.get("type"):
+        return None
+    return Condition(
+        type=str(entry["type"]),
+        status=str(entry.get("status", "Unknown")),
+        reason=str(entry.get("reason", "")),
+        message=str(entry.get("message", "")),
+        since=since,
+        generation=_int(entry.get("observedGeneration"), 0),
+    )
+
+
+def _decided(entry: Json) -> Decided | None:
+    at = _time(entry.get("time"))
+    if at is None:
+        return None
+    return Decided(
+        at,
+        _int(entry.get("from"), 0),
+        _int(entry.get("to"), 0),
+        str(entry.get("reason")),
+        str(entry.get("message", "")),
+    )
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _duration(parent: Json, key: str, default: str) -> timedelta:
+    try:
+        return parse_duration(str(parent.get(key, default)))
+    except ValueError as problem:
+        raise BadSpec(f"{key}: {problem}") from problem
+
+
+def _map(parent: Json, key: str) -> Json:
+    value = parent.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _maps(parent: Json, key: str) -> list[Json]:
+    value = parent.get(key)
+    entries = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _int(value: object, default: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, int | float | str):
+        return int(value)
+    raise BadSpec(f"{value!r} is no number")

@@ -1,0 +1,60 @@
+"""What the operator keeps of one JobQueue between two turns of the loop."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from leveret.scaling.backlog import Depth
+from leveret.scaling.demand import Signals
+from leveret.scaling.memory import Memory
+from leveret_operator.conditions import State, States
+from leveret_operator.jobqueue import Condition, Decided, JobQueue, Json
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
+
+
+@dataclass(slots=True)
+class Pause:
+    """When to try something again that failed: after 1 s, doubled up to 60 s."""
+
+    until: datetime | None = None
+    _length: timedelta = FIRST_PAUSE
+
+    def over(self, now: datetime) -> bool:
+        return self.until is None or now >= self.until
+
+    def longer(self, now: datetime) -> None:
+        self.until = now + self._length
+        self._length = min(2 * self._length, LONGEST_PAUSE)
+
+    def end(self) -> None:
+        self.until, self._length = None, FIRST_PAUSE
+
+
+@dataclass(slots=True)
+class Kept:
+    jobqueue: JobQueue
+    conditions: tuple[Condition, ...]
+    decisions: tuple[Decided, ...]  # the newest first
+    memory: Memory
+    states: States = field(default_factory=States)
+    declared_in: int | None = None  # the broker session
+    applied: JobQueue | None = None  # the spec that the Deployment was last made from
+    fingerprint: str | None = None  # of the Deployment as it was after that
+    applying: Pause = field(default_factory=Pause)
+    declaring: Pause = field(default_factory=Pause)
+    scaling: Pause = field(default_factory=Pause)
+    live: Depth | None = None
+    hint_due: datetime | None = None  # a hint came, and more may come with it until then
+    work_since: datetime | None = None  # the first sign of work that no scale-up has answered yet
+    desired: int | None = None
+    replicas_known: bool = False  # whether memory has begun with the Deployment's real size
+    status: Json | None = None  # as written last
+    status_at: datetime | None = None
+    saying: Pause = field(default_factory=Pause)
+
+    def hear(self, signals: Signals) -> None:
+        self.memory = replace(self.memory, signals=signals)
+
+    def say(self, **states: State) -> None:
+        """Set some of the states that conditions are made from."""
+        self.states = replace(self.states, **states)

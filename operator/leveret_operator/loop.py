@@ -1,0 +1,156 @@
+"""The central loop: a turn for every JobQueue each second, and at once when something calls for it.
+
+Turns of different JobQueues run side by side and one's failure or slowness is its own. A JobQueue never has two turns at
+a time; what happens during a turn gets another one right after. A hint waits 150 ms, so that what comes with it is seen
+in the same turn and answered in one write.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+
+import structlog
+
+from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
+from leveret.scaling.memory import begin
+from leveret.signals import Heartbeat, Hint, Signal
+from leveret_operator.jobqueue import JobQueue, Recorded
+from leveret_operator.kept import Kept
+from leveret_operator.kubernetes_api import ApiGone
+from leveret_operator.tools import Tools
+from leveret_operator.turn import take_turn
+
+log = structlog.get_logger(__name__)
+
+TICK = 1.0  # s
+GATHER = timedelta(milliseconds=150)
+OLDEST_WORK = timedelta(seconds=10)  # a producer's clock may be wrong; further back is not believed
+
+
+class CentralLoop:
+    def __init__(self) -> None:
+        self._kept: dict[str, Kept] = {}
+        self._by_queue: dict[str, Kept] = {}
+        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self._woken: set[str] = set()
+        self._wake = asyncio.Event()
+        self._tools: Tools | None = None
+
+    async def run(self, tools: Tools) -> None:
+        """Turn until cancelled, then let no turn go on."""
+        self._tools = tools
+        try:
+            while True:
+                self._match_registry(tools)
+                for name in self._kept:
+                    self._start(name, tools)
+                await self._until_next_tick(tools)
+        finally:
+            for turn in self._turns.values():
+                turn.cancel()
+            await asyncio.gather(*self._turns.values(), return_exceptions=True)
+
+    def wake(self, name: str) -> None:
+        """Give one JobQueue a turn now."""
+        self._woken.add(name)
+        self._wake.set()
+
+    def wake_all(self) -> None:
+        for name in self._kept:
+            self.wake(name)
+
+    def hear(self, signal: Signal) -> None:
+        """Take a signal; a hint of new work gets a turn in 150 ms."""
+        kept, tools = self._by_queue.get(signal.queue), self._tools
+        if kept is None or tools is None:
+            return
+        now, signals = tools.clock(), kept.memory.signals
+        match signal:
+            case Heartbeat():
+                said = Beat(now, signal.in_flight, signal.finished)
+                signals = hear_beat(signals, signal.consumer, said, now)
+            case Hint():
+                signals = hear_hint(signals, signal.producer, _hinted(kept, signal, tools, now), now)
+                if signals.last_work == now:
+                    self._expect_more(kept, signal.at, now)
+        kept.hear(signals)
+
+    def _expect_more(self, kept: Kept, since: datetime, now: datetime) -> None:
+        if kept.work_since is None:
+            kept.work_since = min(now, max(since, now - OLDEST_WORK))
+        if kept.hint_due is None:
+            kept.hint_due = now + GATHER
+            asyncio.get_running_loop().call_later(GATHER.total_seconds(), self.wake, kept.jobqueue.name)
+
+    async def _until_next_tick(self, tools: Tools) -> None:
+        """Start turns that are asked for, until a second is over."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + TICK
+        while (left := end - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+            self._wake.clear()
+            woken, self._woken = self._woken, set()
+            self._match_registry(tools)
+            for name in woken & self._kept.keys():
+                self._start(name, tools)
+
+    def _match_registry(self, tools: Tools) -> None:
+        """Keep something of each JobQueue there is, and nothing of others."""
+        for name, jobqueue in tools.registry.jobqueues.items():
+            kept = self._kept.get(name)
+            if kept is None or kept.jobqueue.uid != jobqueue.uid:
+                self._keep(jobqueue, tools)
+            elif kept.jobqueue != jobqueue:
+                kept.jobqueue = jobqueue
+                kept.applying.end()
+        for name in self._kept.keys() - tools.registry.jobqueues.keys():
+            kept = self._kept.pop(name)
+            self._by_queue.pop(kept.jobqueue.queue, None)
+            if (turn := self._turns.pop(name, None)) is not None:
+                turn.cancel()  # it must not speak of the queue after it was called removed
+            tools.announcements.remove(kept.jobqueue.queue, tools.clock())
+            tools.metrics.forget(kept.jobqueue.queue)
+            log.info("JobQueue is gone; its queues stay on the broker", queue=kept.jobqueue.queue)
+
+    def _keep(self, jobqueue: JobQueue, tools: Tools) -> None:
+        recorded = tools.registry.recorded.get(jobqueue.uid, Recorded())
+        memory = begin(0, tools.clock())
+        kept = Kept(jobqueue, recorded.conditions, recorded.decisions, memory)
+        self._kept[jobqueue.name] = self._by_queue[jobqueue.queue] = kept
+
+    def _start(self, name: str, tools: Tools) -> None:
+        kept, running = self._kept[name], self._turns.get(name)
+        if kept.hint_due is not None and tools.clock() < kept.hint_due:
+            return  # its turn is about to come
+        if running is not None and not running.done():
+            self._again.add(name)
+            return
+        kept.hint_due = None
+        self._turns[name] = asyncio.create_task(self._turn(kept, tools), name=f"turn of {name}")
+
+    async def _turn(self, kept: Kept, tools: Tools) -> None:
+        """The one broad except: whatever happens in a turn, the next one comes."""
+        name = kept.jobqueue.name
+        try:
+            await take_turn(kept, tools)
+        except ApiGone as problem:
+            tools.metrics.turn_failed(kept.jobqueue.queue)
+            log.warning("the Kubernetes API doesn't answer; the turn is taken again", queue=name, because=str(problem))
+        except Exception:
+            tools.metrics.turn_failed(kept.jobqueue.queue)
+            log.exception("a turn failed; the next one is taken in a second", queue=name)
+        if name in self._again:
+            self._again.discard(name)
+            self.wake(name)
+
+
+def _hinted(kept: Kept, hint: Hint, tools: Tools, now: datetime) -> Hinted:
+    """A hint with what the broker counts now."""
+    bulk = tools.bulk.depth(hint.queue)
+    live = kept.live.ready if kept.live is not None and now - kept.live.at < timedelta(seconds=2) else None
+    counted = (live or (bulk.ready if bulk else None) or 0) + ((bulk.unacked if bulk else None) or 0)
+    return Hinted(now, hint.committed, hint.unconfirmed, hint.oldest_waiting_since, base=counted, peak=counted)

@@ -1,0 +1,102 @@
+"""Start and stop the operator's parts in order.
+
+Start: broker and statistics at once, the resource's CRD when it is there, then the loop and the watch. Stop, on SIGTERM:
+the loop first, so that nothing is written any more, then the broker, then the watch. A part that ends by itself ends the
+process, with exit status 1: Kubernetes starts it again.
+"""
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import dataclass
+
+import structlog
+
+from leveret.telemetry.probes import LoopBeat
+from leveret_operator.loop import CentralLoop
+from leveret_operator.settings import Settings
+from leveret_operator.tools import Tools
+from leveret_operator.watch import Watch
+
+log = structlog.get_logger(__name__)
+
+WATCH_STOPS_WITHIN = 10.0  # s
+
+Task = asyncio.Task[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: Settings
+    tools: Tools
+    watch: Watch
+    loop: CentralLoop
+    beat: LoopBeat
+
+
+async def run(parts: Parts) -> int:
+    """Run until SIGTERM or SIGINT; return the exit status."""
+    stop, watch_stop, watch_ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    _stop_on_signals(stop)
+    settings, tools = parts.settings, parts.tools
+    log.info("started", namespace=settings.namespace)
+
+    found = asyncio.Event()
+
+    async def work() -> None:
+        await found.wait()
+        await parts.loop.run(tools)
+
+    async def watch() -> None:
+        await parts.watch.wait_for_resource()
+        found.set()
+        await parts.watch.run(watch_stop, watch_ready)
+
+    async def keep_signals() -> None:
+        """kopf takes the signals for itself when it starts; ours stop things in order."""
+        await watch_ready.wait()
+        _stop_on_signals(stop)
+        await asyncio.Event().wait()
+
+    beating = asyncio.create_task(parts.beat.run(), name="beat")
+    signals = asyncio.create_task(keep_signals(), name="signals")
+    broker = asyncio.create_task(tools.broker.run(settings.places.broker, settings.pod), name="broker")
+    bulk = asyncio.create_task(tools.bulk.run(), name="statistics")
+    working = asyncio.create_task(work(), name="central loop")
+    watching = asyncio.create_task(watch(), name="watch")
+    stopping = asyncio.create_task(_wait(stop), name="stop")
+    everything = {beating, signals, broker, bulk, working, watching, stopping}
+    ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+    for part in (working, broker, bulk, signals):
+        await _cancel(part)
+    watch_stop.set()
+    await asyncio.wait({watching}, timeout=WATCH_STOPS_WITHIN if watch_ready.is_set() else 0)
+    for part in (watching, beating, stopping):
+        await _cancel(part)
+    return _exit_status(ended, stopping)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _cancel(task: Task) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+def _exit_status(ended: set[Task], stopping: Task) -> int:
+    if stopping in ended:
+        log.info("stopped")
+        return 0
+    for task in ended:
+        problem = None if task.cancelled() else task.exception()
+        log.error("a part ended; the process stops to be started again", part=task.get_name(), exc_info=problem)
+    return 1
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)

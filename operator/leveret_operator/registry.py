@@ -1,0 +1,75 @@
+"""What JobQueues and consumer Deployments there are, as the watch last told; and who is to be woken when that changes.
+
+The watch's handlers write here and return; the central loop reads. A full list, taken now and then, finds what a watch
+may miss: an object that was deleted while the watch was being set up anew.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from leveret_operator.jobqueue import BadSpec, Deployment, JobQueue, Recorded
+
+Wake = Callable[[str], None]
+
+
+class Registry:
+    """Everything by the JobQueue's name; one namespace."""
+
+    def __init__(self, wake: Wake) -> None:
+        self.jobqueues: dict[str, JobQueue] = {}
+        self.recorded: dict[str, Recorded] = {}  # by uid: the status as it was when the object was first seen
+        self.refused: dict[str, BadSpec] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self._wake = wake
+
+    def jobqueue_is(self, jobqueue: JobQueue, recorded: Recorded) -> None:
+        self.refused.pop(jobqueue.name, None)
+        self.recorded.setdefault(jobqueue.uid, recorded)
+        before = self.jobqueues.get(jobqueue.name)
+        if before is not None and before.uid == jobqueue.uid and before.generation > jobqueue.generation:
+            return  # an old event that comes late
+        self.jobqueues[jobqueue.name] = jobqueue
+        if before != jobqueue:
+            self._wake(jobqueue.name)
+
+    def jobqueue_is_bad(self, name: str, problem: BadSpec) -> None:
+        """It keeps running as it was, if it ran before."""
+        self.refused[name] = problem
+        self._wake(name)
+
+    def jobqueue_is_gone(self, name: str, uid: str | None = None) -> None:
+        jobqueue = self.jobqueues.get(name)
+        if jobqueue is None or (uid is not None and jobqueue.uid != uid):
+            return
+        del self.jobqueues[name]
+        self.refused.pop(name, None)
+        self.recorded.pop(jobqueue.uid, None)
+        self._wake(name)
+
+    def deployment_is(self, deployment: Deployment) -> None:
+        before = self.deployments.get(deployment.jobqueue)
+        if before is not None and before.uid == deployment.uid and before.revision > deployment.revision:
+            return
+        self.deployments[deployment.jobqueue] = deployment
+        if before is None or (before.wanted, before.fingerprint) != (deployment.wanted, deployment.fingerprint):
+            self._wake(deployment.jobqueue)
+
+    def deployment_is_gone(self, deployment: Deployment) -> None:
+        before = self.deployments.get(deployment.jobqueue)
+        if before is not None and before.uid == deployment.uid:
+            del self.deployments[deployment.jobqueue]
+            self._wake(deployment.jobqueue)
+
+    def scaled(self, jobqueue: str, replicas: int, revision: int) -> None:
+        """Our own write, known before the watch tells it."""
+        before = self.deployments.get(jobqueue)
+        if before is not None:
+            self.deployments[jobqueue] = replace(before, wanted=replicas, revision=max(before.revision, revision))
+
+    def only_these_are_there(self, jobqueues: Iterable[str], deployments: Iterable[str]) -> None:
+        """Drop what a full list does not hold; both by uid."""
+        kept, kept_deployments = set(jobqueues), set(deployments)
+        for jobqueue in [known for known in self.jobqueues.values() if known.uid not in kept]:
+            self.jobqueue_is_gone(jobqueue.name, jobqueue.uid)
+        for deployment in [known for known in self.deployments.values() if known.uid not in kept_deployments]:
+            self.deployment_is_gone(deployment)

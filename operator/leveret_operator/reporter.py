@@ -1,0 +1,100 @@
+"""Tell what one turn found: metrics, the store, the status and Events.
+
+Metrics and the store hear of every turn (and leave out what is no news); the status is written when it is worth a write.
+"""
+
+from datetime import datetime, timedelta
+
+from leveret.events import QueueObserved
+from leveret.scaling.memory import Look
+from leveret.topology import dead_queue
+from leveret_operator.conditions import changed, conditions
+from leveret_operator.deployment import selector_text
+from leveret_operator.jobqueue import Condition
+from leveret_operator.kept import Kept
+from leveret_operator.kubernetes_api import ApiRefused
+from leveret_operator.metrics import QueueNumbers
+from leveret_operator.status import Status, build_status, worth_writing
+from leveret_operator.tools import Tools
+
+
+async def report(kept: Kept, tools: Tools, seen: Look | None) -> None:
+    jobqueue, now, before = kept.jobqueue, tools.clock(), kept.conditions
+    kept.conditions = conditions(kept.states, before, generation=jobqueue.generation, now=now)
+    numbers = _numbers(kept, tools, seen)
+    tools.metrics.show(jobqueue.queue, numbers)
+    tools.announcements.observe(jobqueue.queue, _observed(numbers, seen, now))
+    await _write_status(kept, tools, seen, numbers)
+    for condition in changed(before, kept.conditions):
+        if _is_news(condition, before):
+            kind = "Normal" if condition.status == "True" else "Warning"
+            text = f"{condition.type}: {condition.message}"
+            await tools.events.tell(
+                jobqueue, "Normal" if kind == "Normal" else "Warning", condition.reason, text, now=now
+            )
+
+
+def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:
+    """The first look at a new JobQueue finds everything changed; of that, only whether it is ready is news."""
+    if condition.status == "Unknown":
+        return False
+    return condition.type == "Ready" or any(old.type == condition.type and old.status != "Unknown" for old in before)
+
+
+def _numbers(kept: Kept, tools: Tools, seen: Look | None) -> QueueNumbers:
+    there = tools.registry.deployments.get(kept.jobqueue.name)
+    dead = tools.bulk.depth(dead_queue(kept.jobqueue.queue))
+    demand = seen.demand if seen else None
+    return QueueNumbers(
+        ready=demand.backlog.ready if demand else None,
+        unacked=demand.backlog.unacked if demand else None,
+        dead_letters=dead.ready if dead else None,
+        oldest_age_seconds=demand.oldest_age if demand else None,
+        arrival_rate=demand.arrival_rate if demand else None,
+        completion_rate=demand.completion_rate if demand else None,
+        replicas=there.there if there else None,
+        desired_replicas=kept.desired,
+    )
+
+
+def _observed(numbers: QueueNumbers, seen: Look | None, now: datetime) -> QueueObserved:
+    return QueueObserved(
+        at=now,
+        ready=numbers.ready,
+        unacked=numbers.unacked,
+        backlog=seen.demand.backlog.total if seen else None,
+        dead_letters=numbers.dead_letters,
+        arrival_rate=numbers.arrival_rate,
+        completion_rate=numbers.completion_rate,
+        oldest_age_seconds=numbers.oldest_age_seconds,
+        replicas=numbers.replicas,
+        desired_replicas=numbers.desired_replicas,
+    )
+
+
+async def _write_status(kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
+    now = tools.clock()
+    status = build_status(
+        Status(
+            generation=kept.jobqueue.generation,
+            conditions=kept.conditions,
+            demand=seen.demand if seen else None,
+            dead_letters=numbers.dead_letters,
+            replicas=numbers.replicas,
+            desired=numbers.desired_replicas,
+            selector=selector_text(kept.jobqueue),
+            decisions=kept.decisions,
+        )
+    )
+    since_last = now - kept.status_at if kept.status_at else timedelta.max
+    if not kept.saying.over(now) or not worth_writing(status, kept.status, since_last):
+        return
+    try:
+        await tools.api.write_status(kept.jobqueue, status)
+    except ApiRefused as problem:
+        kept.saying.longer(now)
+        if problem.status != 404:  # the JobQueue is just being deleted
+            raise
+    else:
+        kept.saying.end()
+        kept.status, kept.status_at = status, now

@@ -1,0 +1,124 @@
+"""Observe, decide and act: the size of one JobQueue's Deployment.
+
+The deciding is pure (`leveret.scaling`); here the numbers are fetched for it, and what it decides is written: through the
+Deployment's `/scale`, in one write, and only when it is another size than the Deployment was told.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from leveret.events import QueueDecided
+from leveret.scaling.decide import Decision
+from leveret.scaling.memory import Look, begin, look, not_empty_after_all
+from leveret_operator.conditions import State
+from leveret_operator.jobqueue import Decided
+from leveret_operator.kept import Kept
+from leveret_operator.kubernetes_api import ApiRefused
+from leveret_operator.live_depths import QueueMissing
+from leveret_operator.reconcile import declare_queue
+from leveret_operator.status import add_decision
+from leveret_operator.tools import Tools
+
+log = structlog.get_logger(__name__)
+
+ACTIVE_FOR = timedelta(seconds=30)  # so long after the last sign of work the live depth is read
+
+
+async def observe(kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
+    """Look at the queue; None while there is no Deployment to decide about."""
+    there = tools.registry.deployments.get(kept.jobqueue.name)
+    if there is None:
+        kept.say(scaling=State(False, "NoDeployment", "there is no Deployment to scale"))
+        return None
+    if not kept.replicas_known:
+        kept.replicas_known = True
+        kept.memory = replace(kept.memory, wants=begin(there.wanted, tools.clock()).wants)
+    bulk = tools.bulk.depth(kept.jobqueue.queue)
+    if kept.declared_in is not None and (there.wanted or bulk is None or _lately_active(kept, tools.clock())):
+        await _read_live(kept, tools)
+    now = tools.clock()
+    before = kept.memory
+    seen = look(kept.jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now)
+    kept.memory, decision = seen.memory, seen.decision
+    if decision.replicas == 0 < there.wanted and not await tools.broker.is_empty(kept.jobqueue.queue):
+        log.info("not scaled to zero: the queue did not answer that it is empty", queue=kept.jobqueue.queue)
+        decision, kept.memory = not_empty_after_all(kept.jobqueue.policy, kept.memory, before, seen.observation)
+    kept.say(metrics=_freshness(seen, tools))
+    return seen, decision
+
+
+async def _read_live(kept: Kept, tools: Tools) -> None:
+    match await tools.broker.live(kept.jobqueue.queue):
+        case QueueMissing():
+            kept.live, kept.declared_in = None, None
+            kept.say(topology=State(False, "QueueMissing", "the queue was deleted; it is declared again"))
+            await declare_queue(kept, tools)
+        case None:
+            kept.live = None
+        case depth:
+            kept.live = depth
+
+
+async def act(kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:
+    """Write the size if it is another than the Deployment was told."""
+    jobqueue, now, before = kept.jobqueue, tools.clock(), seen.observation.replicas
+    kept.desired = decision.replicas
+    if seen.demand.backlog.total is None:
+        kept.say(scaling=State(False, "SignalsStale", decision.message))
+    else:
+        kept.say(scaling=State(True, "Deciding", "the size follows the backlog"))
+    if decision.replicas <= before:
+        kept.work_since = None
+    if decision.replicas == before or not kept.scaling.over(now):
+        return
+    try:
+        revision = await tools.api.scale(jobqueue.deployment, decision.replicas)
+    except ApiRefused as problem:
+        kept.scaling.longer(now)
+        kept.say(scaling=State(False, "ScaleRefused", f"the API server refused the new size: {problem}"))
+        return
+    kept.scaling.end()
+    written = tools.clock()
+    tools.registry.scaled(jobqueue.name, decision.replicas, revision)
+    if decision.replicas > before:
+        tools.metrics.reacted(jobqueue.queue, max(0.0, (written - (kept.work_since or now)).total_seconds()))
+        kept.work_since = None
+    await _record(kept, tools, Decided(written, before, decision.replicas, decision.reason, decision.message))
+
+
+async def _record(kept: Kept, tools: Tools, decided: Decided) -> None:
+    """A decision goes to the status, the store, the metrics, the log and the Events."""
+    jobqueue = kept.jobqueue
+    kept.decisions = add_decision(kept.decisions, decided)
+    tools.metrics.decided(jobqueue.queue, decided.reason)
+    log.info(
+        "scaled",
+        queue=jobqueue.queue,
+        before=decided.before,
+        after=decided.after,
+        reason=decided.reason,
+        because=decided.message,
+    )
+    tools.announcements.decide(
+        jobqueue.queue,
+        QueueDecided(decided.at, decided.before, decided.after, decided.reason, decided.message),
+    )
+    direction = "ScaledUp" if decided.after > decided.before else "ScaledDown"
+    text = f"from {decided.before} to {decided.after} replicas ({decided.reason}): {decided.message}"
+    await tools.events.tell(jobqueue, "Normal", direction, text, now=decided.at)
+
+
+def _lately_active(kept: Kept, now: datetime) -> bool:
+    last_work = kept.memory.signals.last_work
+    return last_work is not None and now - last_work < ACTIVE_FOR
+
+
+def _freshness(seen: Look, tools: Tools) -> State:
+    if seen.demand.backlog.total is not None:
+        return State(True, "Fresh", "the broker's numbers are at most 10 s old")
+    because = tools.bulk.problem or "the broker has no numbers of this queue yet"
+    return State(
+        False, "SignalsStale", f"the queue's numbers are missing or too old ({because}); nothing is taken away"
+    )

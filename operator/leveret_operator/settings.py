@@ -1,0 +1,59 @@
+"""What the operator is told by its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from leveret.settings import MissingSetting, Places
+from leveret.telemetry.logs import log_form
+
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    places: Places  # where the broker's address and credentials are read, anew for each use
+    namespace: str  # whose JobQueues it looks after
+    broker_secret: str  # mounted into the consumers
+    management_port: int
+    metrics_port: int
+    consumer_pull_policy: str | None
+    log: Literal["json", "text"]
+    pod: str
+    probe_port: int
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raise MissingSetting or ValueError with a sentence about the variable that is wrong."""
+    namespace = environment.get("LEVERET_NAMESPACE") or _own_namespace()
+    policy = environment.get("LEVERET_CONSUMER_PULL_POLICY") or None
+    if policy is not None and policy not in _PULL_POLICIES:
+        raise ValueError(f"LEVERET_CONSUMER_PULL_POLICY is {policy!r}, and must be one of {', '.join(_PULL_POLICIES)}")
+    return Settings(
+        places=Places(environment),
+        namespace=namespace,
+        broker_secret=environment.get("LEVERET_BROKER_SECRET") or "leveret-broker",
+        management_port=_port(environment, "LEVERET_BROKER_MANAGEMENT_PORT", 15672),
+        metrics_port=_port(environment, "LEVERET_BROKER_METRICS_PORT", 15692),
+        consumer_pull_policy=policy,
+        log=log_form(environment.get("LEVERET_LOG")),
+        pod=environment.get("LEVERET_POD") or "leveret-operator",
+        probe_port=_port(environment, "LEVERET_PROBE_PORT", 9000),
+    )
+
+
+def _own_namespace() -> str:
+    if _OWN_NAMESPACE.is_file():
+        return _OWN_NAMESPACE.read_text().strip()
+    raise MissingSetting(
+        "LEVERET_NAMESPACE is not set and this is no pod; set it to the namespace that holds the JobQueues"
+    )
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or int(text) > 65535:
+        raise ValueError(f"{name} is {text!r}, and must be a port, such as {default}")
+    return int(text)

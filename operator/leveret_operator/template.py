@@ -1,0 +1,105 @@
+"""Merge a user's pod template into ours: lists by name, maps key by key, and what is ours stays ours.
+
+A value of ours that the template repeats unchanged is fine; one that it changes is refused by the field's name, so that
+nothing a user wrote is silently left out.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from leveret_operator.jobqueue import Json
+
+# Lists whose entries are told apart by a field; other lists are the user's whole.
+_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+    "ports": "name",
+    "imagePullSecrets": "name",
+}
+# Entries and fields that are ours whole: nothing can be added to one of our variables or probes.
+_WHOLE = frozenset({"env", "volumes", "volumeMounts", "ports", "startupProbe", "livenessProbe", "readinessProbe"})
+# Fields of the pod and of our container that are ours even where we leave them out.
+_OURS = frozenset(
+    {
+        "spec.containers[consumer].args",
+        "spec.restartPolicy",
+        "spec.hostNetwork",
+        "spec.hostPID",
+        "spec.hostIPC",
+        "spec.containers[consumer].lifecycle",
+        "spec.containers[consumer].workingDir",
+        "spec.containers[consumer].securityContext.privileged",
+        "spec.containers[consumer].securityContext.capabilities.add",
+    }
+)
+# Ours by default only: a user may choose another user, for an image that is built that way.
+_YIELDS = frozenset(
+    {
+        "spec.securityContext.runAsUser",
+        "spec.securityContext.runAsGroup",
+        "spec.securityContext.fsGroup",
+        "spec.containers[consumer].imagePullPolicy",
+        "spec.containers[consumer].securityContext.readOnlyRootFilesystem",
+    }
+)
+
+
+class TemplateInvalid(ValueError):
+    """The template changes a field that Leveret sets."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            f"spec.consumer.template.{field} is set by Leveret and can't be changed here; remove it from the template"
+        )
+        self.field = field
+
+
+def merge_template(ours: Json, theirs: Json) -> dict[str, object]:
+    """Return ours with theirs added; raise TemplateInvalid naming the first field that would change ours."""
+    return _merge_maps(ours, theirs, "")
+
+
+def _merge_maps(ours: Json, theirs: Json, path: str) -> dict[str, object]:
+    merged = dict(ours)
+    for key, value in theirs.items():
+        field = f"{path}.{key}" if path else key
+        if field in _OURS and value not in (None, False, [], "Always"):
+            raise TemplateInvalid(field)
+        if key not in ours or field in _YIELDS:
+            merged[key] = value
+        else:
+            merged[key] = _merge(ours[key], value, key, field)
+    return merged
+
+
+def _merge(ours: object, theirs: object, key: str, field: str) -> object:
+    match ours, theirs:
+        case (Mapping(), Mapping()) if key not in _WHOLE:
+            return _merge_maps(ours, theirs, field)
+        case (Sequence(), Sequence()) if key in _KEYS and not isinstance(theirs, str):
+            return _merge_lists(ours, theirs, key, field)
+    if ours != theirs:
+        raise TemplateInvalid(field)
+    return ours
+
+
+def _merge_lists(ours: Sequence[object], theirs: Sequence[object], listed: str, field: str) -> list[object]:
+    merged, key = list(ours), _KEYS[listed]
+    places = {entry.get(key): place for place, entry in enumerate(ours) if isinstance(entry, Mapping)}
+    for entry in theirs:
+        if not isinstance(entry, Mapping):
+            raise TemplateInvalid(field)
+        name = entry.get(key)
+        if name not in places:
+            merged.append(dict(entry))
+            continue
+        before = merged[places[name]]
+        assert isinstance(before, Mapping)
+        if listed in _WHOLE:
+            if dict(entry) != before:
+                raise TemplateInvalid(f"{field}[{name}]")
+            continue
+        merged[places[name]] = _merge_maps(before, entry, f"{field}[{name}]")
+    return merged

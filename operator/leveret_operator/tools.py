@@ -1,0 +1,29 @@
+"""What every turn works with, made once per process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from leveret_operator.announcements import Announcements
+from leveret_operator.broker import BrokerLink
+from leveret_operator.bulk import Bulk
+from leveret_operator.deployment import Surroundings
+from leveret_operator.kubernetes_api import KubernetesApi
+from leveret_operator.kubernetes_events import KubernetesEvents
+from leveret_operator.metrics import Metrics
+from leveret_operator.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a turn works with; the same for all JobQueues."""
+
+    api: KubernetesApi
+    broker: BrokerLink
+    bulk: Bulk
+    registry: Registry
+    announcements: Announcements
+    events: KubernetesEvents
+    metrics: Metrics
+    around: Surroundings
+    clock: Callable[[], datetime]

@@ -1,0 +1,21 @@
+"""One turn for one JobQueue: bring about what it asks for, observe, decide, act, report.
+
+Each step leaves a state behind (a condition), and a step that can't be done now doesn't keep the others from being done:
+a broker that is away stops neither the Deployment nor the status.
+"""
+
+from leveret_operator.kept import Kept
+from leveret_operator.reconcile import apply_deployment, declare_queue
+from leveret_operator.reporter import report
+from leveret_operator.scaler import act, observe
+from leveret_operator.tools import Tools
+
+
+async def take_turn(kept: Kept, tools: Tools) -> None:
+    """Raise ApiGone if the API server doesn't answer; the next turn goes on from there."""
+    await declare_queue(kept, tools)
+    await apply_deployment(kept, tools)
+    seen = await observe(kept, tools)
+    if seen is not None:
+        await act(kept, tools, *seen)
+    await report(kept, tools, seen[0] if seen else None)

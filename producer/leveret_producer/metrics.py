@@ -1,0 +1,63 @@
+"""What Prometheus sees of a producer, and of the jobs whose consumers may be gone before they are scraped.
+
+A gauge whose value is not known shows nothing rather than 0.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+_CONFIRM = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200)
+_RUN = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
+
+
+class KnownGauge(Collector):
+    """A gauge without labels that is absent while `value` is None."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name, self._documentation = name, documentation
+        self.value: float | None = None
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        if self.value is not None:
+            yield GaugeMetricFamily(self._name, self._documentation, self.value)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.submitted = Counter("leveret_jobs_submitted", "Jobs stored", ["queue"], registry=registry)
+        self.finished = Counter(
+            "leveret_jobs_finished", "Jobs whose final state was recorded", ["queue", "outcome"], registry=registry
+        )
+        self.retries = Counter("leveret_job_retries", "Attempts that are tried again", ["queue"], registry=registry)
+        self.wait_seconds = Histogram(
+            "leveret_job_wait_seconds", "From when a job could run to its start", ["queue"], registry=registry,
+            buckets=_WAIT,
+        )  # fmt: skip
+        self.run_seconds = Histogram(
+            "leveret_job_run_seconds", "Run time of an attempt", ["queue"], registry=registry, buckets=_RUN
+        )
+        self.confirm_seconds = Histogram(
+            "leveret_publish_confirm_seconds", "From publishing to the broker's confirm", registry=registry,
+            buckets=_CONFIRM,
+        )  # fmt: skip
+        self.failures = Counter(
+            "leveret_producer_failures", "Defects that ended a background task", ["task"], registry=registry
+        )
+        self.set_aside = Counter("leveret_events_set_aside", "Events that can't be recorded", registry=registry)
+        self.outbox_pending = KnownGauge(
+            "leveret_outbox_pending", "Jobs that the broker has not confirmed, in the database that all replicas share"
+        )
+        self.recorder_lag = KnownGauge(
+            "leveret_recorder_lag_seconds", "Age of the oldest event of the last batch when it was committed"
+        )
+        registry.register(self.outbox_pending)
+        registry.register(self.recorder_lag)

@@ -1,0 +1,101 @@
+"""The parts of a running producer, made once at its start and reached by requests as typed state."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from leveret_producer.catalog import Catalog
+from leveret_producer.health import Health
+from leveret_producer.metrics import Metrics
+from leveret_producer.outbox.bound import Bound
+from leveret_producer.outbox.hinting import Hinting
+from leveret_producer.outbox.relay import Relay
+from leveret_producer.problems import database_unavailable
+from leveret_producer.recorder.recorder import Recorder
+from leveret_producer.schemas import Schemas
+from leveret_producer.settings import Settings
+from leveret_producer.store.jobs import Jobs
+from leveret_producer.store.outbox import OutboxRows
+from leveret_producer.store.postgres import Postgres
+from leveret_producer.store.queues import Queues
+from leveret_producer.store.recording import Recording
+from leveret_producer.submit import FrontDoor
+
+REQUEST_CONNECTIONS, WORK_CONNECTIONS = 8, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: Settings
+    health: Health
+    metrics: Metrics
+    requests_database: Postgres
+    work_database: Postgres  # apart, so that a flood of requests doesn't hold up relay and recorder
+    jobs: Jobs
+    queues: Queues
+    work_queues: Queues
+    rows: OutboxRows
+    relay: Relay
+    hinting: Hinting
+    recorder: Recorder
+    front_door: FrontDoor
+
+    def trouble(self) -> str | None:
+        """Return what is the matter with the database; None: nothing."""
+        return max(self.requests_database, self.work_database, key=lambda pool: pool.asked_at).trouble
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def assemble(settings: Settings, health: Health, metrics: Metrics) -> AsyncIterator[Parts]:
+    read = settings.places.database
+    requests = Postgres(read, connections=REQUEST_CONNECTIONS, name=f"{settings.name} requests")
+    work = Postgres(read, connections=WORK_CONNECTIONS, name=f"{settings.name} work")
+    rows = OutboxRows(work)
+    bound = Bound(settings.outbox_limit)
+    relay = Relay(rows, metrics, bound)
+    hinting = Hinting(settings.name, relay, bound, clock=now)
+    jobs, queues = Jobs(requests), Queues(requests)
+    try:
+        yield Parts(
+            settings=settings,
+            health=health,
+            metrics=metrics,
+            requests_database=requests,
+            work_database=work,
+            jobs=jobs,
+            queues=queues,
+            work_queues=Queues(work),
+            rows=rows,
+            relay=relay,
+            hinting=hinting,
+            recorder=Recorder(Recording(work), metrics),
+            front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now),
+        )
+    finally:
+        await requests.close()
+        await work.close()
+
+
+def any_parts(request: Request) -> Parts:
+    parts = request.state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+def migrated_parts(parts: Annotated[Parts, Depends(any_parts)]) -> Parts:
+    """Refuse requests that need tables which aren't there yet."""
+    if not parts.health.migrated:
+        raise database_unavailable()
+    return parts
+
+
+Serving = Annotated[Parts, Depends(migrated_parts)]
+Anyhow = Annotated[Parts, Depends(any_parts)]

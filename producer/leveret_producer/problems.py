@@ -1,0 +1,150 @@
+"""Errors as problem documents (RFC 9457): what happened, what was kept, what to do. Never a traceback.
+
+Whatever goes wrong in a request, ours or the framework's, leaves as one of these.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import structlog
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from leveret_producer.store.postgres import DatabaseUnavailable
+
+log = structlog.get_logger(__name__)
+
+BASE = "https://leveret.dev/problems/"
+MEDIA_TYPE = "application/problem+json"
+_TITLES = {
+    "invalid-json": (400, "The body is not JSON"),
+    "not-authenticated": (401, "Not authenticated"),
+    "unknown-queue": (404, "Unknown queue"),
+    "unknown-job": (404, "Unknown job"),
+    "not-found": (404, "Nothing is at this path"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "too-large": (413, "Too large"),
+    "unsupported-media-type": (415, "Unsupported media type"),
+    "invalid-request": (422, "Invalid request"),
+    "internal-error": (500, "Internal error"),
+    "outbox-full": (503, "The outbox is full"),
+    "database-unavailable": (503, "The database is unavailable"),
+}
+_encode = msgspec.json.Encoder().encode
+
+
+class Flaw(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a request."""
+
+    pointer: str  # a JSON pointer into the body, or /name of a query parameter
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an error's body holds."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Flaw] | None = None
+
+
+class Refused(Exception):
+    """Ends a request with a problem document."""
+
+    def __init__(
+        self,
+        slug: str,
+        detail: str,
+        errors: Sequence[Flaw] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        status, title = _TITLES[slug]
+        self.problem = Problem(BASE + slug, title, status, detail, list(errors) or None)
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        return Response(_encode(self.problem), self.problem.status, self.headers, MEDIA_TYPE)
+
+
+def database_unavailable(problem: DatabaseUnavailable | None = None) -> Refused:
+    if problem is None:
+        detail = "The database's tables are not there yet; nothing was stored. Try again in a few seconds."
+    elif problem.maybe_stored:
+        detail = (
+            "The database went away while it was storing this, so it isn't known whether it was stored. "
+            "Look at GET /v1/jobs before sending it again."
+        )
+    else:
+        detail = "The database does not answer; nothing was stored. Send the same request again in a few seconds."
+    return Refused("database-unavailable", detail, headers={"Retry-After": "5"})
+
+
+def slugs(status: int) -> list[str]:
+    """Return the kinds of problem that have a status."""
+    return [slug for slug, (its_status, _) in _TITLES.items() if its_status == status]
+
+
+# -- handlers for the framework
+
+
+async def on_refused(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Refused)
+    return problem.response()
+
+
+async def on_database_unavailable(_: Request, problem: Exception) -> Response:
+    log.warning("a request met a database that is away", because=str(problem))
+    unavailable = problem if isinstance(problem, DatabaseUnavailable) else DatabaseUnavailable(str(problem))
+    return database_unavailable(unavailable).response()
+
+
+async def on_http_exception(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    if problem.status_code == 404:
+        return Refused("not-found", f"There is nothing at {request.url.path}; /docs lists what there is.").response()
+    if problem.status_code == 405:
+        allowed = (problem.headers or {}).get("Allow", "")
+        detail = f"{request.url.path} does not take {request.method}" + (f", but {allowed}." if allowed else ".")
+        return Refused("method-not-allowed", detail, headers=problem.headers).response()
+    document = Problem("about:blank", str(problem.detail), problem.status_code, str(problem.detail))
+    return Response(_encode(document), problem.status_code, problem.headers, MEDIA_TYPE)
+
+
+async def on_validation_error(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, RequestValidationError)
+    flaws = [Flaw("".join(f"/{step}" for step in error["loc"][1:]), str(error["msg"])) for error in problem.errors()]
+    return Refused("invalid-request", "; ".join(flaw.detail for flaw in flaws), flaws).response()
+
+
+class CrashesAreProblems:
+    """Outermost: a defect is answered with a number, under which the log has the rest."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        started = False
+
+        async def watching_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watching_send)
+        except Exception:
+            incident = secrets.token_hex(6)
+            log.exception("a request failed", incident=incident, path=scope["path"])
+            if not started:
+                detail = f"This is a defect of the server's. Its log has the details under incident {incident}."
+                await Refused("internal-error", detail).response()(scope, receive, send)
+        return None

@@ -1,0 +1,79 @@
+"""What a batch of messages says, and what of it has to be set aside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+
+from leveret import events
+from leveret.wire import REASON
+from leveret_producer.recorder.merge import Report
+from leveret_producer.store.recording import Told
+
+ROUTING_KEY = "leveret-routing-key"  # of the event that was set aside
+_LONGEST_REASON = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An event that can't be recorded, as it can be published again once the cause is gone."""
+
+    routing_key: str
+    body: bytes
+    because: str
+
+    @classmethod
+    def of_report(cls, report: Report, because: str) -> "SetAside":
+        return cls(f"job.{report.queue}", events.encode([report.event]), because)
+
+    @classmethod
+    def of_told(cls, told: Told, because: str) -> "SetAside":
+        queue, event = told
+        kind = "handlers" if isinstance(event, events.HandlersRegistered) else "queue"
+        return cls(f"{kind}.{queue}", events.encode(event), because)
+
+    def message(self) -> aio_pika.Message:
+        return aio_pika.Message(
+            self.body,
+            headers={REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key},
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    reports: list[Report] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    aside: list[SetAside] = field(default_factory=list)
+
+
+def read(message: AbstractIncomingMessage, batch: Batch) -> None:
+    """Add what a message says to a batch. The queue is the routing key's, whatever the body says."""
+    key = message.routing_key or ""
+    try:
+        queue, content = events.decode(key, message.body)
+    except (ValueError, RecursionError) as problem:
+        batch.aside.append(SetAside(key, message.body, str(problem)))
+        return
+    if isinstance(content, list):
+        batch.reports.extend(Report(queue, event) for event in content)
+    else:
+        batch.told.append((queue, content))
+
+
+def rounds(reports: Sequence[Report]) -> list[list[Report]]:
+    """Split reports so that in each part a job is reported on for one queue only, the first to name it first."""
+    parts: list[list[Report]] = []
+    owners: list[dict[UUID, str]] = []
+    for report in reports:
+        for part, owner in zip(parts, owners, strict=True):
+            if owner.setdefault(report.event.id, report.queue) == report.queue:
+                part.append(report)
+                break
+        else:
+            parts.append([report])
+            owners.append({report.event.id: report.queue})
+    return parts

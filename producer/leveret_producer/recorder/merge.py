@@ -1,0 +1,205 @@
+"""Make rows of reports: of each job and each attempt the report that has the last word.
+
+Reports come in any order and more than once. Each has a place in a total order, (key, tie), and the one with the larger
+place writes the whole row, here in a batch as later in the database; so the row that comes out does not depend on the
+order. The key is the job's merge key. Reports of the same key (progress of one attempt; a final state that is reported
+twice because the job ran twice) are told apart by their time: the later progress counts, but the earlier end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from leveret.events import JobEvent
+from leveret.jobs import FINAL, State
+
+_ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.SUCCEEDED: 3}
+_TIME_BITS = 53  # microseconds since 1970, until the year 2255
+_INTEGER_MAX = (1 << 31) - 1
+LONGEST_TYPE, LONGEST_NAME, LONGEST_MESSAGE, LONGEST_TRACEBACK = 255, 253, 8_192, 65_536  # characters
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event, and the queue that it came for."""
+
+    queue: str
+    event: JobEvent
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    id: UUID
+    queue: str
+    type: str
+    state: str
+    merge_key: int
+    tie: int
+    generation: int
+    attempt: int
+    max_attempts: int | None
+    created_at: datetime  # used where the store has not seen the job
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: str | None
+    error: str | None
+    progress: str | None
+    correlation_id: str | None
+    due_at: (
+        datetime | None
+    )  # the store publishes the next attempt then; None: a message is with the broker, or none needed
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message that is gone from the broker, to be published once more."""
+
+    id: UUID
+    body: str
+    reply_to: str | None
+    priority: int | None
+    traceparent: str | None
+
+
+AttemptId = tuple[UUID, int, int, int]  # job, generation, attempt, delivery
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    job_id: UUID
+    generation: int
+    attempt: int
+    delivery: int
+    merge_key: int
+    consumer: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: str | None
+    error: str | None
+
+    @property
+    def id(self) -> AttemptId:
+        return self.job_id, self.generation, self.attempt, self.delivery
+
+
+def jobs(reports: Iterable[Report]) -> list[JobRow]:
+    """Return a row for each job, sorted by id; all reports on one job must be for the same queue."""
+    rows: dict[UUID, JobRow] = {}
+    for report in reports:
+        new, old = job_row(report), rows.get(report.event.id)
+        if old is None or (old.merge_key, old.tie) < (new.merge_key, new.tie):
+            rows[new.id] = new
+    return sorted(rows.values(), key=lambda row: row.id)
+
+
+def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
+    """Return a row for each attempt that a consumer started or ended, sorted by its id."""
+    rows: dict[AttemptId, AttemptRow] = {}
+    for report in reports:
+        if report.event.state not in _ENDS:
+            continue
+        new = attempt_row(report.event)
+        old = rows.get(new.id)
+        if old is None or old.merge_key < new.merge_key:
+            rows[new.id] = new
+    return sorted(rows.values(), key=lambda row: row.id)
+
+
+def job_row(report: Report) -> JobRow:
+    event, final = report.event, report.event.state in FINAL
+    return JobRow(
+        id=event.id,
+        queue=clean(report.queue, LONGEST_TYPE),
+        type=clean(event.type, LONGEST_TYPE),
+        state=str(event.state),
+        merge_key=event.key,
+        tie=-_microseconds(event.at) if final else _microseconds(event.at),
+        generation=_integer(event.generation),
+        attempt=_integer(event.attempt),
+        max_attempts=None if event.max_attempts is None else _integer(event.max_attempts),
+        created_at=event.submitted_at or event.at,
+        started_at=event.started_at,
+        finished_at=event.at if final else None,
+        result=_result(event),
+        error=_error(event),
+        progress=None if event.progress is None else _encode(event.progress).decode(),
+        correlation_id=None if event.correlation_id is None else clean(event.correlation_id, LONGEST_TYPE),
+        due_at=event.publish_at if event.state is State.RETRYING else None,
+    )
+
+
+def messages(reports: Iterable[Report]) -> list[MessageRow]:
+    """Return, sorted by id, what is to be kept so that a job can be published again."""
+    rows = {
+        event.id: MessageRow(
+            id=event.id,
+            body=bytes(event.payload).decode(errors="replace"),
+            reply_to=None if event.reply_to is None else clean(event.reply_to, LONGEST_TYPE),
+            priority=None if event.priority is None else max(0, min(event.priority, 255)),
+            traceparent=None if event.traceparent is None else clean(event.traceparent, LONGEST_TYPE),
+        )
+        for event in (report.event for report in reports)
+        if brings_message(event)
+    }
+    return [rows[one] for one in sorted(rows)]
+
+
+def brings_message(event: JobEvent) -> bool:
+    return event.publish_at is not None and event.state is State.RETRYING and bool(bytes(event.payload))
+
+
+def needs_message(event: JobEvent) -> bool:
+    """Say whether the store must know the payload already to do what the event asks for."""
+    return event.publish_at is not None and event.state is State.RETRYING and not bytes(event.payload)
+
+
+def attempt_row(event: JobEvent) -> AttemptRow:
+    ended = event.state is not State.RUNNING
+    return AttemptRow(
+        job_id=event.id,
+        generation=_integer(event.generation),
+        attempt=_integer(event.attempt),
+        delivery=_integer(event.delivery),
+        merge_key=_ENDS[event.state] << _TIME_BITS | _microseconds(event.at),
+        consumer=clean(event.consumer, LONGEST_NAME),
+        started_at=event.started_at,
+        finished_at=event.at if ended else None,
+        outcome=str(event.state) if ended else None,
+        error=_error(event),
+    )
+
+
+def clean(text: str, longest: int) -> str:
+    """Return text that PostgreSQL takes: no NUL, not too long."""
+    return text.replace("\0", "")[:longest]
+
+
+def _result(event: JobEvent) -> str | None:
+    return bytes(event.result).decode(errors="replace") or None
+
+
+def _error(event: JobEvent) -> str | None:
+    if event.error is None:
+        return None
+    error = event.error
+    shortened = msgspec.structs.replace(
+        error,
+        reason=clean(error.reason, LONGEST_NAME),
+        message=clean(error.message, LONGEST_MESSAGE),
+        type=None if error.type is None else clean(error.type, LONGEST_NAME),
+        traceback=None if error.traceback is None else clean(error.traceback[-LONGEST_TRACEBACK:], LONGEST_TRACEBACK),
+    )
+    return _encode(shortened).decode()
+
+
+def _integer(number: int) -> int:
+    return max(0, min(number, _INTEGER_MAX))
+
+
+def _microseconds(at: datetime) -> int:
+    return max(0, int(at.timestamp() * 1_000_000))

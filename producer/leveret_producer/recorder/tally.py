@@ -1,0 +1,30 @@
+"""Count what a committed batch tells about jobs; what was known before is not counted again."""
+
+from collections.abc import Sequence
+
+from leveret.jobs import State
+from leveret_producer.metrics import Metrics
+from leveret_producer.recorder.merge import AttemptId, Report
+from leveret_producer.store.recording import Recorded
+
+
+def count(metrics: Metrics, reports: Sequence[Report], recorded: Recorded) -> None:
+    for row in recorded.finished:
+        metrics.finished.labels(row.queue, row.state).inc()
+    waited: set[AttemptId] = set()
+    ended: set[AttemptId] = set()
+    for report in reports:
+        event = report.event
+        attempt = (event.id, event.generation, event.attempt, event.delivery)
+        if attempt not in recorded.attempts:
+            continue
+        if event.state is State.RUNNING and event.wait_seconds is not None and attempt not in waited:
+            waited.add(attempt)
+            metrics.wait_seconds.labels(report.queue).observe(max(0.0, event.wait_seconds))
+        if event.state is State.RUNNING or attempt in ended:
+            continue
+        ended.add(attempt)
+        if event.state is State.RETRYING:
+            metrics.retries.labels(report.queue).inc()
+        if event.run_seconds is not None:
+            metrics.run_seconds.labels(report.queue).observe(max(0.0, event.run_seconds))

@@ -1,0 +1,53 @@
+"""The query of a list of jobs: filters, and where the page begins."""
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from starlette.datastructures import QueryParams
+
+from leveret.jobs import State
+from leveret_producer.problems import Flaw, Refused
+from leveret_producer.store.jobs import Place, Wanted
+
+DEFAULT_LIMIT, MOST = 50, 500
+_NAMES = ("queue", "state", "type", "before", "limit")
+_place = msgspec.json.Decoder(tuple[datetime, UUID])
+
+
+def cursor(place: Place) -> str:
+    """Return where a page ends as text that means something to us only."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((place.created_at, place.id))).decode().rstrip("=")
+
+
+def read_wanted(query: QueryParams) -> Wanted:
+    """Raise Refused for what can't be meant, unknown parameters too."""
+    flaws = [Flaw(f"/{name}", f"is not one of {', '.join(_NAMES)}") for name in query if name not in _NAMES]
+    flaws += [Flaw(f"/{name}", "is given twice") for name in _NAMES if len(query.getlist(name)) > 1]
+    if (state := query.get("state")) is not None and state not in list(State):
+        flaws.append(Flaw("/state", f"must be one of {', '.join(State)}"))
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST):
+        flaws.append(Flaw("/limit", f"must be a number from 1 to {MOST}"))
+    flaws += [Flaw(f"/{name}", "has a NUL character") for name in ("queue", "type") if "\0" in query.get(name, "")]
+    before = query.get("before")
+    behind = None if before is None else _read_cursor(before)
+    if before is not None and behind is None:
+        flaws.append(Flaw("/before", "is not what an earlier page gave as `next`"))
+    if flaws:
+        raise _invalid(flaws)
+    return Wanted(query.get("queue"), None if state is None else State(state), query.get("type"), behind, int(limit))
+
+
+def _read_cursor(text: str) -> Place | None:
+    try:
+        found = _place.decode(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    return Place(*found) if found[0].tzinfo else None
+
+
+def _invalid(flaws: Sequence[Flaw]) -> Refused:
+    return Refused("invalid-request", "; ".join(f"{flaw.pointer[1:]} {flaw.detail}" for flaw in flaws), flaws)

@@ -1,0 +1,135 @@
+"""The OpenAPI document: what routes take and give, from the very types that are decoded and encoded.
+
+It is a 3.0 document, as the bundled Swagger UI reads no later one; so `null` becomes `nullable`.
+"""
+
+from typing import Any, cast
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from leveret.events import Error, Progress
+from leveret.jobs import State
+from leveret_producer import views
+from leveret_producer.health import Ready
+from leveret_producer.problems import BASE, MEDIA_TYPE, Problem, slugs
+from leveret_producer.routes.listing import DEFAULT_LIMIT, MOST
+from leveret_producer.submission import MOST_JOBS, Submission
+
+_TYPES = (Submission, views.Job, views.JobPage, views.AcceptedList, views.QueueView, views.QueueList, Ready, Problem)
+_MORE = (Error, Progress)
+_PATH = "#/components/schemas/"
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": _PATH + name}
+
+
+def _answer(description: str, name: str, media_type: str = "application/json") -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": _ref(name)}}}
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        kinds = ", ".join(slug for slug in slugs(status))
+        described[status] = _answer(f"Problem `{kinds}`", "Problem", MEDIA_TYPE)
+        if status == 503:
+            described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+        if status == 401:
+            described[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return described
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
+
+_ANYWHERE = (401, 500, 503)
+_one_or_many = {
+    "oneOf": [_ref("Submission"), {"type": "array", "items": _ref("Submission"), "minItems": 1, "maxItems": MOST_JOBS}]
+}
+_location = {"Location": {"schema": {"type": "string"}, "description": "The job, if it was one and not a list"}}
+_job_or_list = {"schema": {"oneOf": [_ref("Job"), _ref("AcceptedList")]}}
+
+SUBMIT: dict[str, Any] = {
+    "responses": {
+        202: {"description": "Stored", "headers": _location, "content": {"application/json": _job_or_list}},
+        **_problems(400, 404, 413, 415, 422, *_ANYWHERE),
+    },
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _one_or_many, "example": {"type": "echo", "payload": {"value": 1}}}
+            },
+        }
+    },
+}
+GET_JOB: dict[str, Any] = {"responses": {200: _answer("The job", "Job"), **_problems(404, 422, *_ANYWHERE)}}
+LIST_JOBS: dict[str, Any] = {
+    "responses": {200: _answer("A page of jobs", "JobPage"), **_problems(422, *_ANYWHERE)},
+    "openapi_extra": {
+        "parameters": [
+            _query("queue", {"type": "string"}, "Only of this queue"),
+            _query("state", {"type": "string", "enum": [str(state) for state in State]}, "Only in this state"),
+            _query("type", {"type": "string"}, "Only of this type"),
+            _query("before", {"type": "string"}, "`next` of the page before"),
+            _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}, "Page size"),
+        ]
+    },
+}
+LIST_QUEUES: dict[str, Any] = {"responses": {200: _answer("The queues", "QueueList"), **_problems(*_ANYWHERE)}}
+GET_QUEUE: dict[str, Any] = {"responses": {200: _answer("The queue", "QueueView"), **_problems(404, *_ANYWHERE)}}
+_ok = {"schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}}
+HEALTHZ: dict[str, Any] = {
+    "responses": {200: {"description": "Alive", "content": {"application/json": _ok}}},
+    "openapi_extra": {"security": []},
+}
+READYZ: dict[str, Any] = {
+    "responses": {200: _answer("Ready", "Ready"), 503: _answer("Not ready", "Ready")},
+    "openapi_extra": {"security": []},
+}
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the document of an app."""
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    _, components = msgspec.json.schema_components((*_TYPES, *_MORE), ref_template=_PATH + "{name}")
+    schemas = {name: _as_3_0(schema) for name, schema in components.items()}
+    schemas["Submission"]["properties"]["payload"] = {"description": "Any JSON of at most 256 KiB"}
+    for name in ("Job", "ListedJob", "Attempt"):
+        schemas[name]["properties"]["error"] = {"nullable": True, "allOf": [_ref("Error")]}
+    for name in ("Job", "ListedJob"):
+        schemas[name]["properties"]["progress"] = {"nullable": True, "allOf": [_ref("Progress")]}
+    for name in ("payload", "result"):
+        schemas["Job"]["properties"][name] = {"nullable": True, "description": "Any JSON"}
+    schemas["Problem"]["properties"]["type"]["example"] = BASE + "unknown-queue"
+    made["openapi"] = "3.0.3"
+    made["components"] = {
+        "schemas": schemas,
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+    }
+    made["security"] = [{"token": []}]
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            if "422" in operation["responses"] and MEDIA_TYPE not in operation["responses"]["422"]["content"]:
+                del operation["responses"]["422"]  # the framework's own form, which we never send
+    return made
+
+
+def _as_3_0(schema: Any) -> Any:
+    """Rewrite a schema of JSON Schema 2020-12 in the dialect of OpenAPI 3.0."""
+    if isinstance(schema, list):
+        return [_as_3_0(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _as_3_0(value) for key, value in schema.items()}
+    choices = cast("list[dict[str, Any]]", made.get("anyOf", []))
+    if {"type": "null"} in choices:
+        rest = [one for one in choices if one != {"type": "null"}]
+        del made["anyOf"]
+        made["nullable"] = True
+        made |= rest[0] if len(rest) == 1 and "$ref" not in rest[0] else {"anyOf": rest} if rest else {}
+    return made

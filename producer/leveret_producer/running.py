@@ -1,0 +1,109 @@
+"""The order in which a producer's parts start and stop, with the reasons.
+
+Start: requests are answered at once, if only with 503; the tables come first, and everything else may come in any order
+and again. Stop: the relay publishes what was accepted; the recorder commits and acknowledges the batch it has, and
+what it hasn't goes back to the broker.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import structlog
+from aio_pika.abc import AbstractConnection
+
+from leveret import topology
+from leveret.rabbitmq.connection import stay_connected
+from leveret.rabbitmq.declare import declare
+from leveret.settings import Broker, MissingSetting
+from leveret_producer.health import BrokerListener
+from leveret_producer.outbox.together import together
+from leveret_producer.parts import Parts
+from leveret_producer.store.migrate import migrate
+from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+
+log = structlog.get_logger(__name__)
+
+MIGRATE_AGAIN = 1.0  # s
+AFTER_DEFECT = 1.0  # s until a task that failed is started again
+FLUSH = 5.0  # s for what was accepted to be published at a stop
+LAST_BATCH = 10.0  # s for the recorder's
+
+
+@contextlib.asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[None]:
+    """Run the background tasks for as long as the context lasts."""
+    relay_listener = BrokerListener(parts.health, "relay")
+    recorder_listener = BrokerListener(parts.health, "recorder")
+    name = parts.settings.name
+
+    def read() -> Broker:
+        try:
+            return parts.settings.places.broker()
+        except MissingSetting as problem:
+            raise OSError(str(problem)) from problem  # the Secret may come yet, as the broker may
+
+    async def publish(connection: AbstractConnection) -> None:
+        await _declare(connection)
+        await together(parts.relay.session(connection), parts.hinting.session(connection))
+
+    async def record(connection: AbstractConnection) -> None:
+        await _declare(connection)
+        await parts.recorder.session(connection)
+
+    async def keep(label: str, part: Callable[[], Awaitable[None]]) -> None:
+        await migrated.wait()
+        await _again(parts, label, part)
+
+    migrated = asyncio.Event()
+    recorder = asyncio.create_task(
+        keep("recorder", lambda: stay_connected(read, f"{name} recorder", record, recorder_listener))
+    )
+    others = [
+        asyncio.create_task(_again(parts, "migration", lambda: _migrate(parts, migrated))),
+        asyncio.create_task(keep("relay", lambda: stay_connected(read, f"{name} relay", publish, relay_listener))),
+        asyncio.create_task(keep("ledger", parts.relay.run_ledger)),
+        asyncio.create_task(keep("look", lambda: parts.hinting.look(parts.work_queues, parts.rows, parts.metrics))),
+    ]
+    try:
+        yield
+    finally:
+        parts.health.stopping = True
+        parts.recorder.stop()
+        await parts.relay.flush(FLUSH)
+        if migrated.is_set():
+            await asyncio.wait({recorder}, timeout=LAST_BATCH)
+        for task in (recorder, *others):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _declare(connection: AbstractConnection) -> None:
+    async with connection.channel() as channel:
+        await declare(channel, topology.shared())
+
+
+async def _migrate(parts: Parts, migrated: asyncio.Event) -> None:
+    while True:
+        try:
+            await migrate(parts.work_database)
+        except (DatabaseUnavailable, TryAgain) as problem:
+            log.warning("the database is not there yet", because=str(problem), next_try_seconds=MIGRATE_AGAIN)
+            await asyncio.sleep(MIGRATE_AGAIN)
+        else:
+            parts.health.migrated = True
+            migrated.set()
+            log.info("the tables are there")
+            return
+
+
+async def _again(parts: Parts, label: str, part: Callable[[], Awaitable[None]]) -> None:
+    """Run a part until it ends by itself; a defect is logged, counted, and costs a second."""
+    while True:
+        try:
+            return await part()
+        except Exception:
+            log.exception("a background task failed and is started again", task=label)
+            parts.metrics.failures.labels(label).inc()
+            await asyncio.sleep(AFTER_DEFECT)

@@ -1,0 +1,42 @@
+"""When a job may run: `run_at` or `delay` of a submission, as a time. The clock is an argument."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from leveret.durations import parse_duration
+from leveret_producer.problems import Flaw
+from leveret_producer.submission import Submission, invalid
+
+LATEST = timedelta(days=366)  # ahead
+
+
+def run_times(asked: Sequence[Submission], now: datetime, *, in_list: bool) -> list[datetime | None]:
+    """Return for each job when it was asked to run; None: at once. Raise Refused for what can't be meant."""
+    times: list[datetime | None] = []
+    flaws: list[Flaw] = []
+    for index, job in enumerate(asked):
+        found = _run_time(job, now, f"/{index}" if in_list else "")
+        if isinstance(found, Flaw):
+            flaws.append(found)
+        else:
+            times.append(found)
+    if flaws:
+        raise invalid(flaws)
+    return times
+
+
+def _run_time(job: Submission, now: datetime, pointer: str) -> datetime | Flaw | None:
+    if job.run_at is None and job.delay is None:
+        return None
+    if job.run_at is not None and job.delay is not None:
+        return Flaw(f"{pointer}/delay", "is given beside run_at; send one of the two")
+    field = "run_at" if job.delay is None else "delay"
+    try:
+        wait = job.run_at - now if job.run_at is not None else parse_duration(job.delay or "")
+        if wait > LATEST:
+            return Flaw(f"{pointer}/{field}", f"is more than {LATEST.days} days ahead, the longest that a job can wait")
+        return job.run_at.astimezone(UTC) if job.run_at is not None else now + wait
+    except OverflowError:
+        return Flaw(f"{pointer}/{field}", f"is not within {LATEST.days} days from now")
+    except ValueError as problem:
+        return Flaw(f"{pointer}/{field}", str(problem))

@@ -1,0 +1,51 @@
+"""What a producer is told at its start."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from leveret.settings import Places
+from leveret.telemetry.logs import log_form
+
+_MOST_DIGITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    places: Places
+    name: str  # of this replica: the pod's
+    listen_port: int = 8080
+    metrics_port: int = 9000
+    outbox_limit: int = 1_000_000  # unconfirmed jobs, all replicas together; beyond it no job is accepted
+    prometheus_url: str | None = None  # where the console asks; None: the console says that there is none
+    log: Literal["json", "text"] = "text"
+    announce_stop_seconds: float = 3.0  # not ready, and still serving: until no new requests are sent here
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raise ValueError with a sentence for a setting that can't be."""
+    return Settings(
+        places=Places(dict(environment)),
+        name=environment.get("LEVERET_POD") or socket.gethostname() or f"producer-{os.getpid()}",
+        listen_port=_port(environment, "LEVERET_LISTEN_PORT", 8080),
+        metrics_port=_port(environment, "LEVERET_METRICS_PORT", 9000),
+        outbox_limit=_limit(environment, "LEVERET_OUTBOX_LIMIT", 1_000_000),
+        prometheus_url=environment.get("LEVERET_PROMETHEUS_URL") or None,
+        log=log_form(environment.get("LEVERET_LOG")),
+    )
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not text.isdecimal() or not 0 <= int(text) <= 65_535:
+        raise ValueError(f"{name} is {text!r}, and must be a port, 1 to 65535")
+    return int(text)
+
+
+def _limit(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) >= 1):
+        raise ValueError(f"{name} is {text[:100]!r}, and must be a number of jobs, at least 1")
+    return int(text)

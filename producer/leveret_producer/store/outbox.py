@@ -1,0 +1,144 @@
+"""The outbox: rows of jobs that the broker has not confirmed yet.
+
+A lease on a row says that one replica is publishing it; when the lease runs out any replica may take the row. Taking is
+a transaction of its own: nothing is locked while a confirm is awaited. A row that is not due yet has a lease until then,
+which nobody holds. Rows are taken in the order in which their leases end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from leveret.jobs import Envelope, State, merge_key
+from leveret_producer.store.postgres import Postgres
+
+LEASE = 30.0  # s
+
+_TAKE = text(
+    """
+    WITH free AS (
+        SELECT id, lease_until, lease_until = due_at AS arrived FROM jobs
+        WHERE published_at IS NULL AND lease_until <= now() AND queue <> ALL(CAST(:except_queues AS text[]))
+        ORDER BY lease_until, id LIMIT :most FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE jobs SET lease_until = now() + CAST(:lease AS double precision) * interval '1 second'
+        FROM free WHERE jobs.id = free.id
+        RETURNING jobs.id, jobs.queue, jobs.type, jobs.generation, jobs.next_attempt, jobs.correlation_id,
+                  CASE WHEN next_attempt = 1 THEN coalesce(due_at, created_at) ELSE created_at END AS submitted_at,
+                  coalesce(free.arrived, false) AS arrived, free.lease_until AS waited_until
+    )
+    SELECT taken.*, payloads.body, payloads.reply_to, payloads.priority, payloads.traceparent
+    FROM taken JOIN payloads USING (id) ORDER BY waited_until, id
+    """
+)
+# Rows are locked in the order of their ids, as the recorder does, so that neither waits for the other in a circle. The
+# attempt is looked at since the row may have its next one to publish already when the confirm of the last is written.
+_MARK = text(
+    """
+    WITH confirmed AS (
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS integer[]), CAST(:attempts AS integer[]),
+                             CAST(:keys AS bigint[])) AS confirmed (id, generation, attempt, key)
+    ), locked AS (
+        SELECT jobs.id, confirmed.key FROM jobs JOIN confirmed USING (id)
+        WHERE jobs.generation = confirmed.generation AND jobs.next_attempt = confirmed.attempt
+              AND jobs.published_at IS NULL
+        ORDER BY jobs.id FOR UPDATE OF jobs
+    )
+    UPDATE jobs SET published_at = now(),
+                    state = CASE WHEN merge_key < locked.key THEN 'queued' ELSE state END,
+                    merge_key = greatest(merge_key, locked.key)
+    FROM locked WHERE jobs.id = locked.id
+    RETURNING jobs.id
+    """
+)
+_RELEASE = text(
+    """
+    WITH locked AS (
+        SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND published_at IS NULL ORDER BY id FOR UPDATE
+    )
+    UPDATE jobs SET lease_until = greatest(now() + CAST(:wait AS double precision) * interval '1 second', due_at)
+    FROM locked WHERE jobs.id = locked.id
+    """
+)
+# The condition on lease_until is for the index: what is due has no lease beyond the longest one.
+_PENDING = text(
+    """
+    SELECT queue, count(*) AS jobs FROM jobs
+    WHERE published_at IS NULL AND lease_until <= now() + CAST(:lease AS double precision) * interval '1 second'
+          AND coalesce(due_at <= now(), true)
+    GROUP BY queue
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    id: UUID
+    generation: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A job to publish; `arrived`: its time came just now, and it was nobody's before."""
+
+    job: Envelope
+    arrived: bool
+
+
+class OutboxRows:
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def take(self, most: int, except_queues: Sequence[str] = ()) -> list[Taken]:
+        """Lease rows that nobody holds, those that are due longest first, and return their jobs."""
+        async with self._postgres.transaction() as connection:
+            found = await connection.execute(
+                _TAKE, {"most": most, "lease": LEASE, "except_queues": list(except_queues)}
+            )
+            return [Taken(_envelope(row), row.arrived) for row in found]
+
+    async def mark(self, confirmed: Sequence[Confirmed]) -> int:
+        """Note that the broker has these jobs, and return how many left the outbox; a job that has moved on keeps its state."""
+        async with self._postgres.transaction() as connection:
+            columns = {
+                "ids": [one.id for one in confirmed],
+                "generations": [one.generation for one in confirmed],
+                "attempts": [one.attempt for one in confirmed],
+                "keys": [_queued_key(one) for one in confirmed],
+            }
+            return len((await connection.execute(_MARK, columns)).all())
+
+    async def release(self, ids: Sequence[UUID], wait_seconds: float = 0) -> None:
+        """Give rows back, for any replica to take after so long, and not before they are due."""
+        async with self._postgres.transaction() as connection:
+            await connection.execute(_RELEASE, {"ids": list(ids), "wait": wait_seconds})
+
+    async def pending(self) -> dict[str, int]:
+        """Count the unconfirmed jobs of each queue that has some; those that aren't due yet don't count."""
+        async with self._postgres.transaction() as connection:
+            return {row.queue: row.jobs for row in await connection.execute(_PENDING, {"lease": LEASE + 1})}
+
+
+def _queued_key(one: Confirmed) -> int:
+    """Return the place of "the broker has it" among the reports; for a first attempt it is before any of its reports."""
+    return merge_key(State.QUEUED, one.generation, one.attempt if one.attempt > 1 else 0)
+
+
+def _envelope(row: Row[Any]) -> Envelope:
+    return Envelope(
+        id=row.id,
+        queue=row.queue,
+        type=row.type,
+        body=row.body.encode(),
+        attempt=row.next_attempt,
+        generation=row.generation,
+        submitted_at=row.submitted_at,
+        priority=row.priority,
+        correlation_id=row.correlation_id,
+        reply_to=row.reply_to,
+        traceparent=row.traceparent,
+    )

@@ -1,0 +1,124 @@
+"""What the operator and the consumers told about queues: which there are, how they are, what their handlers take."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+
+from leveret.events import HandlerInfo, QueueObserved
+from leveret_producer.store.postgres import Postgres
+from leveret_producer.views import DecisionView, JobQueueName, QueueView
+
+SHOWN_DECISIONS = 10
+
+# A queue is known from its definition until its removal; a definition after that makes it known again.
+_KNOWN = "defined_at IS NOT NULL AND (removed_at IS NULL OR removed_at < defined_at)"
+_DEFINITIONS = text(
+    f"""
+    SELECT name, queues.version, max_attempts, types
+    FROM queues LEFT JOIN handlers ON handlers.queue = name AND handlers.version = queues.version
+    WHERE {_KNOWN}
+    """  # noqa: S608 - a constant
+)
+_VIEWS = text(
+    f"""
+    SELECT name, namespace, jobqueue, observed FROM queues
+    WHERE {_KNOWN} AND (CAST(:name AS text) IS NULL OR name = :name) ORDER BY name
+    """  # noqa: S608 - a constant
+)
+_DECISIONS = text(
+    """
+    SELECT queues.name AS queue, last.* FROM queues, LATERAL (
+        SELECT at, before, after, reason, message FROM decisions
+        WHERE decisions.queue = queues.name ORDER BY at DESC LIMIT :shown
+    ) AS last
+    WHERE queues.name = ANY(CAST(:names AS text[])) ORDER BY queues.name, at DESC
+    """
+)
+_OLDEST = text(
+    f"""
+    SELECT name, (
+        SELECT coalesce(due_at, created_at) FROM jobs
+        WHERE queue = name AND state IN ('accepted', 'scheduled', 'queued') AND coalesce(due_at, created_at) <= now()
+        ORDER BY coalesce(due_at, created_at) LIMIT 1
+    ) AS since FROM queues WHERE {_KNOWN}
+    """  # noqa: S608 - a constant
+)
+_NUMBERS = (
+    "ready",
+    "unacked",
+    "backlog",
+    "dead_letters",
+    "arrival_rate",
+    "completion_rate",
+    "oldest_age_seconds",
+    "replicas",
+    "desired_replicas",
+)
+_types = msgspec.json.Decoder(dict[str, HandlerInfo])
+_observed = msgspec.json.Decoder(QueueObserved)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownQueue:
+    name: str
+    max_attempts: int | None
+    handlers: Mapping[str, HandlerInfo]  # of the version that its consumers run; empty while that isn't known
+    version: str | None
+
+    def attempts_for(self, type: str) -> int | None:
+        handler = self.handlers.get(type)
+        return (handler and handler.max_attempts) or self.max_attempts
+
+
+class Queues:
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def known(self) -> dict[str, KnownQueue]:
+        async with self._postgres.transaction() as connection:
+            rows = (await connection.execute(_DEFINITIONS)).all()
+        return {
+            row.name: KnownQueue(row.name, row.max_attempts, _types.decode(row.types) if row.types else {}, row.version)
+            for row in rows
+        }
+
+    async def view(self, name: str) -> QueueView | None:
+        found = await self._views(name)
+        return found[0] if found else None
+
+    async def views(self) -> list[QueueView]:
+        return await self._views(None)
+
+    async def oldest_waiting(self) -> dict[str, datetime | None]:
+        """Return, for each known queue, since when its oldest job could have started."""
+        async with self._postgres.transaction() as connection:
+            return {row.name: row.since for row in await connection.execute(_OLDEST)}
+
+    async def _views(self, name: str | None) -> list[QueueView]:
+        async with self._postgres.transaction() as connection:
+            rows = (await connection.execute(_VIEWS, {"name": name})).all()
+            names = [row.name for row in rows]
+            decisions: dict[str, list[DecisionView]] = {name: [] for name in names}
+            for row in await connection.execute(_DECISIONS, {"names": names, "shown": SHOWN_DECISIONS}):
+                one = DecisionView(row.at, row.before, row.after, row.reason, row.message)
+                decisions[row.queue].append(one)
+        return [_view(row.name, JobQueueName(row.namespace, row.jobqueue), row.observed, decisions) for row in rows]
+
+
+def _view(
+    name: str, jobqueue: JobQueueName, observed: str | None, decisions: Mapping[str, list[DecisionView]]
+) -> QueueView:
+    seen = _observed.decode(observed) if observed else None
+    numbers: dict[str, Any] = {field: getattr(seen, field, None) for field in _NUMBERS}
+    return QueueView(
+        name=name,
+        jobqueue=jobqueue,
+        observed_at=seen.at if seen else None,
+        decisions=decisions[name],
+        paused=False,  # nothing can pause a queue yet
+        **numbers,
+    )

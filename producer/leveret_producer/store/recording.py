@@ -1,0 +1,130 @@
+"""Write what the events say: a batch in one transaction, the larger report winning each row.
+
+Rows are locked in the order of their ids before they are written, so that replicas which record the same jobs wait for
+each other in a line. An id belongs to the queue that used it first; what another queue says about it is handed back.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from leveret.events import HandlersRegistered, QueueDecided, QueueDefined, QueueEvent, QueueObserved, QueueRemoved
+from leveret.jobs import FINAL
+from leveret_producer.recorder import merge
+from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, MessageRow, Report
+from leveret_producer.store import recording_sql as sql
+from leveret_producer.store.postgres import Postgres
+
+Told = tuple[str, HandlersRegistered | QueueEvent]  # a queue, and what is said about it
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a batch changed; reports that were known already change nothing."""
+
+    finished: tuple[JobRow, ...] = ()  # jobs that reached their final state
+    attempts: frozenset[AttemptId] = frozenset()
+    misplaced: frozenset[UUID] = field(default_factory=frozenset)  # ids that belong to another queue: not recorded
+    without_payload: tuple[Report, ...] = ()  # ask for a message whose payload nobody knows: not recorded
+
+
+class Recording:
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+
+    async def record(self, reports: Sequence[Report], told: Sequence[Told] = ()) -> Recorded:
+        """Commit a batch, in which each job's reports are for one queue.
+
+        Raises DatabaseUnavailable, TryAgain or DataRefused, and then nothing of it is stored.
+        """
+        async with self._postgres.transaction(timeout=15) as connection:
+            for queue, event in told:
+                await _tell(connection, merge.clean(queue, merge.LONGEST_TYPE), event)
+            lost = await _without_payload(connection, reports)
+            kept = [report for report in reports if report not in lost] if lost else reports
+            recorded = await _record(connection, kept) if kept else Recorded()
+            return replace(recorded, without_payload=tuple(lost))
+
+
+async def _without_payload(connection: AsyncConnection, reports: Sequence[Report]) -> list[Report]:
+    asking = [report for report in reports if merge.needs_message(report.event)]
+    if not asking:
+        return []
+    have = {row.id for row in await connection.execute(sql.HAVE_PAYLOAD, {"ids": [one.event.id for one in asking]})}
+    have |= {row.id for row in merge.messages(reports)}
+    return [report for report in asking if report.event.id not in have]
+
+
+async def _record(connection: AsyncConnection, reports: Sequence[Report]) -> Recorded:
+    rows = merge.jobs(reports)
+    known = await connection.execute(sql.LOCK, {"ids": [row.id for row in rows]})
+    before = {row.id: (row.queue, row.state, row.generation) for row in known}
+    misplaced = {row.id for row in rows if row.id in before and before[row.id][0] != row.queue}
+    rows = [row for row in rows if row.id not in misplaced]
+    if not rows:
+        return Recorded(misplaced=frozenset(misplaced))
+    changed = {row.id for row in await connection.execute(sql.JOBS, _columns(rows))}
+    # A job of which nothing was known, and that another replica recorded for another queue just now.
+    here = {row.id: row.queue for row in rows}
+    if unseen := [row.id for row in rows if row.id not in before and row.id not in changed]:
+        owners = await connection.execute(sql.LOCK, {"ids": unseen})
+        misplaced |= {row.id for row in owners if row.queue != here[row.id]}
+    kept = [report for report in reports if report.event.id not in misplaced]
+    if undated := [report.event for report in kept if report.event.submitted_at is None]:
+        first = {event.id: event.at for event in sorted(undated, key=lambda event: event.at, reverse=True)}
+        ordered = sorted(first)
+        await connection.execute(sql.FIRST_SEEN, {"ids": ordered, "seen": [first[one] for one in ordered]})
+    if messages := merge.messages(kept):
+        await connection.execute(sql.KEEP_MESSAGES, _columns(messages))
+    new_attempts = await _record_attempts(connection, merge.attempts(kept))
+    finished = [row for row in rows if row.id in changed and row.state in FINAL and not _was_final(before, row)]
+    return Recorded(tuple(finished), new_attempts, frozenset(misplaced))
+
+
+def _was_final(before: dict[UUID, tuple[str, str, int]], row: JobRow) -> bool:
+    _, state, generation = before.get(row.id, ("", "", 0))
+    return state in FINAL and generation == row.generation
+
+
+async def _record_attempts(connection: AsyncConnection, rows: Sequence[AttemptRow]) -> frozenset[AttemptId]:
+    if not rows:
+        return frozenset()
+    changed = await connection.execute(sql.ATTEMPTS, _columns(rows))
+    return frozenset((row.job_id, row.generation, row.attempt, row.delivery) for row in changed)
+
+
+def _columns(rows: Iterable[JobRow | AttemptRow | MessageRow]) -> dict[str, list[Any]]:
+    """Turn rows into one array a column, as unnest() takes them (asdict would copy every value: most of the time)."""
+    some = list(rows)
+    return {column.name: [getattr(row, column.name) for row in some] for column in fields(some[0])}
+
+
+async def _tell(connection: AsyncConnection, queue: str, event: HandlersRegistered | QueueEvent) -> None:
+    match event:
+        case HandlersRegistered(version, types):
+            values = {"queue": queue, "version": version, "types": sql.encode(types)}
+            await connection.execute(sql.HANDLERS, values)
+        case QueueDefined():
+            await connection.execute(
+                sql.DEFINED,
+                {
+                    "name": queue,
+                    "namespace": event.namespace,
+                    "jobqueue": event.jobqueue,
+                    "version": event.version,
+                    "max_attempts": event.max_attempts,
+                    "timeout_seconds": event.timeout_seconds,
+                    "at": event.at,
+                },
+            )
+        case QueueRemoved(at):
+            await connection.execute(sql.REMOVED, {"name": queue, "at": at})
+        case QueueObserved():
+            await connection.execute(sql.OBSERVED, {"name": queue, "seen": sql.encode(event), "at": event.at})
+        case QueueDecided(at, before, after, reason, message):
+            why = {"reason": merge.clean(reason, 255), "message": merge.clean(message, merge.LONGEST_MESSAGE)}
+            await connection.execute(sql.DECIDED, {"queue": queue, "at": at, "before": before, "after": after, **why})
+            await connection.execute(sql.TRIM_DECISIONS, {"queue": queue, "kept": sql.KEPT_DECISIONS})

@@ -1,0 +1,134 @@
+"""The statements of the recorder: each writes any number of rows."""
+
+import msgspec
+from sqlalchemy import text
+
+KEPT_DECISIONS = 100  # a queue
+
+
+def encode(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+LOCK = text(
+    """
+    SELECT id, queue, state, generation FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
+    """
+)
+
+# What the store accepted itself keeps its time and, where the events don't know better, its attempts. Whatever a report
+# is about has reached the broker, whether or not its confirm was seen; so nothing of it waits in the outbox, unless the
+# report itself says that its message is gone and that the next attempt is due at a time. A report of something later
+# makes that void: there is a message again.
+JOBS = text(
+    """
+    INSERT INTO jobs AS job (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at,
+        started_at, finished_at, result, error, progress, correlation_id, over_amqp, published_at, due_at, lease_until,
+        next_attempt)
+    SELECT id, queue, type, state, merge_key, tie, generation, attempt,
+        coalesce(max_attempts, (SELECT stored.max_attempts FROM jobs AS stored WHERE stored.id = new.id),
+                 (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)), created_at, started_at,
+        finished_at, result, error, progress, correlation_id, true, CASE WHEN due_at IS NULL THEN now() END, due_at,
+        coalesce(due_at, now()), CASE WHEN due_at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END
+    FROM unnest(
+        CAST(:id AS uuid[]), CAST(:queue AS text[]), CAST(:type AS text[]), CAST(:state AS text[]),
+        CAST(:merge_key AS bigint[]), CAST(:tie AS bigint[]), CAST(:generation AS integer[]),
+        CAST(:attempt AS integer[]), CAST(:max_attempts AS integer[]), CAST(:created_at AS timestamptz[]),
+        CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]), CAST(:result AS text[]),
+        CAST(:error AS text[]), CAST(:progress AS text[]), CAST(:correlation_id AS text[]),
+        CAST(:due_at AS timestamptz[])
+    ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
+        finished_at, result, error, progress, correlation_id, due_at)
+    ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET
+        state = excluded.state, merge_key = excluded.merge_key, tie = excluded.tie,
+        generation = excluded.generation, attempt = excluded.attempt,
+        max_attempts = excluded.max_attempts, started_at = excluded.started_at,
+        finished_at = excluded.finished_at, result = excluded.result,
+        error = excluded.error, progress = excluded.progress,
+        published_at = CASE WHEN excluded.due_at IS NULL THEN coalesce(job.published_at, now()) END,
+        due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt
+    WHERE job.queue = excluded.queue AND (job.merge_key, job.tie) < (excluded.merge_key, excluded.tie)
+    RETURNING id
+    """
+)
+
+# Of those ids, whose payloads the store has.
+HAVE_PAYLOAD = text("SELECT id FROM payloads WHERE id = ANY(CAST(:ids AS uuid[]))")
+KEEP_MESSAGES = text(
+    """
+    INSERT INTO payloads (id, body, reply_to, priority, traceparent)
+    SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:body AS text[]), CAST(:reply_to AS text[]),
+                         CAST(:priority AS smallint[]), CAST(:traceparent AS text[]))
+    ON CONFLICT (id) DO NOTHING
+    """
+)
+
+# A foreign job whose message carries no time was created, as far as we know, when it was first reported on.
+FIRST_SEEN = text(
+    """
+    UPDATE jobs SET created_at = new.seen
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS new (id, seen)
+    WHERE jobs.id = new.id AND jobs.over_amqp AND jobs.created_at > new.seen
+    """
+)
+
+ATTEMPTS = text(
+    """
+    INSERT INTO attempts AS old (job_id, generation, attempt, delivery, merge_key, consumer, started_at, finished_at,
+        outcome, error)
+    SELECT * FROM unnest(
+        CAST(:job_id AS uuid[]), CAST(:generation AS integer[]), CAST(:attempt AS integer[]),
+        CAST(:delivery AS integer[]), CAST(:merge_key AS bigint[]), CAST(:consumer AS text[]),
+        CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]), CAST(:outcome AS text[]),
+        CAST(:error AS text[])
+    )
+    ON CONFLICT (job_id, generation, attempt, delivery) DO UPDATE SET
+        merge_key = excluded.merge_key, consumer = excluded.consumer, started_at = excluded.started_at,
+        finished_at = excluded.finished_at, outcome = excluded.outcome, error = excluded.error
+    WHERE old.merge_key < excluded.merge_key
+    RETURNING job_id, generation, attempt, delivery
+    """
+)
+
+HANDLERS = text(
+    """
+    INSERT INTO handlers (queue, version, types) VALUES (:queue, :version, :types)
+    ON CONFLICT (queue, version) DO UPDATE SET types = excluded.types, registered_at = now()
+    """
+)
+DEFINED = text(
+    """
+    INSERT INTO queues AS old (name, namespace, jobqueue, version, max_attempts, timeout_seconds, defined_at)
+    VALUES (:name, :namespace, :jobqueue, :version, :max_attempts, :timeout_seconds, :at)
+    ON CONFLICT (name) DO UPDATE SET namespace = excluded.namespace, jobqueue = excluded.jobqueue,
+        version = excluded.version, max_attempts = excluded.max_attempts,
+        timeout_seconds = excluded.timeout_seconds, defined_at = excluded.defined_at
+    WHERE old.defined_at IS NULL OR old.defined_at < excluded.defined_at
+    """
+)
+REMOVED = text(
+    """
+    INSERT INTO queues AS old (name, removed_at) VALUES (:name, :at)
+    ON CONFLICT (name) DO UPDATE SET removed_at = greatest(old.removed_at, excluded.removed_at)
+    """
+)
+OBSERVED = text(
+    """
+    INSERT INTO queues AS old (name, observed, observed_at) VALUES (:name, :seen, :at)
+    ON CONFLICT (name) DO UPDATE SET observed = excluded.observed, observed_at = excluded.observed_at
+    WHERE old.observed_at IS NULL OR old.observed_at < excluded.observed_at
+    """
+)
+DECIDED = text(
+    """
+    INSERT INTO decisions (queue, at, before, after, reason, message)
+    VALUES (:queue, :at, :before, :after, :reason, :message) ON CONFLICT DO NOTHING
+    """
+)
+TRIM_DECISIONS = text(
+    """
+    DELETE FROM decisions WHERE queue = :queue AND at < (
+        SELECT at FROM decisions WHERE queue = :queue ORDER BY at DESC OFFSET :kept - 1 LIMIT 1)
+    """
+)

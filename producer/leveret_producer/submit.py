@@ -1,0 +1,70 @@
+"""Take jobs in: check them, store them all in one transaction, and hand them to the relay."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import uuid_utils.compat
+
+from leveret.jobs import Envelope
+from leveret_producer.catalog import Catalog
+from leveret_producer.metrics import Metrics
+from leveret_producer.outbox.bound import Bound
+from leveret_producer.outbox.hinting import Hinting
+from leveret_producer.outbox.relay import Relay
+from leveret_producer.scheduling import run_times
+from leveret_producer.schemas import Schemas
+from leveret_producer.store.jobs import Jobs, NewJob
+from leveret_producer.store.queues import KnownQueue
+from leveret_producer.submission import Submission, invalid
+
+MANY = 20  # jobs; checking more is left to a thread, so that the loop turns
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """What a submit needs."""
+
+    catalog: Catalog
+    schemas: Schemas
+    jobs: Jobs
+    bound: Bound
+    relay: Relay
+    hinting: Hinting
+    metrics: Metrics
+    clock: Callable[[], datetime]
+
+    async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> list[NewJob]:
+        """Return the stored jobs; raise Refused or DatabaseUnavailable."""
+        known = await self.catalog.find(queue)
+        if len(asked) > MANY:
+            flaws = await asyncio.to_thread(self.schemas.flaws, known, asked, in_list=in_list)
+        else:
+            flaws = self.schemas.flaws(known, asked, in_list=in_list)
+        if flaws:
+            raise invalid(flaws)
+        now = self.clock()
+        times = run_times(asked, now, in_list=in_list)
+        new = [_new(known, one, now, run_at) for one, run_at in zip(asked, times, strict=True)]
+        at_once = [one.job for one in new if one.due_at is None]
+        self.bound.admit(len(at_once))
+        lease = self.relay.lease_for(len(at_once))
+        await self.jobs.insert(new, now, lease)
+        if at_once:
+            if lease > 0:
+                self.relay.offer(at_once)
+            self.hinting.committed(queue, len(at_once))
+        self.metrics.submitted.labels(queue).inc(len(new))
+        return new
+
+
+def _new(queue: KnownQueue, asked: Submission, now: datetime, run_at: datetime | None) -> NewJob:
+    job = Envelope(
+        id=uuid_utils.compat.uuid7(),
+        queue=queue.name,
+        type=asked.type,
+        body=bytes(asked.payload),
+        submitted_at=now,
+    )
+    return NewJob(job, queue.attempts_for(asked.type), run_at, run_at if run_at and run_at > now else None)

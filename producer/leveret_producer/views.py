@@ -1,0 +1,140 @@
+"""What the HTTP API shows, as values: encoded as they are, and the source of the schemas in the OpenAPI document.
+
+A number that is not known is null. JSON that came from users is passed through as it was sent.
+"""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+
+from leveret.events import Error, Progress
+from leveret.jobs import State
+
+encode = msgspec.json.Encoder().encode
+
+
+def raw(json: str | None) -> msgspec.Raw | None:
+    """Return stored JSON so that it is shown as it is."""
+    return None if json is None else msgspec.Raw(json.encode())
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    attempt: int
+    consumer: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: Annotated[str | None, msgspec.Meta(description="succeeded, retrying or dead; null while it runs")]
+    error: msgspec.Raw | None
+
+
+class Job(msgspec.Struct, frozen=True):
+    id: UUID
+    queue: str
+    type: str
+    state: State
+    payload: msgspec.Raw | None
+    result: msgspec.Raw | None
+    error: msgspec.Raw | None
+    progress: msgspec.Raw | None
+    attempt: Annotated[int, msgspec.Meta(description="The latest attempt, from 1; 0 before the first")]
+    max_attempts: int | None
+    generation: int
+    attempts: list[Attempt]
+    created_at: datetime
+    run_at: Annotated[datetime | None, msgspec.Meta(description="Not before then, as asked for with run_at or delay")]
+    started_at: Annotated[datetime | None, msgspec.Meta(description="Start of the latest attempt")]
+    finished_at: Annotated[datetime | None, msgspec.Meta(description="Set once the state is final")]
+    correlation_id: str | None
+    # Nobody can ask for these yet: they are shown as what they are, not asked for.
+    cancel_requested_at: datetime | None = None
+    after: tuple[UUID, ...] = ()
+    priority: int | None = None
+    deadline: datetime | None = None
+
+
+class ListedJob(msgspec.Struct, frozen=True):
+    """A job in a list: without payload and result."""
+
+    id: UUID
+    queue: str
+    type: str
+    state: State
+    error: msgspec.Raw | None
+    progress: msgspec.Raw | None
+    attempt: int
+    max_attempts: int | None
+    generation: int
+    attempts: list[Attempt]
+    created_at: datetime
+    run_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    correlation_id: str | None
+    cancel_requested_at: datetime | None = None
+    after: tuple[UUID, ...] = ()
+    priority: int | None = None
+    deadline: datetime | None = None
+
+
+class JobPage(msgspec.Struct, frozen=True):
+    jobs: list[ListedJob]
+    next: Annotated[str | None, msgspec.Meta(description="Pass it as `before` to get the next page; null: no more")]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    id: UUID
+    state: State
+
+
+class AcceptedList(msgspec.Struct, frozen=True):
+    jobs: list[Accepted]
+
+
+class JobQueueName(msgspec.Struct, frozen=True):
+    namespace: str
+    name: str
+
+
+class DecisionView(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
+    time: datetime
+    before: int
+    after: int
+    reason: str
+    message: str
+
+
+class QueueView(msgspec.Struct, frozen=True):
+    name: str
+    jobqueue: JobQueueName
+    ready: int | None
+    unacked: int | None
+    backlog: int | None
+    dead_letters: int | None
+    arrival_rate: float | None
+    completion_rate: float | None
+    oldest_age_seconds: float | None
+    replicas: int | None
+    desired_replicas: int | None
+    observed_at: datetime | None
+    decisions: list[DecisionView]
+    paused: bool
+
+
+class QueueList(msgspec.Struct, frozen=True):
+    queues: list[QueueView]
+
+
+__all__ = [
+    "Accepted",
+    "AcceptedList",
+    "Attempt",
+    "DecisionView",
+    "Error",
+    "Job",
+    "JobPage",
+    "JobQueueName",
+    "ListedJob",
+]
+__all__ += ["Progress", "QueueList", "QueueView", "encode", "raw"]

@@ -1,0 +1,120 @@
+"""The page in a real browser, after real jobs."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from leveret.panels import PANELS
+
+SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+QUEUE = "leveret.bench"
+STILL = "/?refresh=0"
+# A queue that never waited long has no oldest job, and a reaction needs a second scale-up after the first scrape.
+MAY_BE_EMPTY = {"Oldest waiting job", "Reaction"}
+OpenContext = Callable[..., BrowserContext]
+
+
+def listen(page: Page) -> list[str]:
+    """Collect whatever the browser complains about."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+    page.on("response", lambda answer: complaints.append(answer.url) if answer.status >= 400 else None)
+    return complaints
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
+@pytest.mark.parametrize("address", [STILL, f"{STILL}&queue={QUEUE}&range=1h"], ids=["all queues", "one queue"])
+def test_every_panel_is_drawn(open_context: OpenContext, address: str, script: bool) -> None:
+    page = open_context(java_script_enabled=script).new_page()
+    complaints = listen(page)
+    page.goto(address)
+    cards = page.locator("figure.card")
+    expect(cards).to_have_count(len(PANELS))
+    for panel in PANELS:
+        card = cards.filter(has=page.get_by_role("heading", name=re.compile(f"^{panel.title}( |$)")))
+        expect(card).to_have_count(1)
+        if panel.title not in MAY_BE_EMPTY:
+            paths = [line.get_attribute("d") or "" for line in card.locator("svg.chart path.line").all()]
+            assert any(re.search(r"[LHV]", path) for path in paths), f"{panel.title}: no line in {paths}"
+    expect(page.locator("#queues").get_by_role("link", name=QUEUE)).to_be_visible()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 800, 400])
+def test_it_fits_and_can_be_read(open_context: OpenContext, width: int, scheme: str) -> None:
+    page = open_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+    page.goto(STILL)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"cluster-{width}-{scheme}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for selector in ("h1", ".card h3", ".card figcaption p", ".keys", ".ranges a[aria-current]", "thead th"):
+        assert contrast(page, selector) >= 4.5, f"{selector} is hard to read in the {scheme} mode"
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (luminance(paper) < 0.2) == (scheme == "dark")
+
+
+def test_everything_can_be_reached_with_the_keyboard(open_context: OpenContext) -> None:
+    page = open_context().new_page()
+    page.goto(STILL)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(page.locator("a").count()):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement === document.body"):
+            break
+        reached.add(page.evaluate("document.activeElement.getAttribute('href')"))
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    links = {link.get_attribute("href") for link in page.locator("a:not(.skip)").all()}
+    assert links <= reached
+    page.locator("#queues").get_by_role("link", name=QUEUE).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(f"queue={re.escape(QUEUE)}"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text(QUEUE)
+
+
+def test_the_range_is_a_link(open_context: OpenContext) -> None:
+    page = open_context().new_page()
+    page.goto(STILL)
+    page.get_by_role("link", name="6h").click()
+    page.wait_for_url(re.compile("range=6h"))
+    expect(page.locator(".ranges [aria-current]")).to_have_text("6h")
+
+
+def test_it_refreshes_itself(open_context: OpenContext) -> None:
+    page = open_context().new_page()
+    page.goto("/")
+    before = page.locator("time").inner_text()
+    expect(page.locator("time")).not_to_have_text(before, timeout=20_000)
+    page.get_by_role("link", name="stop refreshing").click()
+    page.wait_for_url(re.compile("refresh=0"))
+    expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(0)
+
+
+def contrast(page: Page, selector: str) -> float:
+    """Return the contrast of an element's text with what is behind it, as WCAG 2 defines it."""
+    ink, paper = page.locator(selector).first.evaluate(
+        """element => {
+            let behind = element
+            while (behind.parentElement && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
+                behind = behind.parentElement
+            return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
+        }"""
+    )
+    dark, bright = sorted((luminance(ink), luminance(paper)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(color: str) -> float:
+    red, green, blue = (float(part) / 255 for part in re.findall(r"[\d.]+", color)[:3])
+
+    def linear(part: float) -> float:
+        return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+
+    return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)

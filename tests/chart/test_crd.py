@@ -1,0 +1,102 @@
+"""The resource JobQueue: its fields are those that work, its defaults and columns are the documented ones."""
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from charts.render import CRD, ROOT
+
+FIELDS = {
+    "consumer": None,
+    "consumer.image": None,
+    "consumer.handlers": None,
+    "consumer.concurrency": 10,
+    "consumer.template": None,
+    "retry": {},
+    "retry.maxAttempts": 5,
+    "retry.backoff": {},
+    "retry.backoff.initial": "1s",
+    "retry.backoff.factor": 2,
+    "retry.backoff.max": "10m",
+    "retry.backoff.jitter": "full",
+    "timeout": "30s",
+    "scaling": {},
+    "scaling.minReplicas": 0,
+    "scaling.maxReplicas": 10,
+    "scaling.objective": {"backlogPerReplica": 100},
+    "scaling.objective.backlogPerReplica": None,
+    "scaling.scaleDownStabilization": "60s",
+    "scaling.scaleToZeroAfter": "2m",
+}
+CASES = yaml.safe_load((Path(__file__).parent / "refused.yaml").read_text())
+EXAMPLES = sorted((ROOT / "manifests/examples").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def version():
+    (found,) = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def schema(version):
+    return version["schema"]["openAPIV3Schema"]
+
+
+def test_fields_and_defaults(schema):
+    def walk(node, path):
+        for name, field in node.get("properties", {}).items():
+            yield f"{path}{name}", field.get("default")
+            yield from walk(field, f"{path}{name}.")
+
+    assert dict(walk(schema["properties"]["spec"], "")) == FIELDS
+
+
+def test_columns(version):
+    assert [column["name"].upper() for column in version["additionalPrinterColumns"]] == [
+        "READY",
+        "BACKLOG",
+        "REPLICAS",
+        "DESIRED",
+        "DEAD",
+        "REASON",
+        "AGE",
+    ]
+
+
+def test_the_status_is_a_subresource_and_scale_is_not_yet(version):
+    assert version["subresources"] == {"status": {}}
+
+
+def test_every_rule_has_a_refused_jobqueue(schema):
+    def messages(node):
+        if isinstance(node, dict):
+            yield from (rule["message"] for rule in node.get("x-kubernetes-validations", []))
+            for value in node.values():
+                yield from messages(value)
+
+    said = [case["says"] for case in CASES]
+    # The rule about the first wait names the numbers; this is its message without them.
+    said.append("backoff.initial must not be longer than backoff.max; lower initial or raise max")
+    assert [message for message in messages(schema) if not any(text in message for text in said)] == []
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_examples_have_only_known_fields_and_good_values(file, schema):
+    closed = close(schema)
+    for document in yaml.safe_load_all(file.read_text()):
+        if document and document["kind"] == "JobQueue":
+            jsonschema.validate(document["spec"], closed["properties"]["spec"])
+            assert len(document["metadata"]["name"]) <= 40
+
+
+def close(node):
+    """Return the schema with every object refusing what it doesn't name, as kubectl does."""
+    if not isinstance(node, dict):
+        return node
+    closed = {key: close(value) for key, value in node.items()}
+    if "properties" in node and node.get("type") == "object":
+        closed["additionalProperties"] = False
+    return closed

@@ -1,0 +1,187 @@
+"""What people and programs outside rely on: names, ports, mounts, environment."""
+
+import pytest
+
+EVERYTHING = {
+    ("Deployment", "leveret-operator"),
+    ("Deployment", "leveret-producer"),
+    ("Deployment", "leveret-prometheus"),
+    ("StatefulSet", "leveret-rabbitmq"),
+    ("StatefulSet", "leveret-postgresql"),
+    ("Service", "leveret-producer"),
+    ("Service", "leveret-prometheus"),
+    ("Service", "leveret-rabbitmq"),
+    ("Service", "leveret-postgresql"),
+    ("Secret", "leveret-broker"),
+    ("Secret", "leveret-database"),
+    ("Secret", "leveret-token"),
+    ("ServiceAccount", "leveret-operator"),
+    ("ServiceAccount", "leveret-producer"),
+    ("ServiceAccount", "leveret-prometheus"),
+    ("Role", "leveret-operator"),
+    ("Role", "leveret-prometheus"),
+    ("RoleBinding", "leveret-operator"),
+    ("RoleBinding", "leveret-prometheus"),
+    ("ConfigMap", "leveret-rabbitmq"),
+    ("ConfigMap", "leveret-prometheus"),
+    ("ConfigMap", "leveret-dashboards"),
+    ("CustomResourceDefinition", "jobqueues.leveret.dev"),
+}
+
+
+def test_the_defaults_make_exactly_this(objects):
+    assert {(each["kind"], each["metadata"]["name"]) for each in objects} == EVERYTHING
+
+
+def test_objects_carry_the_labels_and_the_namespace(objects):
+    for each in objects:
+        if each["kind"] != "CustomResourceDefinition":
+            labels = each["metadata"]["labels"]
+            assert each["metadata"]["namespace"] == "leveret"
+            assert labels["app.kubernetes.io/name"] == "leveret"
+            assert labels["app.kubernetes.io/instance"] == "leveret"
+            assert labels["app.kubernetes.io/component"] in {
+                "operator",
+                "producer",
+                "rabbitmq",
+                "postgresql",
+                "prometheus",
+            }
+
+
+def test_selectors_find_their_own_pods_and_no_others(objects, pods):
+    for each in objects:
+        if each["kind"] in {"Deployment", "StatefulSet", "Service"}:
+            selector = each["spec"]["selector"]
+            labels = selector.get("matchLabels", selector)
+            found = [name for name, pod in pods.items() if labels.items() <= pod["metadata"]["labels"].items()]
+            assert found == [each["metadata"]["labels"]["app.kubernetes.io/component"]]
+
+
+@pytest.mark.parametrize(
+    ("service", "ports"),
+    [
+        ("leveret-producer", {80: "http"}),
+        ("leveret-prometheus", {9090: "http"}),
+        ("leveret-rabbitmq", {5672: "amqp", 15672: "management", 15692: "metrics"}),
+        ("leveret-postgresql", {5432: "postgresql"}),
+    ],
+)
+def test_services(one, service, ports):
+    assert {port["port"]: port["targetPort"] for port in one("Service", service)["spec"]["ports"]} == ports
+
+
+@pytest.mark.parametrize(
+    ("component", "ports"),
+    [
+        ("operator", {"metrics": 9000}),
+        ("producer", {"http": 8080, "metrics": 9000}),
+        ("rabbitmq", {"amqp": 5672, "management": 15672, "metrics": 15692}),
+        ("postgresql", {"postgresql": 5432}),
+        ("prometheus", {"http": 9090}),
+    ],
+)
+def test_ports_of_pods(pods, component, ports):
+    (container,) = pods[component]["spec"]["containers"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == ports
+
+
+@pytest.mark.parametrize(
+    ("component", "secrets"),
+    [
+        ("operator", {"/etc/leveret/broker": "leveret-broker"}),
+        (
+            "producer",
+            {
+                "/etc/leveret/broker": "leveret-broker",
+                "/etc/leveret/database": "leveret-database",
+                "/etc/leveret/token": "leveret-token",
+            },
+        ),
+        ("rabbitmq", {}),
+        ("postgresql", {"/etc/leveret/database": "leveret-database"}),
+        ("prometheus", {}),
+    ],
+)
+def test_secrets_are_folders_and_each_pod_has_only_what_it_needs(pods, component, secrets):
+    spec = pods[component]["spec"]
+    volumes = {volume["name"]: volume["secret"]["secretName"] for volume in spec["volumes"] if "secret" in volume}
+    mounts = {
+        mount["mountPath"]: volumes[mount["name"]]
+        for mount in spec["containers"][0]["volumeMounts"]
+        if mount["name"] in volumes
+    }
+    assert mounts == secrets
+
+
+@pytest.mark.parametrize(
+    ("component", "expected"),
+    [
+        (
+            "operator",
+            {
+                "LEVERET_LOG": "json",
+                "LEVERET_POD": "metadata.name",
+                "LEVERET_NAMESPACE": "metadata.namespace",
+                "LEVERET_BROKER_SECRET": "leveret-broker",
+                "LEVERET_BROKER_MANAGEMENT_PORT": "15672",
+                "LEVERET_BROKER_METRICS_PORT": "15692",
+                "LEVERET_CONSUMER_PULL_POLICY": "IfNotPresent",
+            },
+        ),
+        (
+            "producer",
+            {
+                "LEVERET_LOG": "json",
+                "LEVERET_POD": "metadata.name",
+                "LEVERET_NAMESPACE": "metadata.namespace",
+                "LEVERET_LISTEN_PORT": "8080",
+                "LEVERET_OUTBOX_LIMIT": "1000000",
+                "LEVERET_PROMETHEUS_URL": "http://leveret-prometheus:9090",
+            },
+        ),
+    ],
+)
+def test_environment_of_our_processes(pods, component, expected):
+    assert environment(pods[component]) == expected
+
+
+def test_images(pods):
+    images = {component: pod["spec"]["containers"][0]["image"] for component, pod in pods.items()}
+    assert images == {
+        "operator": "leveret/operator:0.1.0",
+        "producer": "leveret/producer:0.1.0",
+        "rabbitmq": "rabbitmq:4.3-management",
+        "postgresql": "postgres:17",
+        "prometheus": "prom/prometheus:v3",
+    }
+
+
+def test_values_for_kind_use_the_ports_that_kind_maps(chart):
+    objects = chart.render(values="values-kind.yaml")
+    services = {each["metadata"]["name"]: each["spec"] for each in objects if each["kind"] == "Service"}
+    ports = {
+        port["nodePort"]
+        for spec in services.values()
+        for port in spec["ports"]
+        if spec["type"] == "NodePort" and "nodePort" in port
+    }
+    assert ports == {30080, 30090, 30672, 31672}
+
+
+def test_everything_and_twenty_consumers_fit_two_cores(chart):
+    objects = chart.render(values="values-kind.yaml")
+    workloads = [each["spec"] for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+    cpu = sum(
+        spec["replicas"] * int(container["resources"]["requests"]["cpu"].removesuffix("m"))
+        for spec in workloads
+        for container in spec["template"]["spec"]["containers"]
+    )
+    assert cpu <= 250
+
+
+def environment(pod):
+    """Return each variable's value, or the field that it comes from."""
+    (container,) = pod["spec"]["containers"]
+    fields = {each["name"]: each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") for each in container["env"]}
+    return {each["name"]: each.get("value", fields[each["name"]]) for each in container["env"]}

@@ -1,0 +1,152 @@
+"""The values: closed, commented, and refused with a sentence where they contradict each other."""
+
+import json
+import subprocess
+
+import jsonschema
+import pytest
+import yaml
+
+from charts.reference import value_rows
+from charts.render import CHART, helm
+
+SAME = {
+    "image", "replicas", "resources", "podSecurityContext", "securityContext", "nodeSelector", "tolerations", "affinity",
+    "topologySpreadConstraints", "extraEnv", "extraVolumes", "extraVolumeMounts", "podAnnotations", "podLabels",
+    "priorityClassName",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads((CHART / "values.schema.json").read_text())
+
+
+@pytest.mark.parametrize("values", ["values.yaml", "values-kind.yaml"])
+def test_lint(values):
+    command = [helm(), "lint", "--strict", str(CHART), "--values", str(CHART / values)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_object_of_the_schema_is_closed_but_those_of_kubernetes(schema):
+    jsonschema.Draft7Validator.check_schema(schema)
+    open_ones = []
+
+    def walk(node, path):
+        if isinstance(node, dict):
+            if node.get("type") == "object" and "additionalProperties" not in node:
+                open_ones.append(path)
+            for key, value in node.items():
+                walk(value, f"{path}.{key}")
+
+    walk(schema, "")
+    assert sorted(open_ones) == [
+        ".definitions.freeObject",
+        ".definitions.named.items",
+        ".definitions.objects.items",
+        ".properties.global",
+    ]
+
+
+def test_every_value_of_the_schema_is_listed_and_commented(schema):
+    def leaves(node, path=""):
+        node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        if "properties" not in node:
+            return {path.removeprefix(".")}
+        return set().union(*(leaves(value, f"{path}.{key}") for key, value in node["properties"].items()))
+
+    rows = list(value_rows((CHART / "values.yaml").read_text()))
+    assert {key for key, _, _ in rows} == leaves(schema) - {"global"}
+    assert [key for key, _, words in rows if not words] == []
+
+
+@pytest.mark.parametrize("component", ["operator", "producer", "rabbitmq", "postgresql", "prometheus"])
+def test_components_have_the_same_keys(component):
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert set(values[component]) >= SAME
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (["producer.replica=3"], "producer: Additional property replica is not allowed"),
+        (["rabbit.enabled=false"], "Additional property rabbit is not allowed"),
+        (["rabbitmq.image.name=x"], "rabbitmq.image: Additional property name is not allowed"),
+        (["producer.outboxLimit=0"], "producer.outboxLimit: Must be greater than or equal to 1"),
+        (["operator.replicas=2"], "operator.replicas: Must be less than or equal to 1"),
+        (["image.pullPolicy=Sometimes"], "image.pullPolicy must be one of"),
+        (["rabbitmq.image.tag="], "rabbitmq.image.tag: String length must be greater than or equal to 1"),
+        (
+            ["rabbitmq.enabled=false"],
+            "set rabbitmq.existingSecret to a Secret with the keys host, port, username, password and vhost.",
+        ),
+        (
+            ["postgresql.enabled=false"],
+            "set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname.",
+        ),
+        (["prometheus.url=http://mine"], "set prometheus.enabled to false, or leave prometheus.url empty."),
+        (["rabbitmq.managementPort=443"], "remove them, or set rabbitmq.enabled to false."),
+        (["producer.service.nodePort=30080"], "set producer.service.type to NodePort, or remove the port."),
+        (["rabbitmq.service.managementNodePort=31672"], "set rabbitmq.service.type to NodePort, or remove the port."),
+        (
+            ["operator.podLabels.app\\.kubernetes\\.io/component=x"],
+            "by which the chart finds its own pods: choose another label.",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_is_refused_and_how(chart, settings, says):
+    assert says in chart.refusal(*settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "component", "expected"),
+    [
+        ("operator.extraEnv[0].name=A,operator.extraEnv[0].value=b", "operator", "{'name': 'A', 'value': 'b'}"),
+        ("producer.nodeSelector.disk=fast", "producer", "'nodeSelector': {'disk': 'fast'}"),
+        ("rabbitmq.tolerations[0].key=k", "rabbitmq", "'tolerations': [{'key': 'k'}]"),
+        ("postgresql.priorityClassName=high", "postgresql", "'priorityClassName': 'high'"),
+        ("prometheus.affinity.podAffinity.x=y", "prometheus", "'affinity': {'podAffinity': {'x': 'y'}}"),
+        (
+            "producer.topologySpreadConstraints[0].maxSkew=2",
+            "producer",
+            "'topologySpreadConstraints': [{'maxSkew': 2}]",
+        ),
+        ("operator.extraVolumes[0].name=v", "operator", "{'name': 'v'}"),
+        ("operator.extraVolumeMounts[0].name=v", "operator", "{'name': 'v'}"),
+        ("rabbitmq.podAnnotations.note=n", "rabbitmq", "'note': 'n'"),
+        ("prometheus.podLabels.team=t", "prometheus", "'team': 't'"),
+        ("postgresql.persistence.storageClass=ssd", "postgresql", "'storageClassName': 'ssd'"),
+        ("image.registry=r.example/x", "rabbitmq", "r.example/x/rabbitmq:4.3-management"),
+        (
+            "image.registry=r.example/x,rabbitmq.image.registry=other.example",
+            "rabbitmq",
+            "'other.example/rabbitmq:4.3-management'",
+        ),
+        ("image.tag=9.9", "producer", "leveret/producer:9.9"),
+        ("rabbitmq.replicas=0", "rabbitmq", "'replicas': 0"),
+        ("operator.podSecurityContext.runAsUser=5", "operator", "'runAsUser': 5"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "=" in value else "",
+)
+def test_what_is_set_arrives(chart, setting, component, expected):
+    (workload,) = [
+        each
+        for each in chart.render(*setting.split(","))
+        if each["kind"] in {"Deployment", "StatefulSet"} and each["metadata"]["name"] == f"leveret-{component}"
+    ]
+    assert expected in str(workload)
+
+
+def test_dashboards_can_be_left_out(chart):
+    def dashboards(*settings):
+        return [
+            each
+            for each in chart.render(*settings)
+            if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
+        ]
+
+    (shipped,) = dashboards()
+    assert set(shipped["data"]) == {file.name for file in (CHART / "dashboards").glob("*.json")}
+    assert dashboards("grafana.dashboards.enabled=false") == []

@@ -1,0 +1,45 @@
+"""A real RabbitMQ and a real PostgreSQL for the integration tests, started by the test run itself.
+
+`rabbitmq` and `postgres` are shared by the whole run; a test that kills one starts it again before it ends. Each test
+gets a virtual host and a database of its own: `broker` and `database`.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from containers import Server, management, postgres_server, rabbitmq_server
+
+from leveret.settings import Broker, Database
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[Server]:
+    with rabbitmq_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def broker(rabbitmq: Server) -> Iterator[Broker]:
+    vhost = f"test{next(_numbers)}"
+    management(rabbitmq, f"vhosts/{vhost}", "PUT", {})
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    management(rabbitmq, f"permissions/{vhost}/leveret", "PUT", everything)
+    yield Broker("127.0.0.1", rabbitmq.ports[5672], "leveret", "leveret", vhost)
+    management(rabbitmq, f"vhosts/{vhost}", "DELETE")
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[Database]:
+    name = f"test{next(_numbers)}"
+    postgres.run("psql", "-q", "-U", "leveret", "-c", f"create database {name}")
+    yield Database("127.0.0.1", postgres.ports[5432], "leveret", "leveret", name)
+    postgres.run("psql", "-q", "-U", "leveret", "-c", f"drop database {name} with (force)")

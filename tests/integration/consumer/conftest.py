@@ -1,0 +1,218 @@
+"""A queue on a real broker, consumer processes for it, and witnesses: events, dead letters, and what handlers wrote."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import aio_pika
+import pytest
+import uuid_utils.compat as uuid_utils
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from containers import free_port
+
+from leveret import events, topology, wire
+from leveret.events import HandlersRegistered, JobEvent
+from leveret.jobs import FINAL, Envelope, State
+from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.declare import declare
+from leveret.rabbitmq.publisher import Publisher
+from leveret.settings import Broker
+
+QUEUE = "leveret.under-test"
+HERE = Path(__file__).parent
+
+
+async def until(what: str, seen: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not seen():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        await asyncio.sleep(0.05)
+
+
+@dataclass
+class Consumer:
+    """A consumer process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def readiness(self) -> tuple[bool, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return True, json.load(answer)["says"]
+        except urllib.error.HTTPError as answer:
+            with answer:
+                return False, json.load(answer)["says"]
+        except OSError as problem:
+            return False, str(problem)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+            return str(answer.read(), "utf-8")
+
+    async def ready(self, seconds: float = 30) -> None:
+        await self.says(lambda ready, _: ready, seconds)
+
+    async def says(self, what: Callable[[bool, str], bool], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not what(*(state := await asyncio.to_thread(self.readiness))):
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"{state}, exit {self.process.poll()}; its log:\n{self.log.read_text()}")
+            await asyncio.sleep(0.05)
+
+    def signal(self, which: signal.Signals) -> None:
+        self.process.send_signal(which)
+
+    async def ended(self, seconds: float = 30) -> int:
+        return await asyncio.to_thread(self.process.wait, seconds)
+
+
+@pytest.fixture
+def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]]:
+    """Start consumers; what still runs at the end of the test is killed."""
+    started: list[Consumer] = []
+
+    def start(**variables: object) -> Consumer:
+        port = free_port()
+        own = {
+            "LEVERET_BROKER_URL": broker.url(),
+            "LEVERET_QUEUE": QUEUE,
+            "LEVERET_HANDLERS": "consumer_jobs:handlers",
+            "LEVERET_PROBE_PORT": str(port),
+            "LEVERET_POD": f"pod-{len(started)}",
+            "LEVERET_LOG": "json",
+            "PYTHONPATH": str(HERE),
+        }
+        given = {f"LEVERET_{name.upper()}": str(value) for name, value in variables.items()}
+        log = tmp_path / f"consumer-{len(started)}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "leveret_consumer"], env=os.environ | own | given, stderr=file
+            )
+        started.append(Consumer(process, port, log))
+        return started[-1]
+
+    yield start
+    for one in started:
+        with contextlib.suppress(ProcessLookupError):
+            one.process.kill()
+        one.process.wait()
+
+
+@dataclass
+class Rig:
+    """The broker's side: submit jobs, and see what is told of them."""
+
+    broker: Broker
+    connection: AbstractConnection
+    told: list[JobEvent] = field(default_factory=list)
+    registered: list[HandlersRegistered] = field(default_factory=list)
+    dead_letters: list[AbstractIncomingMessage] = field(default_factory=list)
+
+    async def declare_queue(self) -> None:
+        await declare(await self.connection.channel(), topology.for_queue(QUEUE))
+
+    async def delete_queue(self) -> None:
+        await (await self.connection.channel()).queue_delete(QUEUE)
+
+    async def submit(self, type: str, payload: object, **fields: int) -> UUID:
+        job = Envelope(uuid_utils.uuid7(), QUEUE, type, json.dumps(payload, default=str).encode(), **fields)
+        await self.send(wire.to_message(job))
+        return job.id
+
+    async def send(self, message: aio_pika.Message) -> None:
+        await (await Publisher.open(self.connection)).publish(topology.JOBS, QUEUE, message)
+
+    async def listen(self) -> None:
+        channel = await self.connection.channel()
+        await (await channel.get_queue(topology.EVENTS, ensure=False)).consume(self._heard, no_ack=True)
+        dead = await channel.get_queue(topology.dead_queue(QUEUE), ensure=False)
+        await dead.consume(self._found_dead, no_ack=True)
+
+    async def _heard(self, message: AbstractIncomingMessage) -> None:
+        queue, what = events.decode(message.routing_key or "", message.body)
+        assert queue == QUEUE
+        if isinstance(what, HandlersRegistered):
+            self.registered.append(what)
+        else:
+            assert isinstance(what, list)
+            self.told += what
+
+    def of(self, job: UUID) -> list[JobEvent]:
+        return [event for event in self.told if event.id == job]
+
+    def states(self, job: UUID) -> list[str]:
+        return [str(event.state) for event in self.of(job)]
+
+    async def final(self, *jobs: UUID, seconds: float = 30) -> list[JobEvent]:
+        """Wait for the ends of jobs; return the first final event of each."""
+        end = time.monotonic() + seconds
+        while True:
+            ends = {event.id: event for event in reversed(self.told) if event.state in FINAL}
+            if all(job in ends for job in jobs):
+                return [ends[job] for job in jobs]
+            if time.monotonic() > end:
+                left = [str(job) for job in jobs if job not in ends]
+                told = [f"{event.id} {event.state} {event.attempt}/{event.delivery}" for event in self.told]
+                ready = await self.ready_messages()
+                raise TimeoutError(f"not final: {left}; told: {told}; registered {len(self.registered)}; ready {ready}")
+            await asyncio.sleep(0.02)
+
+    async def retrying(self, job: UUID) -> JobEvent:
+        """Wait for the first report of an attempt that is tried again."""
+        await until("retrying", lambda: "retrying" in self.states(job))
+        return next(event for event in self.of(job) if event.state is State.RETRYING)
+
+    async def dead(self, seconds: float = 10) -> AbstractIncomingMessage:
+        """Take the next dead letter."""
+        await until("a dead letter", lambda: bool(self.dead_letters), seconds)
+        return self.dead_letters.pop(0)
+
+    async def _found_dead(self, message: AbstractIncomingMessage) -> None:
+        self.dead_letters.append(message)
+
+    async def ready_messages(self) -> int:
+        """How many messages wait in the queue."""
+        (ready,) = await self.messages(QUEUE)
+        return ready
+
+    async def messages(self, *queues: str) -> list[int]:
+        """How many messages wait in each of these queues."""
+        channel = await self.connection.channel()
+        found = [await channel.declare_queue(name, passive=True) for name in queues]
+        return [queue.declaration_result.message_count or 0 for queue in found]
+
+
+@pytest.fixture
+async def rig(broker: Broker) -> AsyncIterator[Rig]:
+    """The queue is declared, and what consumers report is heard."""
+    async with await open_connection(broker, "test") as connection:
+        made = Rig(broker, connection)
+        await declare(await connection.channel(), topology.shared())
+        await made.declare_queue()
+        await made.listen()
+        yield made
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Path:
+    path = tmp_path / "witness"
+    path.touch()
+    return path
+
+
+def lines(witness: Path, word: str) -> list[str]:
+    return [line for line in witness.read_text().splitlines() if line.startswith(word)]

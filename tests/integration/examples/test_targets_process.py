@@ -1,0 +1,68 @@
+"""The target servers as the process that a pod runs: what it logs, counts, and how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    process: subprocess.Popen[str]
+    url: str
+
+
+@pytest.fixture
+def targets() -> Iterator[Targets]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "examples.url_check.targets", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_it_answers(url)
+            yield Targets(process, url)
+        finally:
+            process.kill()
+
+
+def _wait_until_it_answers(url: str) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"{url}/healthz", trust_env=False)
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"{url} does not answer")
+
+
+def test_log_and_counts_agree_under_load_and_hanging_requests_do_not_keep_it(targets: Targets) -> None:
+    paths = [f"/ok?i={i}" for i in range(300)] + ["/flaky/k/2"] * 3
+    with httpx.Client(base_url=targets.url, trust_env=False) as client:
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda path: client.get(path).status_code, paths))
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/hang", timeout=0.2)
+        seen = client.get("/seen").json()
+    assert sorted(statuses) == [200] * 301 + [503] * 2
+    assert seen == {**{f"/ok?i={i}": 1 for i in range(300)}, "/flaky/k/2": 3, "/hang": 1}
+
+    with httpx.Client(base_url=targets.url, trust_env=False, timeout=30) as client, ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(client.get, "/hang?i=2")
+        while "/hang?i=2" not in httpx.get(f"{targets.url}/seen", trust_env=False).json():
+            time.sleep(0.05)
+        targets.process.send_signal(signal.SIGTERM)
+        out, _ = targets.process.communicate(timeout=10)
+        assert hanging.result().status_code == 503  # so that a check of it is tried again
+    logged = [json.loads(line)["path"] for line in out.splitlines()]
+    assert sorted(logged) == sorted([*paths, "/hang", "/hang?i=2"])

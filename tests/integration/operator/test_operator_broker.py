@@ -1,0 +1,119 @@
+"""The operator's session with a real broker: topology, signals, announcements, and coming back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import aio_pika
+import pytest
+from containers import Server
+
+from leveret.events import QueueDecided, QueueRemoved, decode
+from leveret.rabbitmq.connection import open_connection
+from leveret.settings import Broker
+from leveret.signals import Hint, Signal, encode, routing_key
+from leveret.topology import EVENTS, SIGNALS
+from leveret_operator.announcements import Announcements
+from leveret_operator.broker import BrokerLink, NotDeclared, QueueDiffers
+from leveret_operator.live_depths import QueueMissing
+
+QUEUE = "leveret.bench"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def until(probe: Callable[[], bool], seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while not probe():  # noqa: ASYNC110 - what is waited for happens in the broker
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def heard() -> list[Signal]:
+    return []
+
+
+@pytest.fixture
+def announcements() -> Announcements:
+    return Announcements()
+
+
+@pytest.fixture
+async def link(broker: Broker, heard: list[Signal], announcements: Announcements) -> AsyncIterator[BrokerLink]:
+    link = BrokerLink(
+        announcements,
+        heard=heard.append,
+        changed=lambda: None,
+        clock=lambda: datetime.now(UTC),
+        asked=lambda kind: None,
+    )
+    task = asyncio.create_task(link.run(lambda: broker, "test-operator"))
+    await until(lambda: link.session is not None)
+    yield link
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_queue_is_declared_and_declared_again_when_it_is_gone(
+    link: BrokerLink, rabbitmq: Server, broker: Broker
+) -> None:
+    await link.declare(QUEUE)
+    await link.declare(QUEUE)
+    rabbitmq.run("rabbitmqctl", "-q", "-p", broker.vhost, "delete_queue", QUEUE)
+    assert isinstance(await link.live(QUEUE), QueueMissing)
+    await link.declare(QUEUE)
+    assert not isinstance(await link.live(QUEUE), QueueMissing)
+    assert await link.is_empty(QUEUE)
+
+
+async def test_a_queue_of_the_same_name_with_other_arguments_is_told(link: BrokerLink, broker: Broker) -> None:
+    async with await open_connection(broker, "other") as other, await other.channel() as channel:
+        await channel.declare_queue(QUEUE, durable=True, arguments={"x-queue-type": "classic"})
+    with pytest.raises(QueueDiffers, match="inequivalent arg"):
+        await link.declare(QUEUE)
+    await link.declare("leveret.another")  # the session goes on
+
+
+async def test_hints_arrive_and_what_is_no_signal_does_no_harm(
+    link: BrokerLink, broker: Broker, heard: list[Signal]
+) -> None:
+    hint = Hint("p", QUEUE, NOW, 5, 5)
+    async with await open_connection(broker, "producer") as producer, await producer.channel() as channel:
+        exchange = await channel.get_exchange(SIGNALS)
+        await exchange.publish(aio_pika.Message(b"junk"), "hint.x")
+        await exchange.publish(aio_pika.Message(encode(hint)), routing_key(hint))
+        await until(lambda: bool(heard))
+    assert heard == [hint]
+
+
+async def test_announcements_arrive_in_order_and_outlive_the_broker(
+    link: BrokerLink, rabbitmq: Server, broker: Broker, announcements: Announcements
+) -> None:
+    first, last = QueueDecided(NOW, 0, 5, "Backlog", "m"), QueueRemoved(NOW)
+    announcements.decide(QUEUE, first)
+    rabbitmq.kill()
+    await until(lambda: link.session is None)
+    with pytest.raises(NotDeclared):
+        await link.declare(QUEUE)
+    assert not await link.is_empty(QUEUE)
+    announcements.remove(QUEUE, NOW)
+    rabbitmq.start()
+    await until(lambda: link.session == 2, 60)
+    async with await open_connection(broker, "recorder") as recorder, await recorder.channel() as channel:
+        queue = await channel.get_queue(EVENTS)
+        said = []
+        async with asyncio.timeout(10):
+            while not said or said[-1] != last:
+                message = await queue.get(fail=False, no_ack=True)
+                if message is not None:
+                    said.append(decode(message.routing_key or "", message.body)[1])
+    assert first in said
+
+
+async def test_a_deleted_exchange_is_made_anew_in_another_session(
+    link: BrokerLink, broker: Broker, announcements: Announcements
+) -> None:
+    async with await open_connection(broker, "vandal") as vandal, await vandal.channel() as channel:
+        await channel.exchange_delete(EVENTS)
+    announcements.remove(QUEUE, NOW)
+    await until(lambda: link.session == 2)
+    await until(lambda: not announcements.waiting)

@@ -1,0 +1,86 @@
+"""The process itself: what it listens on, and how it stops."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from containers import free_port, wait_until
+from producers import QUEUE, TOKEN, database_url, message_ids, operating
+
+from leveret.settings import Broker, Database
+
+
+class Process:
+    def __init__(self, broker: Broker, database: Database) -> None:
+        self.port, self.metrics_port = free_port(), free_port()
+        environment = {
+            **os.environ,
+            "LEVERET_BROKER_URL": broker.url(),
+            "LEVERET_DATABASE_URL": database_url(database),
+            "LEVERET_TOKEN": TOKEN,
+            "LEVERET_LISTEN_PORT": str(self.port),
+            "LEVERET_METRICS_PORT": str(self.metrics_port),
+            "LEVERET_LOG": "json",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "leveret_producer"], env=environment, stderr=subprocess.PIPE
+        )
+
+    def ask(self, path: str, body: object = None, port: int | None = None) -> tuple[int, str]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", data)
+        request.add_header("Authorization", f"Bearer {TOKEN}")
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as problem:
+            with problem:
+                return problem.code, problem.read().decode()
+        except OSError as problem:
+            return 0, str(problem)
+
+
+@pytest.fixture
+def process(broker: Broker, database: Database) -> Iterator[Process]:
+    one = Process(broker, database)
+    yield one
+    one.process.kill()
+    one.process.communicate()
+
+
+async def test_it_serves_and_leaves_in_order(process: Process, broker: Broker) -> None:
+    async with operating(broker, QUEUE):
+        await asyncio.to_thread(wait_until, "ready", lambda: process.ask("/readyz")[0] == 200)
+        await asyncio.to_thread(wait_until, "known", lambda: process.ask(f"/v1/queues/{QUEUE}")[0] == 200)
+        jobs = [{"type": "free", "payload": number} for number in range(500)]
+        status, told = await asyncio.to_thread(process.ask, f"/v1/queues/{QUEUE}/jobs", jobs)
+        assert status == 202
+        process.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(wait_until, "stopping", lambda: process.ask("/readyz")[0] == 503, 2)
+        assert "stopping" in process.ask("/readyz")[1]
+        assert process.ask("/healthz")[0] == 200
+        metrics = process.ask("/metrics", port=process.metrics_port)[1]
+        assert f'leveret_jobs_submitted_total{{queue="{QUEUE}"}} 500.0' in metrics
+        assert await asyncio.to_thread(process.process.wait, 40) == 0
+        assert process.process.stderr is not None
+        log = process.process.stderr.read().decode()
+        assert "Traceback" not in log
+        assert all(json.loads(line) for line in log.splitlines())
+        assert set(await message_ids(broker, QUEUE)) == {job["id"] for job in json.loads(told)["jobs"]}
+
+
+def test_a_setting_that_can_not_be_is_told_in_a_sentence() -> None:
+    environment = {**os.environ, "LEVERET_LISTEN_PORT": "door"}
+    done = subprocess.run(
+        [sys.executable, "-m", "leveret_producer"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == "leveret-producer: LEVERET_LISTEN_PORT is 'door', and must be a port, 1 to 65535\n"

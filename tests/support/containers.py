@@ -1,0 +1,139 @@
+"""Real servers for tests, in containers on the loopback address, with ports that stay the same over stop and start."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+LABEL = "leveret.test"
+
+
+def docker(*words: str) -> str:
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"docker {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(what: str, probe: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not probe():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A container that can be killed, stopped and started again on the same ports with its data."""
+
+    name: str
+    ports: dict[int, int]  # the container's port → ours
+    ready: Callable[["Server"], bool]
+
+    def kill(self) -> None:
+        docker("kill", self.name)
+
+    def stop(self) -> None:
+        docker("stop", self.name)
+
+    def pause(self) -> None:
+        docker("pause", self.name)
+
+    def unpause(self) -> None:
+        docker("unpause", self.name)
+
+    def run(self, *words: str) -> str:
+        return docker("exec", self.name, *words)
+
+    def start(self) -> None:
+        docker("start", self.name)
+        self.wait()
+
+    def wait(self) -> None:
+        wait_until(f"{self.name} ready", lambda: self.ready(self))
+
+
+@contextlib.contextmanager
+def server(
+    image: str, ports: tuple[int, ...], environment: dict[str, str], ready: Callable[[Server], bool]
+) -> Iterator[Server]:
+    """Run a container for as long as the context lasts."""
+    mapped = {port: free_port() for port in ports}
+    name = f"leveret-test-{image.split(':')[0].split('/')[-1]}-{mapped[ports[0]]}"
+    flags = [word for inside, outside in mapped.items() for word in ("-p", f"127.0.0.1:{outside}:{inside}")]
+    flags += [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
+    docker("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, image)
+    try:
+        started = Server(name, mapped, ready)
+        started.wait()
+        yield started
+    finally:
+        docker("rm", "-f", "-v", name)
+
+
+def rabbitmq_server() -> contextlib.AbstractContextManager[Server]:
+    """RabbitMQ with user and password `leveret`: ports 5672, 15672 (management) and 15692 (metrics)."""
+    environment = {"RABBITMQ_DEFAULT_USER": "leveret", "RABBITMQ_DEFAULT_PASS": "leveret"}
+    return server("rabbitmq:4.3-management", (5672, 15672, 15692), environment, _rabbitmq_ready)
+
+
+def postgres_server() -> contextlib.AbstractContextManager[Server]:
+    """PostgreSQL with user, password and database `leveret`: port 5432."""
+    environment = {"POSTGRES_USER": "leveret", "POSTGRES_PASSWORD": "leveret", "POSTGRES_DB": "leveret"}
+    return server("postgres:17", (5432,), environment, _postgres_ready)
+
+
+def management(server: Server, path: str, method: str = "GET", body: object = None) -> object:
+    """Ask RabbitMQ's management API (rabbitmqctl boots a virtual machine for each call: a second of a core).
+
+    Returns what it answers, None for an empty answer; raises OSError while it does not answer or when it refuses.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{server.ports[15672]}/api/{path}", data=data, method=method)
+    request.add_header("Authorization", "Basic " + b64encode(b"leveret:leveret").decode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        said = answer.read()
+        return json.loads(said) if said else None
+
+
+def _rabbitmq_ready(server: Server) -> bool:
+    try:
+        management(server, "overview")
+        with socket.create_connection(("127.0.0.1", server.ports[5672]), timeout=1) as link:
+            link.sendall(b"AMQP\x00\x00\x09\x01")
+            return link.recv(1) == b"\x01"
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _postgres_ready(server: Server) -> bool:
+    command = [
+        "docker",
+        "exec",
+        "-e",
+        "PGPASSWORD=leveret",
+        server.name,
+        "psql",
+        "-h",
+        "127.0.0.1",
+        "-U",
+        "leveret",
+        "-c",
+        "select 1",
+    ]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,147 @@
+"""A producer for tests: the real process's parts on a free port, in this process, with its own settings."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aio_pika
+import httpx
+import uvicorn
+from containers import free_port
+
+from leveret import events, topology
+from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.declare import declare
+from leveret.rabbitmq.publisher import Publisher
+from leveret.settings import Broker, Database, Places
+from leveret_producer.app import create_app
+from leveret_producer.health import Health
+from leveret_producer.metrics import Metrics
+from leveret_producer.settings import Settings
+
+TOKEN = "token of the test"
+QUEUE = "leveret.test"
+
+
+@dataclass(frozen=True)
+class Producer:
+    http: httpx.AsyncClient
+    metrics: Metrics
+    health: Health
+
+    async def submit(self, *jobs: object, queue: str = QUEUE) -> httpx.Response:
+        body = list(jobs) if len(jobs) != 1 else jobs[0]
+        return await self.http.post(f"/v1/queues/{queue}/jobs", json=body)
+
+    async def job(self, id: str) -> dict[str, object]:
+        answer = await self.http.get(f"/v1/jobs/{id}")
+        answer.raise_for_status()
+        found: dict[str, object] = answer.json()
+        return found
+
+    async def says(self) -> dict[str, object]:
+        found: dict[str, object] = (await self.http.get("/readyz")).json()
+        return found
+
+
+def database_url(place: Database) -> str:
+    return f"postgresql://{place.username}:{place.password}@{place.host}:{place.port}/{place.dbname}"
+
+
+@contextlib.asynccontextmanager
+async def producing(
+    broker: Broker, database: Database, name: str = "producer-a", *, outbox_limit: int = 1_000_000
+) -> AsyncIterator[Producer]:
+    """Run a producer for as long as the context lasts."""
+    environment = {
+        "LEVERET_BROKER_URL": broker.url(),
+        "LEVERET_DATABASE_URL": database_url(database),
+        "LEVERET_TOKEN": TOKEN,
+    }
+    settings = Settings(Places(environment), name, outbox_limit=outbox_limit)
+    health, metrics, port = Health(), Metrics(), free_port()
+    config = uvicorn.Config(
+        create_app(settings, health, metrics),
+        host="127.0.0.1", port=port, log_config=None, ws="none", http="httptools", lifespan="on",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
+    ) as http:
+        await eventually(lambda: server.started or task.done(), "the server is up")
+        try:
+            yield Producer(http, metrics, health)
+        finally:
+            server.should_exit = True
+            await task
+
+
+async def ready(producer: Producer) -> None:
+    async def serving() -> bool:
+        return (await producer.http.get("/readyz")).status_code == 200
+
+    await eventually_true(serving, "the producer is ready")
+
+
+@contextlib.asynccontextmanager
+async def operating(
+    broker: Broker, *queues: str, version: str = "v1", at: datetime | None = None
+) -> AsyncIterator[Publisher]:
+    """Do what the operator does for queues: declare them, and tell of them; then hold the connection."""
+    async with await open_connection(broker, "test operator") as connection:
+        async with connection.channel() as channel:
+            await declare(channel, topology.shared())
+            for queue in queues:
+                await declare(channel, topology.for_queue(queue))
+        publisher = await Publisher.open(connection)
+        for queue in queues:
+            namespace, _, jobqueue = queue.partition(".")
+            defined = events.QueueDefined(namespace, jobqueue, at or datetime.now(UTC), version, 5, 30.0)
+            await tell(publisher, f"queue.{queue}", defined)
+        yield publisher
+
+
+async def tell(
+    publisher: Publisher, key: str, event: list[events.JobEvent] | events.HandlersRegistered | events.QueueEvent
+) -> None:
+    message = aio_pika.Message(events.encode(event), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+    await publisher.publish(topology.EVENTS, key, message)
+
+
+async def known(producer: Producer, queue: str = QUEUE) -> None:
+    """Wait until the producer knows a queue."""
+
+    async def is_known() -> bool:
+        return (await producer.http.get(f"/v1/queues/{queue}")).status_code == 200
+
+    await eventually_true(is_known, f"{queue} is known")
+
+
+async def eventually(probe: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    async def asked() -> bool:
+        return probe()
+
+    await eventually_true(asked, what, seconds)
+
+
+async def eventually_true(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            while not await probe():  # noqa: ASYNC110 - what is awaited is in another process
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds} s: {what}") from None
+
+
+async def message_ids(broker: Broker, queue: str) -> list[str]:
+    """Take all messages of a queue and return their ids, in order; the queue is empty then."""
+    found: list[str] = []
+    async with await open_connection(broker, "test look") as connection:
+        channel = await connection.channel()
+        handle = await channel.get_queue(queue, ensure=False)
+        while message := await handle.get(no_ack=True, fail=False):
+            found.append(message.message_id or "")
+    return found

@@ -1,0 +1,49 @@
+"""Handlers that end as the payload says, one in each pool, under one policy."""
+
+import os
+
+from leveret import Context, Handlers, Reject, Retry, RetryLater
+
+handlers = Handlers()
+
+
+class Closed(ConnectionError):
+    """A class that only this module knows."""
+
+
+policy = Retry(retry_on=(ConnectionError,), give_up_on=(Closed,))
+
+
+def end(does: str) -> str:
+    match does:
+        case "reject":
+            raise Reject("no such customer")
+        case "later":
+            raise RetryLater(7200, "the shop is closed")
+        case "gives up":
+            raise Closed
+        case "fails":
+            raise ConnectionResetError
+        case "unlisted":
+            raise KeyError(does)
+        case "large":
+            return "x" * 300_000
+        case "dies":
+            os._exit(3)
+        case _:
+            return "done"
+
+
+@handlers.job("loop", retry=policy)
+async def on_the_loop(ctx: Context, job: str) -> str:
+    return end(job)
+
+
+@handlers.job("thread", retry=policy)
+def in_a_thread(ctx: Context, job: str) -> str:
+    return end(job)
+
+
+@handlers.job("process", retry=policy, cpu=True)
+def in_a_process(ctx: Context, job: str) -> str:
+    return end(job)

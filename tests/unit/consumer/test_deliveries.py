@@ -1,0 +1,350 @@
+"""Deliveries from hand to ack, without a broker: slots, the order of settling, drains, and lost connections."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import aio_pika
+import pytest
+
+from leveret import Context, Handlers, Retry, RetryLater, wire
+from leveret.events import JobEvent
+from leveret.jobs import Envelope
+from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.sdk.handlers import Pool
+from leveret_consumer.attempts import Attempts, Rules
+from leveret_consumer.deliveries import Deliveries
+from leveret_consumer.load import Load
+from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.pools.threads import ThreadPool
+from leveret_consumer.reports import Reports
+from leveret_consumer.runs import Runs
+from leveret_consumer.settling import Settling
+
+NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+class Delivered(aio_pika.Message):
+    """A message with a hand that notes what is done with it."""
+
+    def __init__(self, job: Envelope, told: list[str], **headers: Any) -> None:
+        made = wire.to_message(job, headers)
+        super().__init__(
+            made.body, headers=made.headers, message_id=made.message_id, type=made.type, timestamp=made.timestamp
+        )
+        self.told, self.processed, self.number = told, False, job.id.int
+
+    async def ack(self) -> None:
+        self.processed = True
+        self.told.append(f"ack {self.number}")
+
+    async def nack(self, requeue: bool) -> None:
+        assert requeue
+        self.processed = True
+        self.told.append(f"nack {self.number}")
+
+
+@dataclass
+class World:
+    """One consumer process, and one connection of it."""
+
+    slots: int = 1
+    told: list[str] = field(default_factory=list)  # what the broker was told, in order
+    copies: list[tuple[str, aio_pika.Message]] = field(default_factory=list)
+    refusals: int = 0
+    overruns: list[str] = field(default_factory=list)
+    runs_of: dict[int, int] = field(default_factory=dict)
+    events: list[JobEvent] = field(default_factory=list)
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.handlers = self._handlers()
+        self.load = Load(self.slots)
+        self.runs = Runs(self.slots)
+        self.reports = Reports()
+        self.pools: Any = {Pool.LOOP: LoopPool(), Pool.THREAD: ThreadPool(self.slots)}
+        self.attempts = Attempts(
+            Rules("pod", timedelta(seconds=5), Retry(2, initial=4, jitter="none")),
+            self.pools,
+            self.load,
+            self.reports,
+            now=lambda: NOON,
+            draw=lambda: 0.5,
+            overrun=self.overruns.append,
+            stops_within=0.01,
+        )
+        self.connect()
+
+    def connect(self) -> None:
+        settling = Settling("q", "pod", self.reports, self._publish, now=lambda: NOON, new_id=lambda: UUID(int=777))
+        self.deliveries = Deliveries("q", self.handlers, self.attempts, settling, self.runs, self.load)
+        self.reporting = asyncio.create_task(self.reports.run(self._report))
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def disconnect(self) -> None:
+        self.reporting.cancel()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(self.reporting, *self.tasks, return_exceptions=True)
+        self.runs.connection_lost()
+
+    def deliver(
+        self, number: int, type: str = "wait", body: bytes = b"{}", message_id: str = "", **fields: int
+    ) -> asyncio.Task[None]:
+        message: Any = Delivered(Envelope(UUID(int=number), "q", type, body, **fields), self.told)
+        message.message_id = message_id or message.message_id
+        self.tasks.append(asyncio.create_task(self.deliveries.take(message)))
+        return self.tasks[-1]
+
+    def _handlers(self) -> Handlers:
+        handlers = Handlers()
+
+        @handlers.job("wait")
+        async def wait(ctx: Context, job: dict[str, object]) -> str:
+            self.runs_of[ctx.job_id.int] = self.runs_of.get(ctx.job_id.int, 0) + 1
+            await self.go.wait()
+            return "done"
+
+        @handlers.job("fail")
+        async def fail(ctx: Context, job: dict[str, object]) -> None:
+            raise ValueError("no")
+
+        @handlers.job("picky", retry=Retry(3, retry_on=(OSError,)))
+        async def picky(ctx: Context, job: dict[str, object]) -> None:
+            if "later" in job:
+                raise RetryLater(timedelta(hours=3), "closed")
+            raise KeyError("never")
+
+        @handlers.job("deaf", timeout=0.01, retry=Retry(1))
+        async def deaf(ctx: Context, job: dict[str, object]) -> None:
+            while not self.go.is_set():
+                try:
+                    await self.go.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        return handlers
+
+    async def _publish(self, exchange: str, key: str, message: aio_pika.Message, timeout: float) -> None:
+        assert key == "q"
+        if self.refusals:
+            self.refusals -= 1
+            raise NotConfirmed("refused")
+        self.copies.append((exchange, message))
+        self.told.append(f"copy to {exchange}")
+
+    async def _report(self, batch: list[JobEvent]) -> None:
+        self.events += batch
+        self.told += [f"{event.state} {event.id.int}" for event in batch if event.state != "running"]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    await asyncio.sleep(0)
+    yield made
+    made.go.set()
+    made.runs.stop()
+    await made.disconnect()
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_success_is_reported_and_then_acknowledged(world: World) -> None:
+    world.go.set()
+    await world.deliver(1)
+    assert world.told == ["succeeded 1", "ack 1"]
+    assert [str(event.state) for event in world.events] == ["running", "succeeded"]
+    assert (world.load.busy, world.load.held, world.load.finished.attempts) == (0, 0, 1)
+
+
+async def test_a_retry_is_copied_reported_and_then_acknowledged(world: World) -> None:
+    await world.deliver(1, "fail")
+    assert world.told == ["copy to leveret.delay.2", "retrying 1", "ack 1"]
+    assert world.copies[0][1].headers["leveret-attempt"] == 2
+    assert world.events[-1].retry_at == NOON + timedelta(seconds=4)
+
+
+async def test_the_last_failure_is_a_dead_letter_reported_and_then_acknowledged(world: World) -> None:
+    await world.deliver(1, "fail", attempt=2)
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1"]
+    headers = world.copies[0][1].headers
+    assert (headers["leveret-reason"], headers["leveret-attempt"]) == ("AttemptsExhausted", 2)
+    assert json.loads(str(headers["leveret-error"]))["message"] == "no"
+
+
+async def test_a_long_wait_is_left_to_the_store_reported_and_then_acknowledged(world: World) -> None:
+    await world.deliver(1, "picky", b'{"later": 1}')
+    assert world.told == ["retrying 1", "ack 1"]
+    event = world.events[-1]
+    assert event.publish_at == event.retry_at == NOON + timedelta(hours=3)
+    assert (event.attempt, event.max_attempts) == (1, 3)
+    assert bytes(event.payload) == b'{"later": 1}', "the store may never have seen it"
+    assert event.error is not None
+    assert (event.error.type, event.error.message) == ("RetryLater", "closed")
+
+
+async def test_a_long_wait_whose_event_was_not_confirmed_is_reported_again_and_not_run_again(world: World) -> None:
+    world.reporting.cancel()
+    await turns()
+    await world.deliver(1, "picky", b'{"later": 1}')
+    assert world.told == [], "not acknowledged: the store may not know of it"
+    await world.disconnect()
+    world.connect()
+    await turns()
+    await world.deliver(1, "picky", b'{"later": 1}')
+    assert world.told == ["retrying 1", "ack 1"]
+    assert world.load.finished.attempts == 1
+
+
+async def test_a_long_wait_after_the_last_attempt_is_a_dead_letter(world: World) -> None:
+    await world.deliver(1, "picky", b'{"later": 1}', attempt=3)
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1"]
+    assert world.copies[0][1].headers["leveret-reason"] == "AttemptsExhausted"
+
+
+async def test_an_exception_that_is_not_tried_again_is_a_dead_letter_at_once(world: World) -> None:
+    await world.deliver(1, "picky")
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1"]
+    headers = world.copies[0][1].headers
+    assert (headers["leveret-reason"], headers["leveret-attempt"]) == ("GaveUp", 1)
+    assert json.loads(str(headers["leveret-error"]))["type"] == "KeyError"
+
+
+DEAD_AT_ONCE = [("nobody", b"{}", "UnknownType"), ("wait", b"{", "NotJson"), ("wait", b"[]", "InvalidPayload")]
+
+
+@pytest.mark.parametrize(("type", "body", "reason"), DEAD_AT_ONCE)
+async def test_what_no_attempt_can_do_right_takes_no_slot(world: World, type: str, body: bytes, reason: str) -> None:
+    world.deliver(1)
+    await turns()
+    await world.deliver(2, type, body)
+    assert world.told == ["copy to leveret.dead", "dead 2", "ack 2"]
+    assert world.copies[0][1].headers["leveret-reason"] == reason
+    assert world.load.busy == 1
+
+
+async def test_a_body_that_is_too_large_is_a_dead_letter_as_it_is_and_not_looked_into(world: World) -> None:
+    body = b"{" * (256 * 1024 + 1)
+    await world.deliver(1, "wait", body, attempt=2, generation=3)
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1"]
+    copy = world.copies[0][1]
+    assert (copy.body, copy.headers["leveret-reason"], copy.message_id) == (body, "TooLarge", str(UUID(int=1)))
+    assert (copy.headers["leveret-attempt"], copy.headers["leveret-generation"]) == (2, 3)
+    event = world.events[-1]
+    assert (event.attempt, event.generation) == (2, 3)
+    assert event.error is not None
+    assert event.error.message == "the body is 262,145 bytes, and must be at most 262,144"
+
+
+async def test_what_has_no_id_is_a_dead_letter_under_one_of_its_own(world: World) -> None:
+    await world.deliver(1, "wait", b'{"mine": 1}', message_id="order 17")
+    assert world.told == ["copy to leveret.dead", "dead 777", "ack 1"]
+    copy = world.copies[0][1]
+    assert (copy.body, copy.headers["leveret-reason"], copy.message_id) == (b'{"mine": 1}', "NoId", str(UUID(int=777)))
+    error = world.events[-1].error
+    assert error is not None
+    assert error.message == "message_id is 'order 17', and must be a UUID"
+
+
+async def test_there_is_a_slot_for_each_running_job_and_no_more(world: World) -> None:
+    first, second = world.deliver(1), world.deliver(2)
+    await turns()
+    assert (world.runs_of, world.load.busy, world.load.held) == ({1: 1}, 1, 2)
+    world.go.set()
+    await asyncio.gather(first, second)
+    assert world.runs_of == {1: 1, 2: 1}
+
+
+async def test_a_drain_gives_back_what_waits_and_finishes_what_runs(world: World) -> None:
+    first, _ = world.deliver(1), world.deliver(2)
+    await turns()
+    world.deliveries.close()
+    assert await world.deliveries.give_back_waiting() == 1
+    assert world.told == ["nack 2"]
+    await world.deliver(3)
+    assert world.told == ["nack 2", "nack 3"], "what was on its way when the consumer was cancelled"
+    world.go.set()
+    assert await world.deliveries.finished(within=5)
+    await first
+    assert world.told[2:] == ["succeeded 1", "ack 1"]
+
+
+async def test_what_does_not_finish_in_time_is_stopped_and_given_back(world: World) -> None:
+    world.deliver(1)
+    await turns()
+    assert not await world.deliveries.finished(within=0)
+    assert await world.deliveries.give_back_all() == 1
+    await turns()
+    assert (world.told, world.load.busy) == (["nack 1"], 0)
+
+
+async def test_a_lost_connection_stops_a_coroutine_and_the_redelivery_runs_again(world: World) -> None:
+    world.deliver(1)
+    await turns()
+    await world.disconnect()
+    await turns()
+    assert (world.told, world.load.busy, world.load.held) == ([], 0, 0)
+    world.connect()
+    world.go.set()
+    await turns()
+    await world.deliver(1)
+    assert world.told == ["succeeded 1", "ack 1"]
+    assert world.runs_of == {1: 2}
+
+
+async def test_an_attempt_that_ended_as_the_connection_went_is_settled_from_memory(world: World) -> None:
+    world.reporting.cancel()  # its event will not be confirmed
+    await turns()
+    world.go.set()
+    await world.deliver(1)
+    await world.disconnect()
+    assert (world.told, world.runs_of) == ([], {1: 1})
+    world.connect()
+    await turns()
+    await world.deliver(1)
+    assert (world.told, world.runs_of) == (["succeeded 1", "ack 1"], {1: 1})
+
+
+async def test_a_copy_that_was_confirmed_is_not_published_again(world: World) -> None:
+    world.reporting.cancel()
+    await turns()
+    await world.deliver(1, "fail")
+    await world.disconnect()
+    world.connect()
+    await turns()
+    await world.deliver(1, "fail")
+    assert world.told == ["copy to leveret.delay.2", "retrying 1", "ack 1"]
+
+
+async def test_two_copies_of_a_message_run_once_when_they_meet(world: World) -> None:
+    first, second = world.deliver(1), world.deliver(1)
+    await turns()
+    world.go.set()
+    await asyncio.gather(first, second)
+    assert world.runs_of[1] == 1
+    assert world.told == ["succeeded 1", "ack 1", "ack 1"]
+
+
+async def test_two_copies_that_meet_and_fail_are_one_retry(world: World) -> None:
+    await asyncio.gather(world.deliver(1, "fail"), world.deliver(1, "fail"))
+    assert world.told == ["copy to leveret.delay.2", "retrying 1", "ack 1", "ack 1"]
+
+
+async def test_a_coroutine_that_swallows_its_cancellation_keeps_its_slot_and_is_told(world: World) -> None:
+    await world.deliver(1, "deaf")
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1"]
+    assert world.events[-1].error is not None
+    assert "not done within its time-out of 10ms" in world.events[-1].error.message
+    assert len(world.overruns) == 1
+    assert world.load.busy == 1
+    world.go.set()
+    await turns()
+    assert world.load.busy == 0

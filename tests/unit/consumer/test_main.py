@@ -1,0 +1,54 @@
+"""`python -m leveret_consumer` with wrong settings: exit code 1, and one sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = (
+    "from leveret import Handlers\nhandlers = Handlers()\n@handlers.job('t', timeout=60)\nasync def t(ctx, job): ...\n"
+)
+BROKER = "amqp://leveret:leveret@127.0.0.1:1/"
+
+
+def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    (folder / "good.py").write_text(GOOD)
+    (folder / "broken.py").write_text("import leveret\n1 / 0\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LEVERET_")}
+    given = {f"LEVERET_{name.upper()}": value for name, value in variables.items()}
+    return subprocess.run(
+        [sys.executable, "-m", "leveret_consumer"],
+        env=clean | {"PYTHONPATH": str(folder), "LEVERET_QUEUE": "leveret.q"} | given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+WRONG = [
+    pytest.param({"handlers": "nowhere:handlers"}, "there is no nowhere on the Python path", id="module"),
+    pytest.param({"handlers": "good:handlers"}, "above the JobQueue's 30s", id="timeout"),
+    pytest.param({"handlers": "broken:handlers"}, "broken.py line 2 with ZeroDivisionError", id="their own error"),
+    pytest.param({"handlers": "good:handlers", "timeout": "60s"}, "LEVERET_BROKER_URL is not set", id="no broker"),
+]
+
+
+@pytest.mark.parametrize(("variables", "says"), WRONG)
+def test_a_wrong_setting_ends_the_process_with_one_sentence(
+    variables: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, **variables)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_in_a_cluster_the_users_own_traceback_is_a_field_of_the_log(tmp_path: Path) -> None:
+    done = run(tmp_path, handlers="broken:handlers", log="json")
+    (line,) = done.stderr.splitlines()
+    assert "ZeroDivisionError" in json.loads(line)["exception"]

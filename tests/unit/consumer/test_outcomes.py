@@ -1,0 +1,188 @@
+"""What follows an attempt, and what is told of its error."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leveret import Retry
+from leveret.events import Error
+from leveret.jobs import DeadReason
+from leveret.retry import LONGEST_DELAY, LONGEST_WAIT
+from leveret_consumer.ends import Failed, Postponed, Refused
+from leveret_consumer.failures import LONGEST_TRACEBACK, as_header, error_of
+from leveret_consumer.outcomes import (
+    DeadLetter,
+    Draws,
+    Outcome,
+    RetryAfter,
+    RetryFromStore,
+    Succeeded,
+    after_attempt,
+    unreadable,
+)
+
+
+def s(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
+FAILED = Error("Failed", "no luck", "ValueError", "Traceback …")
+LATE = Error("TimedOut", "too late", "TimeoutError")
+GIVEN_UP = Error("AttemptsExhausted", "no luck", "ValueError", "Traceback …")
+PLAIN = Retry(3, initial=4, factor=2, jitter="none")
+JITTER = Retry(3, initial=4, factor=2)
+LONG = Retry(3, initial=4096, factor=2, max=9000, jitter="none")
+REJECTED = Error("Rejected", "no such customer", "Reject")
+ASKED = Error("Failed", "busy", "RetryLater")
+TIRED = Error("AttemptsExhausted", "busy", "RetryLater")
+
+TABLE = [
+    pytest.param(b"1", PLAIN, 1, (0.5, 0.5), Succeeded(b"1"), id="a result"),
+    pytest.param(b"1", PLAIN, 9, (0.5, 0.5), Succeeded(b"1"), id="a result, however late"),
+    pytest.param(Failed(FAILED), PLAIN, 1, (0.5, 0.5), RetryAfter(2, FAILED), id="4 s is level 2"),
+    pytest.param(Failed(FAILED), PLAIN, 2, (0.5, 0.5), RetryAfter(3, FAILED), id="8 s is level 3"),
+    pytest.param(Failed(LATE), PLAIN, 2, (0.5, 0.5), RetryAfter(3, LATE), id="a time-out is a failure"),
+    pytest.param(
+        Failed(FAILED), PLAIN, 3, (0.5, 0.5), DeadLetter(DeadReason.ATTEMPTS_EXHAUSTED, GIVEN_UP), id="the last"
+    ),
+    pytest.param(
+        Failed(FAILED), PLAIN, 99, (0, 0), DeadLetter(DeadReason.ATTEMPTS_EXHAUSTED, GIVEN_UP), id="beyond the last"
+    ),
+    pytest.param(Failed(FAILED), JITTER, 1, (0.75, 0.4), RetryAfter(2, FAILED), id="3 s is 4 s with probability 0.5"),
+    pytest.param(Failed(FAILED), JITTER, 1, (0.75, 0.6), RetryAfter(1, FAILED), id="3 s is 2 s else"),
+    pytest.param(Failed(FAILED), JITTER, 1, (0.1, 0.3), RetryAfter(0, FAILED), id="0.4 s is 1 s with probability 0.4"),
+    pytest.param(Failed(FAILED), JITTER, 1, (0.1, 0.5), RetryAfter(None, FAILED), id="0.4 s is no wait else"),
+    pytest.param(Failed(FAILED), LONG, 1, (0.5, 0.0), RetryAfter(12, FAILED), id="4,096 s is the last level"),
+    pytest.param(
+        Failed(FAILED), LONG, 2, (0.5, 0.0), RetryFromStore(s(8192), FAILED), id="above it: from the store, exactly"
+    ),
+    pytest.param(Postponed(ASKED, s(4)), JITTER, 1, (0.9, 0.9), RetryAfter(2, ASKED), id="asked for 4 s: level 2"),
+    pytest.param(Postponed(ASKED, s(3)), JITTER, 1, (0.9, 0.4), RetryAfter(2, ASKED), id="asked for 3 s: 4 s, or"),
+    pytest.param(Postponed(ASKED, s(3)), JITTER, 1, (0.9, 0.6), RetryAfter(1, ASKED), id="asked for 3 s: 2 s"),
+    pytest.param(Postponed(ASKED, s(0)), JITTER, 1, (0.9, 0), RetryAfter(None, ASKED), id="asked for now"),
+    pytest.param(Postponed(ASKED, s(-9)), JITTER, 1, (0.9, 0), RetryAfter(None, ASKED), id="asked for a while ago"),
+    pytest.param(Postponed(ASKED, s(4097)), JITTER, 1, (0, 0), RetryFromStore(s(4097), ASKED), id="asked for long"),
+    pytest.param(
+        Postponed(ASKED, timedelta.max),
+        JITTER,
+        1,
+        (0, 0),
+        RetryFromStore(LONGEST_DELAY, ASKED),
+        id="for ever is a year",
+    ),
+    pytest.param(
+        Postponed(ASKED, s(4)), PLAIN, 3, (0, 0), DeadLetter(DeadReason.ATTEMPTS_EXHAUSTED, TIRED), id="asked too often"
+    ),
+    pytest.param(
+        Refused(REJECTED, DeadReason.REJECTED),
+        PLAIN,
+        1,
+        (0, 0),
+        DeadLetter(DeadReason.REJECTED, REJECTED),
+        id="rejected",
+    ),
+    pytest.param(
+        Refused(REJECTED, DeadReason.REJECTED),
+        PLAIN,
+        9,
+        (0, 0),
+        DeadLetter(DeadReason.REJECTED, REJECTED),
+        id="later too",
+    ),
+]
+
+
+@pytest.mark.parametrize(("end", "policy", "attempt", "draws", "outcome"), TABLE)
+def test_what_follows(end, policy, attempt: int, draws: tuple[float, float], outcome: Outcome) -> None:  # type: ignore[no-untyped-def]
+    assert after_attempt(end, policy, attempt, Draws(*draws)) == outcome
+
+
+ends = st.builds(Failed, st.just(FAILED)) | st.builds(Postponed, st.just(ASKED), st.timedeltas())
+
+
+@settings(deadline=None)
+@given(ends, st.integers(1, 6), st.integers(1, 6), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_a_failure_waits_in_a_level_or_in_the_store_or_is_given_up(
+    end: Failed | Postponed, most: int, attempt: int, jitter: float, level: float
+) -> None:
+    match after_attempt(end, Retry(most, initial=3000, max=40_000), attempt, Draws(jitter, level)):
+        case DeadLetter(reason, error):
+            assert attempt >= most
+            assert reason == error.reason == DeadReason.ATTEMPTS_EXHAUSTED
+        case RetryFromStore(wait, _):
+            assert attempt < most
+            assert LONGEST_WAIT < wait <= LONGEST_DELAY
+        case RetryAfter() as after:
+            assert attempt < most
+            assert timedelta(0) <= after.wait <= LONGEST_WAIT
+        case Succeeded():
+            raise AssertionError
+
+
+@pytest.mark.parametrize(("level", "seconds"), [(None, 0), (0, 1), (12, 4096)])
+def test_the_wait_is_the_levels(level: int | None, seconds: int) -> None:
+    assert RetryAfter(level, FAILED).wait.total_seconds() == seconds
+
+
+def test_what_can_not_be_run_has_its_reason_twice() -> None:
+    dead = unreadable(DeadReason.NO_ID, "no id")
+    assert (dead.reason, dead.error.reason) == (DeadReason.NO_ID, "NoId")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def raised(problem: BaseException) -> Error:
+    try:
+        raise problem
+    except BaseException as caught:
+        return error_of(caught)
+
+
+ODD = [
+    pytest.param(Mute(), "(its message can't be read", id="a __str__ that fails"),
+    pytest.param(ValueError("x" * 100_000), "x" * 1999, id="a very long message"),
+    pytest.param(ValueError("\ud800"), "\\ud800", id="half a character"),
+    pytest.param(SystemExit(3), "3", id="an exit"),
+    pytest.param(ExceptionGroup("two", [ValueError("a"), KeyError("b")]), "two (2 sub-exceptions)", id="a group"),
+]
+
+
+@pytest.mark.parametrize(("problem", "message"), ODD)
+def test_any_exception_can_be_told(problem: BaseException, message: str) -> None:
+    error = raised(problem)
+    assert error.message.startswith(message)
+    assert error.type == type(problem).__qualname__
+    assert len((error.traceback or "").encode()) <= LONGEST_TRACEBACK
+    json.loads(as_header(error))
+
+
+def test_a_traceback_keeps_its_end_where_the_cause_is() -> None:
+    def dive(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("the bottom" + " " * 9000)
+        # Two functions in turn: a traceback folds the same line repeated.
+        (dive if depth % 2 else lambda more: dive(more))(depth - 1)
+
+    try:
+        dive(200)
+    except ValueError as problem:
+        error = error_of(problem)
+    assert error.traceback is not None
+    assert error.traceback.startswith("… (cut)")
+    assert len(error.traceback.encode()) == LONGEST_TRACEBACK
+
+
+@settings(deadline=None)
+@given(st.text(max_size=2000), st.none() | st.text(max_size=30_000))
+def test_a_header_is_json_of_at_most_8_kib(message: str, traceback: str | None) -> None:
+    header = as_header(Error("Failed", message, "E", traceback))
+    assert len(header.encode()) <= 8192
+    read = json.loads(header)
+    assert (read["reason"], read["type"]) == ("Failed", "E")
+    assert message.startswith(read["message"])

@@ -1,0 +1,73 @@
+"""The bench handlers do as they are told."""
+
+import logging
+import time
+
+import pytest
+
+from examples.bench.handlers import ToldToFail, handlers
+from leveret import Context
+from leveret.sdk.handlers import BadPayload, Pool
+
+
+async def run(type: str, body: bytes, attempt: int = 1) -> bytes:
+    handler = handlers[type]
+    result = handler.function(Context(type=type, attempt=attempt), handler.read(body))
+    return handler.write(await result if handler.pool is Pool.LOOP else result)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("type", "body", "result"),
+    [
+        ("noop", b"{}", b"null"),
+        ("sleep", b'{"seconds": 0}', b"null"),
+        ("cpu", b'{"seconds": 0}', b"null"),
+        ("fail", b'{"times": 0}', b"1"),
+        ("echo", b'{"value": {"a": [1, null, "x"]}}', b'{"a":[1,null,"x"]}'),
+    ],
+    ids=["noop", "sleep", "cpu", "fail", "echo"],
+)
+async def test_each_type_returns_its_result(type: str, body: bytes, result: bytes) -> None:
+    assert await run(type, body) == result
+
+
+async def test_cpu_burns_the_processor_time_it_is_told_to() -> None:
+    began = time.process_time()
+    await run("cpu", b'{"seconds": 0.02}')
+    assert time.process_time() - began >= 0.02
+    assert handlers["cpu"].pool is Pool.PROCESS
+
+
+async def test_fail_fails_that_many_attempts_and_then_succeeds() -> None:
+    for attempt in (1, 2):
+        with pytest.raises(ToldToFail):
+            await run("fail", b'{"times": 2}', attempt)
+    assert await run("fail", b'{"times": 2}', attempt=3) == b"3"
+
+
+@pytest.mark.parametrize(
+    ("type", "body"),
+    [
+        ("sleep", b"{}"),
+        ("sleep", b'{"seconds": -1}'),
+        ("sleep", b'{"seconds": "soon"}'),
+        ("cpu", b'{"seconds": null}'),
+        ("fail", b'{"times": 1.5}'),
+        ("echo", b"{}"),
+        ("noop", b"[]"),
+    ],
+    ids=lambda value: value.decode() if isinstance(value, bytes) else value,
+)
+def test_a_payload_that_makes_no_sense_is_refused(type: str, body: bytes) -> None:
+    with pytest.raises(BadPayload):
+        handlers[type].read(body)
+
+
+async def test_each_run_is_one_log_line_with_attempt_and_run(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await run("noop", b"{}")
+    await run("noop", b"{}", attempt=2)
+    assert [record.getMessage() for record in caplog.records] == ["bench job runs"] * 2
+    first, second = (vars(record) for record in caplog.records)
+    assert (first["attempt"], second["attempt"]) == (1, 2)
+    assert second["run"] == first["run"] + 1

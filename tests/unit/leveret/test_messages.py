@@ -1,0 +1,80 @@
+"""Events and signals survive the way over the broker, and what nobody of us wrote is refused."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from leveret import events, signals
+from leveret.events import Error, HandlerInfo, HandlersRegistered, JobEvent, QueueDecided, QueueDefined, QueueObserved
+from leveret.jobs import State, merge_key
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+JOB = UUID(int=7)
+
+
+@pytest.mark.parametrize(
+    ("key", "event"),
+    [
+        pytest.param("job.a.b", [JobEvent(JOB, "t", State.RUNNING, NOW, "pod", attempt=2)], id="running"),
+        pytest.param("job.a.b", [JobEvent(JOB, "t", State.DEAD, NOW, "pod", error=Error("NotJson", "…"))], id="dead"),
+        pytest.param("handlers.a.b", HandlersRegistered("v1", {"t": HandlerInfo({"type": "object"})}), id="handlers"),
+        pytest.param("queue.a.b", QueueDefined("a", "b", NOW, "v1", 5, 30.0), id="defined"),
+        pytest.param("queue.a.b", QueueObserved(NOW, ready=3), id="observed"),
+        pytest.param("queue.a.b", QueueDecided(NOW, 0, 5, "Backlog", "…"), id="decided"),
+    ],
+)
+def test_an_event_comes_out_as_it_went_in(
+    key: str, event: events.QueueEvent | HandlersRegistered | list[JobEvent]
+) -> None:
+    assert events.decode(key, events.encode(event)) == ("a.b", event)
+
+
+def test_a_result_is_carried_as_the_bytes_it_was() -> None:
+    event = JobEvent(JOB, "t", State.SUCCEEDED, NOW, "pod", result=msgspec.Raw(b'{"a":  1.0}'))
+    (_, decoded) = events.decode("job.q", events.encode([event]))
+    assert isinstance(decoded, list)
+    assert bytes(decoded[0].result) == b'{"a":  1.0}'
+
+
+def test_an_event_without_a_result_writes_none() -> None:
+    assert b"result" not in events.encode([JobEvent(JOB, "t", State.RUNNING, NOW, "pod")])
+
+
+def test_an_event_knows_its_place() -> None:
+    event = JobEvent(JOB, "t", State.RETRYING, NOW, "pod", attempt=3, generation=2, delivery=1)
+    assert event.key == merge_key(State.RETRYING, 2, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "body"),
+    [
+        pytest.param("job.q", b"", id="empty"),
+        pytest.param("job.q", b"not json", id="not-json"),
+        pytest.param("job.q", b'[{"id": 1}]', id="wrong-types"),
+        pytest.param("queue.q", b'{"type": "exploded"}', id="unknown-kind"),
+        pytest.param("job", b"[]", id="no-queue"),
+        pytest.param("other.q", b"[]", id="unknown-key"),
+    ],
+)
+def test_what_no_version_of_us_wrote_is_a_value_error(key: str, body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"routing key|body"):
+        events.decode(key, body)
+
+
+@pytest.mark.parametrize(
+    ("signal", "key"),
+    [
+        (signals.Hint("p", "a.b", NOW, committed=9, unconfirmed=3), "hint.a.b"),
+        (signals.Heartbeat("c", "a.b", NOW, slots=5, in_flight=2, finished=7, busy_seconds=1.5), "heartbeat.a.b"),
+    ],
+)
+def test_a_signal_comes_out_as_it_went_in(signal: signals.Signal, key: str) -> None:
+    assert signals.routing_key(signal) == key
+    assert signals.decode(signals.encode(signal)) == signal
+
+
+def test_what_is_no_signal_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="not a signal"):
+        signals.decode(b"{}")

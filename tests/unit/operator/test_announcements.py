@@ -1,0 +1,73 @@
+"""What is said about queues, how often, and that decisions outlive a connection."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import aio_pika
+import pytest
+
+from leveret.events import QueueDecided, QueueDefined, QueueEvent, QueueObserved, QueueRemoved, decode
+from leveret.rabbitmq.connection import BrokerGone
+from leveret.rabbitmq.publisher import NotConfirmed
+from leveret_operator.announcements import Announcements
+from leveret_operator.jobqueue import JobQueue
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(second: float) -> datetime:
+    return START + timedelta(seconds=second)
+
+
+class Broker:
+    """Takes what is published; fails as often as it is told."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.fails, self.said = fails, list[QueueEvent]()
+
+    async def publish(self, exchange: str, routing_key: str, message: aio_pika.Message) -> None:
+        assert exchange == "leveret.events"
+        if self.fails:
+            self.fails -= 1
+            raise NotConfirmed("gone")
+        event = decode(routing_key, message.body)[1]
+        assert isinstance(event, QueueDefined | QueueRemoved | QueueObserved | QueueDecided)
+        self.said.append(event)
+
+
+async def published(announcements: Announcements, broker: Broker | None = None) -> list[QueueEvent]:
+    broker = broker or Broker()
+    task = asyncio.create_task(announcements.publish(broker))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return broker.said
+
+
+async def test_a_definition_is_repeated_each_minute_at_a_change_and_on_a_connection(jobqueue: JobQueue) -> None:
+    announcements = Announcements()
+    for second in (0, 1, 59, 60, 61):
+        announcements.define(jobqueue, at(second))
+    announcements.define(replace(jobqueue, timeout=timedelta(seconds=9)), at(62))
+    announcements.new_connection()
+    announcements.define(jobqueue, at(63))
+    assert [event.at for event in await published(announcements)] == [at(0), at(60), at(62), at(63)]
+
+
+async def test_an_observation_is_said_when_it_is_news() -> None:
+    announcements = Announcements()
+    for second, ready in ((0, 1), (1, 2), (5, 2), (30, 2), (65, 2)):
+        announcements.observe("leveret.a", QueueObserved(at(second), ready=ready))
+    assert [event.at for event in await published(announcements)] == [at(0), at(5), at(65)]
+
+
+async def test_a_decision_waits_for_the_next_connection() -> None:
+    announcements, broker = Announcements(), Broker(fails=1)
+    decided = QueueDecided(at(0), 0, 5, "Backlog", "m")
+    announcements.decide("leveret.a", decided)
+    announcements.remove("leveret.a", at(1))
+    with pytest.raises(BrokerGone):
+        await announcements.publish(broker)
+    assert await published(announcements) == [decided, QueueRemoved(at(1))]

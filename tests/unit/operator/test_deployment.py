@@ -1,0 +1,158 @@
+"""The consumers' Deployment, and what a template may and may not change."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from leveret_operator.deployment import Surroundings, build_deployment, grace_seconds, selector_text
+from leveret_operator.jobqueue import JobQueue
+from leveret_operator.template import TemplateInvalid
+
+AROUND = Surroundings("leveret-broker", "IfNotPresent", "json")
+
+
+def build(jobqueue: JobQueue, template: dict[str, object] | None = None) -> Any:
+    consumer = replace(jobqueue.consumer, template=template or {})
+    return build_deployment(replace(jobqueue, consumer=consumer), AROUND)
+
+
+def pod(jobqueue: JobQueue, template: dict[str, object] | None = None) -> Any:
+    return build(jobqueue, template)["spec"]["template"]["spec"]
+
+
+def test_who_it_belongs_to_and_what_selects_its_pods(jobqueue: JobQueue) -> None:
+    made = build(jobqueue)
+    owner = made["metadata"]["ownerReferences"][0]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("JobQueue", jobqueue.uid, True)
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert labels["leveret.dev/jobqueue"] == "url-check"
+    assert selector_text(jobqueue) == "app.kubernetes.io/component=consumer,leveret.dev/jobqueue=url-check"
+    assert "replicas" not in made["spec"]  # the size is written through /scale alone
+
+
+def test_what_a_consumer_is_told(jobqueue: JobQueue) -> None:
+    container = pod(jobqueue)["containers"][0]
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert values["LEVERET_QUEUE"] == "leveret.url-check"
+    assert (values["LEVERET_CONCURRENCY"], values["LEVERET_TIMEOUT"]) == ("50", "30s")
+    assert (
+        values["LEVERET_RETRY"] == '{"maxAttempts":5,"backoff":{"initial":"1s","factor":2,"max":"10m","jitter":"full"}}'
+    )
+    assert values["LEVERET_VERSION"] == jobqueue.version
+    assert container["command"] == ["python", "-m", "leveret_consumer"]
+
+
+def test_pod_security_is_restricted(jobqueue: JobQueue) -> None:
+    spec = pod(jobqueue)
+    container = spec["containers"][0]["securityContext"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["capabilities"] == {"drop": ["ALL"]}
+    assert spec["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [
+        pytest.param(timedelta(seconds=30), 60, id="whole"),
+        pytest.param(timedelta(milliseconds=250), 31, id="rounded-up"),
+        pytest.param(timedelta(hours=2), 7_230, id="long"),
+    ],
+)
+def test_the_grace_period_is_an_attempt_and_thirty_seconds(
+    jobqueue: JobQueue, timeout: timedelta, seconds: int
+) -> None:
+    assert grace_seconds(timeout) == seconds
+    assert pod(replace(jobqueue, timeout=timeout))["terminationGracePeriodSeconds"] == seconds
+
+
+def test_a_template_is_merged_by_name(jobqueue: JobQueue) -> None:
+    spec = pod(
+        jobqueue,
+        {
+            "metadata": {"labels": {"team": "shop"}, "annotations": {"a": "b"}},
+            "spec": {
+                "nodeSelector": {"disk": "ssd"},
+                "volumes": [{"name": "cache", "emptyDir": {}}],
+                "containers": [
+                    {
+                        "name": "consumer",
+                        "env": [{"name": "SHOP", "value": "1"}],
+                        "resources": {"limits": {"memory": "1Gi"}},
+                        "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+                    },
+                    {"name": "sidecar", "image": "s:1"},
+                ],
+            },
+        },
+    )
+    consumer, sidecar = spec["containers"]
+    assert {"name": "SHOP", "value": "1"} in consumer["env"]
+    assert {"LEVERET_QUEUE", "SHOP"} <= {entry["name"] for entry in consumer["env"]}
+    assert [mount["mountPath"] for mount in consumer["volumeMounts"]] == ["/etc/leveret/broker", "/tmp", "/cache"]
+    assert sidecar == {"name": "sidecar", "image": "s:1"}
+    assert (spec["nodeSelector"], consumer["resources"]) == ({"disk": "ssd"}, {"limits": {"memory": "1Gi"}})
+
+
+CONSUMER = "spec.containers[consumer]"
+
+
+def of_pod(**fields: object) -> dict[str, object]:
+    return {"spec": fields}
+
+
+def of_container(**fields: object) -> dict[str, object]:
+    return {"spec": {"containers": [{"name": "consumer", **fields}]}}
+
+
+@pytest.mark.parametrize(
+    ("template", "field"),
+    [
+        pytest.param(of_pod(terminationGracePeriodSeconds=5), "spec.terminationGracePeriodSeconds", id="grace"),
+        pytest.param(of_pod(hostNetwork=True), "spec.hostNetwork", id="host-network"),
+        pytest.param(of_pod(securityContext={"runAsNonRoot": False}), "spec.securityContext.runAsNonRoot", id="root"),
+        pytest.param(
+            of_pod(volumes=[{"name": "leveret-broker", "emptyDir": {}}]), "spec.volumes[leveret-broker]", id="volume"
+        ),
+        pytest.param(of_container(command=["sh"]), f"{CONSUMER}.command", id="command"),
+        pytest.param(of_container(args=["-x"]), f"{CONSUMER}.args", id="args"),
+        pytest.param(of_container(image="other"), f"{CONSUMER}.image", id="image"),
+        pytest.param(of_container(livenessProbe={"initialDelaySeconds": 9}), f"{CONSUMER}.livenessProbe", id="probe"),
+        pytest.param(of_container(lifecycle={"preStop": {}}), f"{CONSUMER}.lifecycle", id="lifecycle"),
+        pytest.param(
+            of_container(env=[{"name": "LEVERET_QUEUE", "value": "mine"}]),
+            f"{CONSUMER}.env[LEVERET_QUEUE]",
+            id="variable",
+        ),
+        pytest.param(
+            of_container(volumeMounts=[{"name": "x", "mountPath": "/tmp"}]),
+            f"{CONSUMER}.volumeMounts[/tmp]",
+            id="mount",
+        ),
+        pytest.param(
+            of_container(securityContext={"capabilities": {"add": ["NET_ADMIN"]}}),
+            f"{CONSUMER}.securityContext.capabilities.add",
+            id="capability",
+        ),
+        pytest.param(
+            {"metadata": {"labels": {"leveret.dev/jobqueue": "x"}}}, "metadata.labels.leveret.dev/jobqueue", id="label"
+        ),
+    ],
+)
+def test_what_is_ours_is_refused_by_its_name(jobqueue: JobQueue, template: dict[str, object], field: str) -> None:
+    with pytest.raises(TemplateInvalid) as refused:
+        build(jobqueue, template)
+    assert refused.value.field == field
+
+
+def test_saying_the_same_again_is_no_change(jobqueue: JobQueue) -> None:
+    same = of_container(command=["python", "-m", "leveret_consumer"], lifecycle=None)
+    assert pod(jobqueue, same)["containers"][0]["command"] == ["python", "-m", "leveret_consumer"]
+
+
+def test_a_user_may_choose_the_user(jobqueue: JobQueue) -> None:
+    assert pod(jobqueue, of_pod(securityContext={"runAsUser": 1234}))["securityContext"]["runAsUser"] == 1234

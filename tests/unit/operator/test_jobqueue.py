@@ -1,0 +1,100 @@
+"""From the API's dictionaries to values."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from leveret.retry import Backoff, Jitter, RetryPolicy
+from leveret.scaling.decide import Policy
+from leveret_operator.jobqueue import BadSpec, parse_deployment, parse_jobqueue, parse_recorded
+
+
+def body(**spec: object) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "leveret", "name": "bench", "uid": "u", "generation": 2},
+        "spec": {"consumer": {"image": "i:1", "handlers": "a.b:c"}, **spec},
+    }
+
+
+def test_the_fields_of_the_schema_and_their_defaults() -> None:
+    jobqueue = parse_jobqueue(body())
+    assert (jobqueue.queue, jobqueue.deployment) == ("leveret.bench", "bench-consumer")
+    assert jobqueue.policy == Policy(0, 10, 100, timedelta(seconds=60), timedelta(minutes=2))
+    assert (jobqueue.retry, jobqueue.timeout, jobqueue.consumer.concurrency) == (
+        RetryPolicy(),
+        timedelta(seconds=30),
+        10,
+    )
+
+
+def test_all_that_can_be_said() -> None:
+    jobqueue = parse_jobqueue(
+        body(
+            retry={"maxAttempts": 2, "backoff": {"initial": "250ms", "factor": 1.5, "max": "1h", "jitter": "none"}},
+            timeout="2m",
+            scaling={
+                "minReplicas": 1,
+                "maxReplicas": 4,
+                "objective": {"backlogPerReplica": 7},
+                "scaleDownStabilization": "5s",
+                "scaleToZeroAfter": "0s",
+            },
+        )
+    )
+    backoff = Backoff(timedelta(milliseconds=250), 1.5, timedelta(hours=1), Jitter.NONE)
+    assert (jobqueue.retry, jobqueue.timeout) == (RetryPolicy(2, backoff), timedelta(minutes=2))
+    assert jobqueue.policy == Policy(1, 4, 7, timedelta(seconds=5), timedelta(0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        pytest.param({"timeout": "soon"}, "timeout: 'soon' is not a duration", id="duration"),
+        pytest.param({"consumer": {"image": "i"}}, "the field handlers is missing", id="missing"),
+        pytest.param({"retry": {"backoff": {"initial": "2h", "max": "1s"}}}, "initial ≤ max", id="contradiction"),
+        pytest.param({"scaling": {"maxReplicas": []}}, "is no number", id="wrong-type"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(spec: dict[str, object], says: str) -> None:
+    with pytest.raises(BadSpec, match=says):
+        parse_jobqueue(body(**spec))
+
+
+def test_the_version_is_that_of_the_handlers_only() -> None:
+    assert parse_jobqueue(body()).version == parse_jobqueue(body(timeout="1m")).version
+    other = body(consumer={"image": "i:2", "handlers": "a.b:c"})
+    assert parse_jobqueue(body()).version != parse_jobqueue(other).version
+
+
+def test_decisions_and_conditions_survive_a_restart() -> None:
+    decided = {"time": "2026-01-01T00:00:00.5Z", "from": 1, "to": 5, "reason": "Backlog", "message": "m"}
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "Reconciled",
+        "message": "m",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "observedGeneration": 2,
+    }
+    recorded = parse_recorded({"status": {"decisions": [decided, {"to": 1}], "conditions": [condition, {}]}})
+    assert [(entry.at.microsecond, entry.before, entry.after) for entry in recorded.decisions] == [(500_000, 1, 5)]
+    assert [(entry.type, entry.since) for entry in recorded.conditions] == [("Ready", datetime(2026, 1, 1, tzinfo=UTC))]
+    assert parse_recorded({}).decisions == ()
+
+
+def deployment(**template: object) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "d", "uid": "u", "resourceVersion": "7", "labels": {"leveret.dev/jobqueue": "bench"}},
+        "spec": {"replicas": 3, "template": template},
+        "status": {"replicas": 2},
+    }
+
+
+def test_a_deployments_fingerprint_follows_the_template_and_not_the_size() -> None:
+    one = parse_deployment(deployment(a=1))
+    assert (one.jobqueue, one.wanted, one.there, one.revision) == ("bench", 3, 2, 7)
+    scaled = deployment(a=1)
+    scaled["spec"]["replicas"] = 9
+    assert parse_deployment(scaled).fingerprint == one.fingerprint
+    assert parse_deployment(deployment(a=2)).fingerprint != one.fingerprint

@@ -1,0 +1,52 @@
+"""What the watch told, in whatever order."""
+
+from dataclasses import replace
+
+from leveret_operator.jobqueue import Deployment, JobQueue, Recorded
+from leveret_operator.registry import Registry
+
+DEPLOYMENT = Deployment("url-check-consumer", "url-check", "d1", revision=5, wanted=1, there=1, fingerprint="f")
+
+
+class Woken(list[str]):
+    def __call__(self, name: str) -> None:
+        self.append(name)
+
+
+def test_only_what_is_new_wakes_the_loop(jobqueue: JobQueue) -> None:
+    woken = Woken()
+    registry = Registry(woken)
+    registry.jobqueue_is(jobqueue, Recorded())
+    registry.jobqueue_is(jobqueue, Recorded())  # only its status changed
+    registry.deployment_is(DEPLOYMENT)
+    registry.deployment_is(replace(DEPLOYMENT, there=2, revision=6))
+    assert woken == ["url-check", "url-check"]
+    registry.deployment_is_gone(DEPLOYMENT)
+    registry.jobqueue_is_gone("url-check")
+    assert len(woken) == 4
+
+
+def test_an_old_event_that_comes_late_changes_nothing(jobqueue: JobQueue) -> None:
+    registry = Registry(Woken())
+    registry.jobqueue_is(jobqueue, Recorded())
+    registry.jobqueue_is(replace(jobqueue, generation=2), Recorded())
+    assert registry.jobqueues["url-check"].generation == 3
+    registry.deployment_is(DEPLOYMENT)
+    registry.scaled("url-check", 10, revision=8)
+    registry.deployment_is(replace(DEPLOYMENT, revision=7))
+    assert registry.deployments["url-check"].wanted == 10
+    registry.jobqueue_is_gone("url-check", uid="of an earlier one")
+    registry.deployment_is_gone(replace(DEPLOYMENT, uid="of an earlier one"))
+    assert registry.jobqueues
+    assert registry.deployments
+
+
+def test_a_list_finds_what_the_watch_missed(jobqueue: JobQueue) -> None:
+    registry = Registry(Woken())
+    registry.jobqueue_is(jobqueue, Recorded())
+    registry.deployment_is(DEPLOYMENT)
+    registry.only_these_are_there([jobqueue.uid], [DEPLOYMENT.uid])
+    assert registry.jobqueues
+    registry.only_these_are_there([], [])
+    assert not registry.jobqueues
+    assert not registry.deployments

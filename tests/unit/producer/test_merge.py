@@ -1,0 +1,134 @@
+"""The merge is a join: whatever the order, the batches and the duplicates, the same rows come out."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leveret.events import Error, JobEvent, Progress
+from leveret.jobs import FINAL, State
+from leveret_producer.recorder import merge
+from leveret_producer.recorder.batch import rounds
+from leveret_producer.recorder.merge import AttemptRow, JobRow, Report
+
+T0 = datetime(2026, 5, 1, tzinfo=UTC)
+IDS = [UUID(int=number) for number in range(1, 4)]
+REPORTED = [State.RUNNING, State.RETRYING, State.SUCCEEDED, State.DEAD]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Report]:
+    """Reports on a few jobs, each at a time of its own."""
+    number = draw(st.integers(1, 12))
+    reports = []
+    for second in draw(st.permutations(range(number))):
+        event = JobEvent(
+            id=draw(st.sampled_from(IDS)),
+            type="t",
+            state=draw(st.sampled_from(REPORTED)),
+            at=T0 + timedelta(seconds=second),
+            consumer=draw(st.sampled_from("ab")),
+            attempt=draw(st.integers(1, 3)),
+            generation=draw(st.integers(1, 2)),
+            delivery=draw(st.integers(0, 2)),
+            publish_at=draw(st.none() | st.just(T0 + timedelta(hours=2))),
+            progress=draw(st.none() | st.builds(Progress, st.floats(0, 1), st.none())),
+        )
+        reports.append(Report("q", event))
+    return reports
+
+
+class Table:
+    """What the recorder's statements do, in memory."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[UUID, JobRow] = {}
+        self.attempts: dict[merge.AttemptId, AttemptRow] = {}
+
+    def record(self, batch: Sequence[Report]) -> None:
+        for row in merge.jobs(batch):
+            old = self.jobs.get(row.id)
+            if old is None or (old.merge_key, old.tie) < (row.merge_key, row.tie):
+                self.jobs[row.id] = row
+        for attempt in merge.attempts(batch):
+            known = self.attempts.get(attempt.id)
+            if known is None or known.merge_key < attempt.merge_key:
+                self.attempts[attempt.id] = attempt
+
+
+@given(histories(), st.data())
+def test_any_order_batches_and_duplicates_give_the_same_rows(history: list[Report], data: st.DataObject) -> None:
+    straight, shuffled = Table(), Table()
+    straight.record(history)
+    again = data.draw(st.lists(st.sampled_from(history), max_size=6))
+    order = data.draw(st.permutations(history + again))
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        shuffled.record(order[:size])
+        order = order[size:]
+    assert straight.jobs == shuffled.jobs
+    assert straight.attempts == shuffled.attempts
+
+
+@given(histories())
+def test_a_final_state_stays_within_its_generation(history: list[Report]) -> None:
+    table = Table()
+    for report in history:
+        before = table.jobs.get(report.event.id)
+        table.record([report])
+        after = table.jobs[report.event.id]
+        if before and before.state in FINAL and after.generation == before.generation:
+            assert after.state in FINAL
+
+
+def _event(state: State, second: float, **more: object) -> Report:
+    event = JobEvent(IDS[0], "t", state, T0 + timedelta(seconds=second), "pod")
+    return Report("q", msgspec.structs.replace(event, **more))
+
+
+def test_the_later_progress_counts_and_the_earlier_end() -> None:
+    [row] = merge.jobs([_event(State.RUNNING, 2, progress=Progress(2, 3)), _event(State.RUNNING, 1, progress=None)])
+    assert row.progress == '{"done":2.0,"total":3.0}' or row.progress == '{"done":2,"total":3}'
+    [row] = merge.jobs([_event(State.SUCCEEDED, 9, attempt=2), _event(State.SUCCEEDED, 5)])
+    assert row.finished_at == T0 + timedelta(seconds=5)
+
+
+def test_only_a_retry_without_a_message_is_due_again_and_a_later_report_makes_that_void() -> None:
+    at = T0 + timedelta(hours=2)
+    waits = _event(State.RETRYING, 1, publish_at=at, payload=msgspec.Raw(b" 7"), reply_to="r", priority=300)
+    assert [row.due_at for row in merge.jobs([waits])] == [at]
+    assert [row.due_at for row in merge.jobs([waits, _event(State.RUNNING, 2, delivery=1)])] == [None]
+    assert [row.due_at for row in merge.jobs([_event(State.RUNNING, 2, attempt=2), waits])] == [None]
+    assert [row.due_at for row in merge.jobs([_event(State.DEAD, 2, publish_at=at)])] == [None]
+    [message] = merge.messages([waits, waits])
+    assert (message.body, message.reply_to, message.priority, message.traceparent) == (" 7", "r", 255, None)
+    assert merge.messages([_event(State.RETRYING, 1, payload=msgspec.Raw(b"7"))]) == []
+    assert not merge.needs_message(waits.event)
+    assert merge.needs_message(_event(State.RETRYING, 1, publish_at=at).event)
+
+
+def test_text_is_cleaned_and_cut() -> None:
+    error = Error("r\0", "m" * 10_000 + "\0", "T", "first\0" + "x" * 100_000 + "last")
+    row = merge.job_row(_event(State.DEAD, 1, error=error, attempt=1 << 50, correlation_id="c\0" * 300))
+    told = msgspec.json.decode(row.error or "", type=Error)
+    assert (told.reason, len(told.message), (told.traceback or "")[-4:]) == ("r", 8_192, "last")
+    assert row.attempt == (1 << 31) - 1
+    assert row.correlation_id == "c" * 255
+
+
+def test_the_times_of_an_attempt_are_its_own() -> None:
+    start = T0 + timedelta(seconds=1)
+    running = _event(State.RUNNING, 1, started_at=start)
+    [open_row] = merge.attempts([running])
+    assert (open_row.started_at, open_row.finished_at, open_row.outcome) == (start, None, None)
+    [row] = merge.attempts([_event(State.RETRYING, 3, started_at=start), running])
+    assert (row.started_at, row.finished_at, row.outcome) == (start, T0 + timedelta(seconds=3), "retrying")
+
+
+def test_a_job_that_two_queues_claim_is_split_by_who_came_first() -> None:
+    one, other = _event(State.RUNNING, 1), _event(State.SUCCEEDED, 2)
+    foreign = Report("z", other.event)
+    assert rounds([one, foreign, other]) == [[one, other], [foreign]]

@@ -1,0 +1,45 @@
+import json
+
+import httpx
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from leveret_producer.problems import CrashesAreProblems, Flaw, Refused, database_unavailable
+from leveret_producer.store.postgres import DatabaseUnavailable
+
+
+def test_a_problem_document_says_what_and_where() -> None:
+    answer = Refused("invalid-request", "no", [Flaw("/0/type", "missing")], {"X-Y": "z"}).response()
+    assert (answer.status_code, answer.media_type, answer.headers["x-y"]) == (422, "application/problem+json", "z")
+    assert json.loads(bytes(answer.body)) == {
+        "type": "https://leveret.dev/problems/invalid-request",
+        "title": "Invalid request",
+        "status": 422,
+        "detail": "no",
+        "errors": [{"pointer": "/0/type", "detail": "missing"}],
+    }
+
+
+def test_a_database_that_may_have_committed_is_not_said_to_have_stored_nothing() -> None:
+    sure = database_unavailable(DatabaseUnavailable("x"))
+    unsure = database_unavailable(DatabaseUnavailable("x", maybe_stored=True))
+    assert "nothing was stored" in sure.problem.detail
+    assert "isn't known whether it was stored" in unsure.problem.detail
+    assert {one.headers["Retry-After"] for one in (sure, unsure, database_unavailable())} == {"5"}
+
+
+async def test_a_defect_is_answered_without_its_traceback() -> None:
+    async def crash(_: Request) -> Response:
+        raise RuntimeError("secret")
+
+    app = Starlette(routes=[Route("/", crash)], middleware=[Middleware(CrashesAreProblems)])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert "incident" in answer.json()["detail"]

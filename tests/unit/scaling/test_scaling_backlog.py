@@ -1,0 +1,41 @@
+"""Which of the signals that disagree is believed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from leveret.scaling.backlog import Depth, combine
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def ago(seconds: float, ready: int | None, unacked: int | None = None) -> Depth:
+    return Depth(NOW - timedelta(seconds=seconds), ready, unacked)
+
+
+@pytest.mark.parametrize(
+    ("live", "bulk", "in_flight", "ready", "unacked"),
+    [
+        pytest.param(ago(1, 7), ago(4, 3, 2), 0, 7, 2, id="live-is-fresher"),
+        pytest.param(ago(1, 0), ago(4, 3, 2), 0, 3, 2, id="a-live-zero-is-no-knowledge"),
+        pytest.param(ago(2.1, 7), ago(4, 3, 2), 0, 3, 2, id="live-is-too-old"),
+        pytest.param(None, ago(10, 3, 2), 0, 3, 2, id="bulk-just-good"),
+        pytest.param(None, ago(10.1, 3, 2), 0, None, None, id="bulk-too-old"),
+        pytest.param(None, None, 0, None, None, id="nothing"),
+        pytest.param(ago(1, 7), None, 5, 7, None, id="some-consumers-may-be-silent"),
+        pytest.param(None, ago(4, 0, 2), 5, 0, 5, id="consumers-hold-more-than-bulk-saw"),
+        pytest.param(None, ago(4, None, None), 0, None, None, id="bulk-without-numbers"),
+    ],
+)
+def test_the_freshest_that_can_be_believed(
+    live: Depth | None, bulk: Depth | None, in_flight: int, ready: int | None, unacked: int | None
+) -> None:
+    backlog = combine(live, bulk, in_flight=in_flight, unconfirmed=0, now=NOW)
+    assert (backlog.ready, backlog.unacked) == (ready, unacked)
+    assert backlog.total == (None if ready is None or unacked is None else ready + unacked)
+
+
+def test_what_is_known_is_the_least_of_an_unknown_total() -> None:
+    backlog = combine(ago(1, 7), None, in_flight=5, unconfirmed=3, now=NOW)
+    assert backlog.total is None
+    assert backlog.at_least == 15

@@ -1,0 +1,156 @@
+"""Hints and heartbeats, their ages, and the rates and burst counts made from them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from leveret.scaling.backlog import Depth
+from leveret.scaling.decide import Policy
+from leveret.scaling.demand import Beat, Demand, Hinted, Signals, assess, hear_beat, hear_hint, silence
+from leveret.scaling.memory import Memory, begin, look, not_empty_after_all
+from leveret.scaling.rates import Meter, count, drain_seconds, rate
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(second: float) -> datetime:
+    return START + timedelta(seconds=second)
+
+
+class Story:
+    """One queue and what is said about it."""
+
+    def __init__(self) -> None:
+        self.signals: Signals = silence(START)
+
+    def hint(self, second: float, committed: int, unconfirmed: int, *, counted: int = 0, producer: str = "p") -> None:
+        said = Hinted(at(second), committed, unconfirmed, at(second), base=counted, peak=counted)
+        self.signals = hear_hint(self.signals, producer, said, at(second))
+
+    def beat(self, second: float, in_flight: int, finished: int, consumer: str = "c") -> None:
+        self.signals = hear_beat(self.signals, consumer, Beat(at(second), in_flight, finished), at(second))
+
+    def sees(self, second: float, *, live: int | None = None, bulk: tuple[int, int] | None = (0, 0)) -> Demand:
+        now = at(second)
+        live_depth = None if live is None else Depth(now, live)
+        bulk_depth = None if bulk is None else Depth(now, *bulk)
+        demand, self.signals = assess(self.signals, live_depth, bulk_depth, replicas=0, now=now)
+        return demand
+
+
+def test_a_burst_that_moves_from_the_hint_to_the_broker_is_counted_once() -> None:
+    story = Story()
+    story.hint(0, 5_000, 5_000)
+    assert story.sees(0.15, live=800).backlog.total == 5_000
+    assert story.sees(1, live=4_000).backlog.total == 5_000
+    assert story.sees(2, live=5_000).backlog.total == 5_000
+    assert story.sees(5, live=1_000).backlog.total == 1_000  # consumed: what once arrived is not unconfirmed again
+
+
+def test_a_hint_counts_for_ten_seconds() -> None:
+    story = Story()
+    story.hint(0, 40, 40)
+    assert story.sees(10).backlog.unconfirmed == 40
+    assert story.sees(10.1).backlog.unconfirmed == 0
+
+
+def test_each_producers_newest_hint_counts() -> None:
+    story = Story()
+    story.hint(0, 40, 40)
+    story.hint(1, 40, 0)
+    story.hint(1, 7, 7, producer="other")
+    assert story.sees(1).backlog.unconfirmed == 7
+
+
+def test_a_hint_is_something_even_where_the_broker_says_nothing() -> None:
+    story = Story()
+    story.hint(0, 40, 40)
+    backlog = story.sees(1, bulk=None).backlog
+    assert (backlog.total, backlog.at_least) == (None, 40)
+
+
+def test_heartbeats_raise_what_bulk_has_not_seen_for_fifteen_seconds() -> None:
+    story = Story()
+    story.beat(0, in_flight=10, finished=0)
+    assert story.sees(15).backlog.unacked == 10
+    assert story.sees(15.1).backlog.unacked == 0
+
+
+def test_signs_of_work() -> None:
+    story = Story()
+    assert story.sees(1).last_work is None
+    story.hint(2, 0, 0)
+    assert story.sees(2).last_work is None  # a hint that says nothing new
+    story.hint(3, 5, 0)
+    assert story.sees(3).last_work == at(3)
+    story.beat(4, in_flight=0, finished=100)
+    assert story.sees(4).last_work == at(3)  # the first heartbeat: finished before we listened
+    story.beat(5, in_flight=0, finished=101)
+    assert story.sees(5).last_work == at(5)
+    assert story.sees(6, live=1).last_work == at(6)
+
+
+def test_rates_come_from_differences() -> None:
+    story = Story()
+    story.hint(5, 1_000_000, 30)  # what was committed before we listened is not an arrival, but for what is unconfirmed
+    story.hint(10, 1_000_120, 0)
+    story.beat(5, 1, 500)
+    story.beat(10, 1, 575)
+    story.beat(12, 1, 75)  # the pod was restarted: it counts from 0
+    demand = story.sees(15)
+    assert demand.arrival_rate == pytest.approx(150 / 15)
+    assert demand.completion_rate == pytest.approx(150 / 15)
+
+
+def test_the_age_of_the_oldest_job() -> None:
+    story = Story()
+    story.hint(0, 5, 5)
+    assert story.sees(4, live=5).oldest_age == 4
+    assert story.sees(11, live=5).oldest_age is None
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [pytest.param(4, None, id="too-young"), pytest.param(5, 10.0, id="5s"), pytest.param(20, 0.0, id="window-over")],
+)
+def test_a_meter(second: int, expected: float | None) -> None:
+    meter = count(Meter(START), 50, at(3))
+    assert rate(meter, at(second)) == expected
+
+
+@pytest.mark.parametrize(
+    ("backlog", "arrivals", "completions", "expected"),
+    [
+        pytest.param(100, 5.0, 15.0, 10.0, id="shrinks"),
+        pytest.param(0, None, None, 0.0, id="empty"),
+        pytest.param(100, 15.0, 15.0, None, id="stands"),
+        pytest.param(None, 1.0, 2.0, None, id="unknown-backlog"),
+        pytest.param(100, None, 2.0, None, id="unknown-arrivals"),
+        pytest.param(100, 1.0, None, None, id="unknown-completions"),
+    ],
+)
+def test_how_long_it_lasts(
+    backlog: int | None, arrivals: float | None, completions: float | None, expected: float | None
+) -> None:
+    assert drain_seconds(backlog, arrivals, completions) == expected
+
+
+POLICY = Policy(0, 10, 100, stabilization=timedelta(seconds=10), zero_after=timedelta(seconds=20))
+
+
+def test_a_whole_life_from_the_last_job_to_zero_and_to_a_message_found_at_the_last_moment() -> None:
+    memory: Memory = begin(3, START)
+    replicas, written = 3, []
+    for second in range(1, 60):
+        bulk = Depth(at(second - second % 5), 0, 0)
+        before = memory
+        seen = look(POLICY, memory, (None, bulk), replicas=replicas, now=at(second))
+        decision, memory = seen.decision, seen.memory
+        if decision.replicas == 0 and second < 40:  # the last check finds a message
+            decision, memory = not_empty_after_all(POLICY, memory, before, seen.observation)
+        if decision.replicas != replicas:
+            written.append((second, decision.replicas))
+            replicas = decision.replicas
+    # 10 s window; zeros read at 0 and 10 prove it from 0 on, 20 s later it is checked: a message. Zeros at 25 and 35
+    # prove it from 25 on, and at 45 nothing is found.
+    assert written == [(10, 1), (45, 0)]

@@ -1,0 +1,190 @@
+"""A job as a message and back, and whatever else a foreign client may send."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leveret import wire
+from leveret.jobs import DeadReason, Envelope
+from leveret.wire import Unreadable
+
+NOON = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
+JOB = Envelope(UUID("6f1c1a52-6d3e-4c53-9f0a-0f4bb3a7d1ce"), "leveret.q", "check-url", b'{"url":"http://x"}')
+
+
+@dataclass
+class Received:
+    """What a client library hands over; every property may be missing."""
+
+    body: bytes = b"{}"
+    headers: dict[str, Any] = field(default_factory=dict)
+    message_id: str | None = str(JOB.id)
+    type: str | None = "check-url"
+    timestamp: datetime | None = None
+    priority: int | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    app_id: str | None = None
+    user_id: str | None = None
+    expiration: float | None = None
+
+
+def received(message: aio_pika.Message) -> Any:
+    return Received(
+        **{
+            name: getattr(message, name)
+            for name in Received.__dataclass_fields__
+            if name not in {"headers", "user_id", "expiration"}
+        },
+        headers=dict(message.headers),
+    )
+
+
+ids = st.uuids()
+texts = st.text(min_size=1, max_size=50)
+envelopes = st.builds(
+    Envelope,
+    id=ids,
+    queue=st.just("leveret.q"),
+    type=st.text(min_size=1, max_size=50),
+    body=st.binary(max_size=100),
+    attempt=st.integers(1, 10_000),
+    generation=st.integers(1, 10_000),
+    submitted_at=st.none() | st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    priority=st.none() | st.integers(1, 31),
+    correlation_id=st.none() | texts,
+    reply_to=st.none() | texts,
+    traceparent=st.none() | st.text(min_size=1, max_size=50),
+)
+
+
+@settings(deadline=None)
+@given(envelopes)
+def test_what_is_written_is_read_again(job: Envelope) -> None:
+    assert wire.from_message(received(wire.to_message(job)), "leveret.q") == job
+
+
+junk = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
+
+
+@settings(deadline=None)
+@given(
+    st.text(max_size=50) | st.none() | ids.map(str),
+    st.text(max_size=20) | st.none(),
+    st.dictionaries(
+        st.sampled_from(["leveret-attempt", "leveret-generation", "x-delivery-count", "traceparent"]), junk
+    ),
+)
+def test_whatever_comes_is_an_envelope_or_a_reason(message_id: Any, type: Any, headers: Any) -> None:
+    message: Any = Received(message_id=message_id, type=type, headers=headers)
+    read = wire.from_message(message, "leveret.q")
+    if isinstance(read, Envelope):
+        assert read.attempt >= 1
+        assert read.generation >= 1
+        assert read.delivery >= 0
+    else:
+        assert read.reason in {DeadReason.NO_ID, DeadReason.UNKNOWN_TYPE}
+        assert read.attempt >= 1
+        assert read.generation >= 1
+
+
+UNREADABLE = [
+    pytest.param(Received(message_id=None), DeadReason.NO_ID, None, id="no id"),
+    pytest.param(Received(message_id="17"), DeadReason.NO_ID, None, id="an id that is no UUID"),
+    pytest.param(Received(body=b" " * 262_145), DeadReason.TOO_LARGE, JOB.id, id="a body above 256 KiB"),
+    pytest.param(Received(body=b" " * 262_145, message_id="x", type=""), DeadReason.TOO_LARGE, None, id="and no id"),
+    pytest.param(Received(type=None), DeadReason.UNKNOWN_TYPE, JOB.id, id="no type"),
+    pytest.param(Received(type=""), DeadReason.UNKNOWN_TYPE, JOB.id, id="an empty type"),
+]
+
+
+@pytest.mark.parametrize(("message", "reason", "job"), UNREADABLE)
+def test_what_is_no_job_says_why(message: Any, reason: DeadReason, job: UUID | None) -> None:
+    read = wire.from_message(message, "leveret.q")
+    assert isinstance(read, Unreadable)
+    assert (read.reason, read.id) == (reason, job)
+    assert "must" in read.detail
+
+
+def test_the_largest_body_is_one_that_the_front_door_takes() -> None:
+    message: Any = Received(body=b" " * wire.LARGEST_BODY)
+    assert isinstance(wire.from_message(message, "leveret.q"), Envelope)
+
+
+def test_what_can_not_be_run_is_still_of_its_attempt_and_generation() -> None:
+    message: Any = Received(type="", headers={"leveret-attempt": 3, "leveret-generation": 2})
+    read = wire.from_message(message, "leveret.q")
+    assert isinstance(read, Unreadable)
+    assert (read.attempt, read.generation) == (3, 2), "or the report of a redriven job's end would be an old one"
+
+
+def test_a_copy_may_be_given_an_id() -> None:
+    message: Any = Received(message_id="none of ours")
+    assert wire.copy_of(message, {}).message_id == "none of ours"
+    assert wire.copy_of(message, {}, message_id=str(JOB.id)).message_id == str(JOB.id)
+
+
+def test_the_brokers_count_is_the_delivery() -> None:
+    message: Any = Received(headers={"x-delivery-count": 3})
+    read = wire.from_message(message, "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.delivery == 3
+
+
+def test_a_uuid7_sharpens_the_timestamp_of_its_second() -> None:
+    at = NOON + timedelta(milliseconds=789)
+    made = UUID(int=(int(at.timestamp() * 1000) << 80) | 7 << 76 | 2 << 62 | 12345)
+    message: Any = Received(message_id=str(made), timestamp=NOON)
+    read = wire.from_message(message, "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.submitted_at == at
+    message.timestamp = NOON - timedelta(hours=1)
+    read = wire.from_message(message, "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.submitted_at == NOON - timedelta(hours=1), "an id that is older or newer than the message says nothing"
+
+
+def test_a_copy_keeps_what_the_sender_wrote_and_drops_what_would_misbehave() -> None:
+    message: Any = Received(
+        body=b"\x00not json",
+        headers={
+            "mine": "kept",
+            "n": 5,
+            "leveret-attempt": 1,
+            "x-death": [{"count": 1}],
+            "x-delivery-count": 2,
+            "CC": ["other.queue"],
+            "BCC": "other",
+            "nested": {"a": 1},
+        },
+        expiration=5.0,
+        user_id="somebody",
+        app_id="shop",
+        correlation_id="c",
+        reply_to="r",
+        priority=3,
+        timestamp=NOON,
+    )
+    copy = wire.copy_of(message, {"leveret-attempt": 2})
+    assert copy.headers == {"mine": "kept", "n": 5, "leveret-attempt": 2}
+    assert (copy.expiration, copy.user_id) == (None, None)
+    assert copy.delivery_mode is aio_pika.DeliveryMode.PERSISTENT
+    same = ("body", "message_id", "type", "app_id", "correlation_id", "reply_to", "priority", "timestamp")
+    assert [getattr(copy, name) for name in same] == [getattr(message, name) for name in same]
+
+
+def test_a_redrive_keeps_the_job() -> None:
+    job = replace(JOB, id=uuid4(), generation=2, attempt=1)
+    assert wire.to_message(job, {"leveret-reason": "x"}).headers == {
+        "leveret-attempt": 1,
+        "leveret-generation": 2,
+        "leveret-reason": "x",
+    }
