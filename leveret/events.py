@@ -85,6 +85,8 @@ class QueueDefined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=Tru
     version: str  # of the handlers that its consumers run; payloads are checked only against this version's schemas
     max_attempts: int
     timeout_seconds: float
+    max_length: int | None = None  # jobs; the front door refuses more
+    dead_letters_of: str | None = None  # the queue whose dead letters its consumers take, beside its own jobs
 
 
 class QueueRemoved(msgspec.Struct, frozen=True, tag="removed"):

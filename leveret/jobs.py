@@ -37,6 +37,8 @@ class DeadReason(StrEnum):
     TOO_LARGE = "TooLarge"
     REJECTED = "Rejected"  # the handler said so
     GAVE_UP = "GaveUp"  # an exception that its policy does not try again
+    DELIVERY_LIMIT = "DeliveryLimit"  # delivered too often without an end: it ends its consumer's process, perhaps
+    QUEUE_GONE = "QueueGone"  # published for a queue that no JobQueue has
 
 
 @dataclass(frozen=True, slots=True)

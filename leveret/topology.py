@@ -12,6 +12,7 @@ from leveret.retry import LEVELS
 
 JOBS = "leveret.jobs"  # direct: routing key = queue name
 DEAD = "leveret.dead"  # direct: routing key = name of the queue that the dead letter comes from
+UNROUTABLE = "leveret.unroutable"  # fanout, and its queue: what was published to the jobs' exchange for no queue
 EVENTS = "leveret.events"  # topic: job.<queue>, handlers.<queue>, queue.<queue>; also the recorder's queue
 EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
 SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>
@@ -25,6 +26,7 @@ Arguments = Mapping[str, str | int]
 class Exchange:
     name: str
     type: str  # direct, fanout or topic; always durable
+    arguments: Arguments = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,15 @@ def dead_queue(queue: str) -> str:
 def shared() -> Topology:
     """What all job queues of a broker have in common."""
     exchanges = [
-        Exchange(JOBS, "direct"),
+        Exchange(UNROUTABLE, "fanout"),
+        # Nothing that is published here is refused for want of a queue, nor is what comes back from a delay level.
+        Exchange(JOBS, "direct", {"alternate-exchange": UNROUTABLE}),
         Exchange(DEAD, "direct"),
         Exchange(EVENTS, "topic"),
         Exchange(SIGNALS, "topic"),
     ]
-    queues = [Queue(EVENTS, _quorum(delivery_limit=-1)), Queue(EVENTS_DEAD, _quorum(delivery_limit=-1))]
-    bindings = [Binding(EVENTS, EVENTS, "#")]
+    queues = [Queue(name, _quorum(delivery_limit=-1)) for name in (EVENTS, EVENTS_DEAD, UNROUTABLE)]
+    bindings = [Binding(EVENTS, EVENTS, "#"), Binding(UNROUTABLE, UNROUTABLE)]
     for level in range(LEVELS):
         name = delay_exchange(level)
         exchanges.append(Exchange(name, "fanout"))
@@ -84,7 +88,8 @@ def for_queue(name: str) -> Topology:
     return Topology(
         exchanges=(),
         queues=(dead, jobs),  # the dead letters' queue first: nothing may die before it can land
-        bindings=(Binding(DEAD, dead.name, name), Binding(JOBS, name, name)),
+        # Each dead letter goes to the events, too: the store learns of what the broker itself gave up.
+        bindings=(Binding(DEAD, dead.name, name), Binding(DEAD, EVENTS, name), Binding(JOBS, name, name)),
     )
 
 

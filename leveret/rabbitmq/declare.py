@@ -12,7 +12,9 @@ async def declare(channel: AbstractChannel, topology: Topology) -> None:
     exists with other arguments.
     """
     for exchange in topology.exchanges:
-        await channel.declare_exchange(exchange.name, exchange.type, durable=True)
+        await channel.declare_exchange(
+            exchange.name, exchange.type, durable=True, arguments=dict(exchange.arguments) or None
+        )
     for queue in topology.queues:
         await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
     for binding in topology.bindings:

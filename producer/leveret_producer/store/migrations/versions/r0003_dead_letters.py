@@ -1,0 +1,61 @@
+"""Dead letters: why, whether they are put away, the operations on many of them; and how long a queue may become.
+
+A body that is no text PostgreSQL takes is kept as bytes, so that what is redriven is what came.
+"""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_UP = """
+ALTER TABLE jobs
+    ADD COLUMN dead_reason text,                          -- with state dead: leveret.jobs.DeadReason
+    ADD COLUMN purged_at timestamptz                      -- a dead letter that somebody put away for good
+;
+CREATE INDEX jobs_dead ON jobs (queue, finished_at DESC, id DESC) WHERE state = 'dead' AND purged_at IS NULL;
+ALTER TABLE payloads ADD COLUMN raw bytea;                -- instead of body, which is empty then
+ALTER TABLE queues
+    ADD COLUMN max_length bigint,                         -- jobs; null: no limit
+    ADD COLUMN dead_letters_of text
+;
+CREATE TABLE dead_letter_operations (
+    id uuid PRIMARY KEY,
+    queue text NOT NULL,
+    action text NOT NULL,                                 -- redrive, purge
+    selection text NOT NULL,                              -- JSON: what was asked for
+    state text NOT NULL,                                  -- running, done
+    total bigint NOT NULL,
+    done bigint NOT NULL DEFAULT 0,
+    skipped bigint NOT NULL DEFAULT 0,
+    behind uuid,                                          -- the last id that was looked at; null: none yet
+    created_at timestamptz NOT NULL,
+    finished_at timestamptz,
+    swept_at timestamptz,                                 -- the queue's old messages were looked through since
+    lease_until timestamptz NOT NULL DEFAULT now()        -- until then one replica works on it
+);
+CREATE INDEX dead_letter_operations_open ON dead_letter_operations (created_at) WHERE swept_at IS NULL;
+"""
+_DOWN = """
+DROP TABLE dead_letter_operations;
+ALTER TABLE queues DROP COLUMN dead_letters_of, DROP COLUMN max_length;
+ALTER TABLE payloads DROP COLUMN raw;
+DROP INDEX jobs_dead;
+ALTER TABLE jobs DROP COLUMN purged_at, DROP COLUMN dead_reason;
+"""
+
+
+def upgrade() -> None:
+    _execute(_UP)
+
+
+def downgrade() -> None:
+    _execute(_DOWN)
+
+
+def _execute(statements: str) -> None:
+    for statement in statements.split(";\n"):
+        if statement.strip():
+            op.execute(statement)
