@@ -2,7 +2,7 @@
 
 Nothing is restored behind the caller's back: each connection is a new *session*, whose work declares, subscribes and
 publishes from the start and is cancelled when the connection ends. The credentials are read anew for each, so a
-rotated Secret takes effect at the next one.
+rotated Secret takes effect at the next one. A broker that is too old is hung up on before anything is done with it.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from leveret.rabbitmq.foreign import read_anything
+from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker
 
 log = structlog.get_logger(__name__)
@@ -39,13 +41,16 @@ class Listener(Protocol):
 
 
 async def open_connection(broker: Broker, name: str) -> AbstractConnection:
-    """Connect once, under a name that the management pages show; raise one of BrokerErrors."""
+    """Connect once, under a name that the management pages show.
+
+    Raises one of BrokerErrors, BrokerTooOld among them.
+    """
+    read_anything()
     connection = aio_pika.Connection(
         make_url(broker.url(), heartbeat=HEARTBEAT), client_properties={"connection_name": name}
     )
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT)
-        return connection
     except (asyncio.CancelledError, StopAsyncIteration, RuntimeError) as problem:
         # aiormq's ways to say that the broker hung up during the handshake, as one does that starts or stops. Its
         # CancelledError is not a wish of ours to stop.
@@ -56,6 +61,20 @@ async def open_connection(broker: Broker, name: str) -> AbstractConnection:
     finally:
         if not connection.connected.is_set():
             await connection.close()  # else it would try to when it is collected, perhaps without a loop
+    try:
+        check_version(_version(connection))
+    except BrokerTooOld:
+        await connection.close()
+        raise
+    return connection
+
+
+def _version(connection: AbstractConnection) -> object:
+    """What the broker said of itself in the handshake."""
+    if connection.transport is None:
+        raise ConnectionResetError("the broker hung up as soon as the connection was made")
+    properties: object = connection.transport.connection.server_properties
+    return properties.get("version") if isinstance(properties, dict) else None
 
 
 async def stay_connected(
@@ -63,16 +82,21 @@ async def stay_connected(
     name: str,
     work: Callable[[AbstractConnection], Awaitable[None]],
     listener: Listener | None = None,
+    *,
+    opens: Callable[[Broker, str], Awaitable[AbstractConnection]] = open_connection,
 ) -> None:
     """Run `work` on a connection, again and again, until `work` returns by itself or this is cancelled.
 
     `work` is cancelled when its connection ends. Broker errors out of it end the session, not the process; other errors
-    are raised. Between sessions: 0.2 s, doubled up to 5 s, and 0.2 s again after a session that lasted.
+    are raised. Between sessions: 0.2 s, doubled up to 5 s, and 0.2 s again after a session that lasted; 5 s for a broker
+    that is too old. `opens` is how to connect once.
     """
     pause = FIRST_PAUSE
     while True:
         try:
-            connection = await open_connection(read(), name)
+            connection = await opens(read(), name)
+        except BrokerTooOld as problem:
+            because, pause = str(problem), LONGEST_PAUSE
         except BrokerErrors as problem:
             because = f"{type(problem).__name__}: {problem}"
         else:

@@ -1,4 +1,5 @@
-"""Publish so that it is known to have arrived: persistent, mandatory, confirmed, and never waiting for ever.
+"""Publish so that it is known to have arrived: persistent, mandatory unless said otherwise, confirmed, and never waiting
+for ever.
 
 A publish that raises may still have arrived (the confirm was lost); whoever publishes again makes it at least once.
 """
@@ -33,12 +34,18 @@ class Publisher:
         return cls(await connection.channel(publisher_confirms=True, on_return_raises=True))
 
     async def publish(
-        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float = CONFIRM_TIMEOUT
+        self,
+        exchange: str,
+        routing_key: str,
+        message: aio_pika.Message,
+        timeout: float = CONFIRM_TIMEOUT,
+        *,
+        mandatory: bool = True,
     ) -> None:
-        """Return once the broker has confirmed; raise NotConfirmed or Unroutable."""
+        """Return once the broker has confirmed; raise NotConfirmed, or Unroutable if it's mandatory."""
         try:
             async with asyncio.timeout(timeout):
-                await (await self._exchange(exchange)).publish(message, routing_key, mandatory=True)
+                await (await self._exchange(exchange)).publish(message, routing_key, mandatory=mandatory)
         except aio_pika.exceptions.PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
         except (aio_pika.exceptions.DeliveryError, *BrokerErrors) as problem:

@@ -4,6 +4,9 @@
 answer, so a 0 is no knowledge. *Bulk* is the broker's own statistics: both counts, up to 5 s old. *Hints* say what
 producers have committed and the broker has not confirmed yet; *heartbeats* say what consumers hold. What can't be
 known is None, and then there is still a number that it is at least.
+
+Consumers that take another queue's dead letters as well have two queues, whose numbers are added; one that isn't known
+makes the sum unknown.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ class Depth:
     unacked: int | None = None
 
 
+Reading = tuple[Depth | None, Depth | None]  # one queue's: live, bulk
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """What waits and what runs, in jobs."""
@@ -30,6 +36,7 @@ class Backlog:
     unacked: int | None
     unconfirmed: int = 0
     in_flight: int = 0  # what consumers said they hold: the least that is unacknowledged
+    waiting: int = 0  # the part of ready that is known: of two queues, that of one
 
     @property
     def total(self) -> int | None:
@@ -41,19 +48,54 @@ class Backlog:
     @property
     def at_least(self) -> int:
         """The part that is known."""
-        return (self.ready or 0) + (self.in_flight if self.unacked is None else self.unacked) + self.unconfirmed
+        ready = self.waiting if self.ready is None else self.ready
+        return ready + (self.in_flight if self.unacked is None else self.unacked) + self.unconfirmed
 
 
-def combine(live: Depth | None, bulk: Depth | None, *, in_flight: int, unconfirmed: int, now: datetime) -> Backlog:
+def combine(
+    live: Depth | None,
+    bulk: Depth | None,
+    *,
+    in_flight: int,
+    unconfirmed: int,
+    now: datetime,
+    source: Reading | None = None,
+) -> Backlog:
     """Return one number for each part: the freshest source that can be believed.
 
     `in_flight` is the sum over the heartbeats in force, `unconfirmed` over the hints in force. A consumer whose
-    heartbeats don't arrive is not in the sum, so alone it doesn't make *unacked* known.
+    heartbeats don't arrive is not in the sum, so alone it doesn't make *unacked* known. `source` is the reading of the
+    queue of dead letters that the same consumers take.
     """
-    fresh = bulk if bulk and now - bulk.at <= BULK_GOOD_FOR else None
+    ready = [_ready(one, now) for one in ((live, bulk), *([source] if source else ()))]
+    fresh = _fresh_bulk(together(bulk, source[1]) if source else bulk, now)
+    return Backlog(
+        ready=None if None in ready else sum(known or 0 for known in ready),
+        unacked=max(fresh.unacked, in_flight) if fresh and fresh.unacked is not None else None,
+        unconfirmed=unconfirmed,
+        in_flight=in_flight,
+        waiting=sum(known or 0 for known in ready),
+    )
+
+
+def together(one: Depth | None, other: Depth | None) -> Depth | None:
+    """Add two queues' depths, as old as the older one; None where one is missing."""
+    if one is None or other is None:
+        return None
+    return Depth(min(one.at, other.at), _sum(one.ready, other.ready), _sum(one.unacked, other.unacked))
+
+
+def _ready(reading: Reading, now: datetime) -> int | None:
+    live, bulk = reading
     if live and live.ready and now - live.at <= LIVE_GOOD_FOR:
-        ready: int | None = live.ready
-    else:
-        ready = fresh.ready if fresh else None
-    unacked = max(fresh.unacked, in_flight) if fresh and fresh.unacked is not None else None
-    return Backlog(ready, unacked, unconfirmed, in_flight)
+        return live.ready
+    fresh = _fresh_bulk(bulk, now)
+    return fresh.ready if fresh else None
+
+
+def _fresh_bulk(bulk: Depth | None, now: datetime) -> Depth | None:
+    return bulk if bulk and now - bulk.at <= BULK_GOOD_FOR else None
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

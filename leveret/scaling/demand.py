@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from leveret.scaling.backlog import LIVE_GOOD_FOR, Backlog, Depth, combine
+from leveret.scaling.backlog import LIVE_GOOD_FOR, Backlog, Depth, Reading, combine
 from leveret.scaling.rates import Meter, count, drain_seconds, rate
 
 HINT_GOOD_FOR = timedelta(seconds=10)
@@ -114,14 +114,21 @@ def forget(signals: Signals, broker_count: int | None, now: datetime) -> Signals
 
 
 def assess(
-    signals: Signals, live: Depth | None, bulk: Depth | None, *, replicas: int, now: datetime
+    signals: Signals,
+    live: Depth | None,
+    bulk: Depth | None,
+    *,
+    replicas: int,
+    now: datetime,
+    source: Reading | None = None,
 ) -> tuple[Demand, Signals]:
     """Put everything together; return it with the signals to hand back at the next tick."""
     in_flight = sum(said.in_flight for said in signals.beats.values() if now - said.at <= HEARTBEAT_GOOD_FOR)
-    counted = combine(live, bulk, in_flight=in_flight, unconfirmed=0, now=now)
+    counted = combine(live, bulk, in_flight=in_flight, unconfirmed=0, now=now, source=source)
     signals = forget(signals, counted.total if counted.total is not None else counted.ready, now)
-    if live and live.ready and now - live.at <= LIVE_GOOD_FOR:
-        signals = replace(signals, last_work=max(live.at, signals.last_work or live.at))
+    for seen in (live, source[0] if source else None):
+        if seen and seen.ready and now - seen.at <= LIVE_GOOD_FOR:
+            signals = replace(signals, last_work=max(seen.at, signals.last_work or seen.at))
     backlog = replace(counted, unconfirmed=sum(said.left for said in signals.hints.values()))
     if backlog.unconfirmed:
         signals = replace(signals, last_work=now)

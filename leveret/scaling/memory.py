@@ -7,7 +7,7 @@ nothing shrinks only because nothing is remembered.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from leveret.scaling.backlog import Depth
+from leveret.scaling.backlog import Reading, together
 from leveret.scaling.decide import Decision, Observation, Policy, Want, decide
 from leveret.scaling.demand import Demand, Signals, assess, silence
 from leveret.scaling.proof import NOTHING, Proof, prove_empty
@@ -36,12 +36,22 @@ def begin(replicas: int, now: datetime) -> Memory:
 
 
 def look(
-    policy: Policy, memory: Memory, depths: tuple[Depth | None, Depth | None], *, replicas: int, now: datetime
+    policy: Policy,
+    memory: Memory,
+    depths: Reading,
+    *,
+    replicas: int,
+    now: datetime,
+    source: Reading | None = None,
 ) -> Look:
-    """Observe and decide; `depths` are the live and the bulk reading, `replicas` what the Deployment was told."""
+    """Observe and decide; `replicas` is what the Deployment was told.
+
+    `source` is the reading of the queue of dead letters that the consumers take beside their own, if they do.
+    """
     live, bulk = depths
-    demand, signals = assess(memory.signals, live, bulk, replicas=replicas, now=now)
-    proof = prove_empty(memory.proof, bulk, last_work=demand.last_work, now=now)
+    demand, signals = assess(memory.signals, live, bulk, replicas=replicas, now=now, source=source)
+    everything = together(bulk, source[1]) if source else bulk
+    proof = prove_empty(memory.proof, everything, last_work=demand.last_work, now=now)
     observation = Observation(now, replicas, demand.backlog.total, demand.backlog.at_least, proof.empty_since)
     decision = decide(policy, observation, memory.wants)
     return Look(demand, observation, decision, Memory(signals, proof, decision.wants))

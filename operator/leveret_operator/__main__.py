@@ -73,6 +73,7 @@ async def operate(settings: Settings) -> int:
             metrics=metrics,
             around=Surroundings(settings.broker_secret, settings.consumer_pull_policy, settings.log),
             clock=clock,
+            allowed_names=settings.allowed_names,
         )
         return await run(Parts(settings, tools, watch, loop, beat))
 

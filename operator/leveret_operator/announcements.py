@@ -1,7 +1,7 @@
 """What producers must know about queues, published to `leveret.events` with confirms.
 
-A definition is repeated every minute and on each connection, an observation at most every 5 s: both may be lost and come
-again. Decisions are kept until they are confirmed (at most the last 1,000).
+A definition is repeated every minute and on each connection, an observation is made at most every 5 s: both may be lost
+and come again. Decisions are kept until they are confirmed (at most the last 1,000).
 """
 
 import asyncio
@@ -16,12 +16,15 @@ from leveret.events import QueueDecided, QueueDefined, QueueEvent, QueueObserved
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.topology import EVENTS
+from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import JobQueue
 
 log = structlog.get_logger(__name__)
 
 REPEAT_EVERY = timedelta(seconds=60)
 OBSERVED_EVERY = timedelta(seconds=5)
+# Of a queue whose length is limited also what has not changed: the front door believes no number older than 30 s.
+LIMITED_EVERY = timedelta(seconds=15)
 KEPT = 1_000
 
 
@@ -45,12 +48,16 @@ class Announcements:
         """How many are not confirmed yet."""
         return len(self._waiting)
 
+    def defined(self, queue: str) -> bool:
+        """Whether this connection was told of the queue, or will be."""
+        return queue in self._defined
+
     def new_connection(self) -> None:
         """Everything is defined anew."""
         self._defined.clear()
 
-    def define(self, jobqueue: JobQueue, now: datetime) -> None:
-        """Call whenever the queue is known to be on the broker."""
+    def define(self, jobqueue: JobQueue, source: Source | None, now: datetime) -> None:
+        """Call whenever the queue is known to be on the broker; `source` is where its consumers take dead letters from."""
         new = QueueDefined(
             namespace=jobqueue.namespace,
             jobqueue=jobqueue.name,
@@ -58,16 +65,20 @@ class Announcements:
             version=jobqueue.version,
             max_attempts=jobqueue.retry.max_attempts,
             timeout_seconds=jobqueue.timeout.total_seconds(),
+            max_length=jobqueue.queue_spec.max_length,
+            dead_letters_of=source.queue if source else None,
         )
         last = self._defined.get(jobqueue.queue)
         if last is None or now - last.at >= REPEAT_EVERY or _undated(last) != _undated(new):
             self._defined[jobqueue.queue] = new
             self._say(jobqueue.queue, new)
 
-    def observe(self, queue: str, seen: QueueObserved) -> None:
+    def observe(self, jobqueue: JobQueue, seen: QueueObserved) -> None:
+        queue, limited = jobqueue.queue, jobqueue.queue_spec.max_length is not None
         last = self._observed.get(queue)
         age = None if last is None else seen.at - last.at
-        if age is None or age >= REPEAT_EVERY or (age >= OBSERVED_EVERY and _undated(seen) != _undated(last)):
+        repeat = LIMITED_EVERY if limited else REPEAT_EVERY
+        if age is None or age >= repeat or (age >= OBSERVED_EVERY and _undated(seen) != _undated(last)):
             self._observed[queue] = seen
             self._say(queue, seen)
 

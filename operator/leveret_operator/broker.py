@@ -13,9 +13,10 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelPreconditionFailed
 
-from leveret.rabbitmq.connection import BrokerErrors, stay_connected
+from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import Publisher
+from leveret.rabbitmq.version import BrokerTooOld
 from leveret.scaling.backlog import Depth
 from leveret.settings import Broker, MissingSetting
 from leveret.signals import Signal
@@ -67,6 +68,7 @@ class BrokerLink:
         self._silent_since: datetime | None = None
         self._asked_at: datetime | None = None
         self.problem = "no connection was made yet"
+        self.too_old = False
 
     @property
     def session(self) -> int | None:
@@ -80,9 +82,19 @@ class BrokerLink:
             try:
                 return read()
             except (MissingSetting, ValueError) as problem:
+                self.too_old = False
                 raise ConnectionError(str(problem)) from problem
 
-        await stay_connected(address, name, self._work, self)
+        await stay_connected(address, name, self._work, self, opens=self._open)
+
+    async def _open(self, broker: Broker, name: str) -> AbstractConnection:
+        try:
+            connection = await open_connection(broker, name)
+        except BrokerErrors as problem:
+            self.too_old = isinstance(problem, BrokerTooOld)
+            raise
+        self.too_old = False
+        return connection
 
     def connected(self) -> None:
         """The connection is there; the session begins when its work has."""
@@ -92,16 +104,18 @@ class BrokerLink:
         self.problem = because
         self._changed()
 
-    async def declare(self, queue: str) -> None:
-        """Declare a job queue and its dead letters; raise QueueDiffers or NotDeclared."""
+    async def declare(self, queue: str) -> bool:
+        """Declare a job queue and its dead letters, and say whether it is new; raise QueueDiffers or NotDeclared."""
         if self._session is None:
             raise NotDeclared(self.problem)
         self._asked("declare")
         try:
             async with asyncio.timeout(DECLARE_TIMEOUT):
+                new = isinstance((await self._session.depths.read([queue]))[queue], QueueMissing)
                 channel = await self._session.connection.channel(publisher_confirms=False)
                 async with channel:
                     await declare(channel, for_queue(queue))
+                return new
         except ChannelPreconditionFailed as problem:
             raise QueueDiffers(str(problem)) from problem
         except BrokerErrors as problem:
@@ -124,6 +138,16 @@ class BrokerLink:
 
     async def is_empty(self, queue: str) -> bool:
         return await self._session.depths.is_empty(queue) if self._session else False
+
+    async def has_none_ready(self, queue: str) -> bool:
+        """Whether a queue of dead letters answers that nothing waits in it.
+
+        Weaker than `is_empty`, and all there is: the broker refuses a `basic.get` on a queue with a single active consumer.
+        A queue without its leader answers 0 here, too; what tells it apart are the bulk numbers, which it doesn't give, so
+        two bulk zeros must have come before.
+        """
+        answer = await self.live(queue)
+        return isinstance(answer, Depth) and answer.ready == 0
 
     async def _work(self, connection: AbstractConnection) -> None:
         async with asyncio.timeout(DECLARE_TIMEOUT):

@@ -11,6 +11,7 @@ from datetime import timedelta
 from math import ceil
 
 from leveret.durations import format_duration
+from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import LABEL, JobQueue, Json
 from leveret_operator.template import merge_template
 
@@ -31,8 +32,11 @@ class Surroundings:
     log: str
 
 
-def build_deployment(jobqueue: JobQueue, around: Surroundings) -> dict[str, object]:
-    """Return what is applied; raise TemplateInvalid where the template changes a field that is ours."""
+def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | None = None) -> dict[str, object]:
+    """Return what is applied; raise TemplateInvalid where the template changes a field that is ours.
+
+    `source` is where the consumers take dead letters from, beside their own jobs.
+    """
     labels = _labels(jobqueue)
     return {
         "apiVersion": "apps/v1",
@@ -45,7 +49,7 @@ def build_deployment(jobqueue: JobQueue, around: Surroundings) -> dict[str, obje
         },
         "spec": {
             "selector": {"matchLabels": _selector(jobqueue)},
-            "template": merge_template(_pod_template(jobqueue, around, labels), jobqueue.consumer.template),
+            "template": merge_template(_pod_template(jobqueue, around, source, labels), jobqueue.consumer.template),
         },
     }
 
@@ -85,7 +89,9 @@ def _owner(jobqueue: JobQueue) -> Json:
     }
 
 
-def _pod_template(jobqueue: JobQueue, around: Surroundings, labels: dict[str, str]) -> dict[str, object]:
+def _pod_template(
+    jobqueue: JobQueue, around: Surroundings, source: Source | None, labels: dict[str, str]
+) -> dict[str, object]:
     return {
         "metadata": {"labels": labels},
         "spec": {
@@ -98,7 +104,7 @@ def _pod_template(jobqueue: JobQueue, around: Surroundings, labels: dict[str, st
                 "fsGroup": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [_container(jobqueue, around)],
+            "containers": [_container(jobqueue, around, source)],
             "volumes": [
                 {"name": BROKER_VOLUME, "secret": {"secretName": around.broker_secret, "defaultMode": 0o440}},
                 {"name": SCRATCH_VOLUME, "emptyDir": {}},
@@ -107,12 +113,12 @@ def _pod_template(jobqueue: JobQueue, around: Surroundings, labels: dict[str, st
     }
 
 
-def _container(jobqueue: JobQueue, around: Surroundings) -> dict[str, object]:
+def _container(jobqueue: JobQueue, around: Surroundings, source: Source | None) -> dict[str, object]:
     container: dict[str, object] = {
         "name": CONTAINER,
         "image": jobqueue.consumer.image,
         "command": ["python", "-m", "leveret_consumer"],  # the image's own entry point may be the user's
-        "env": _environment(jobqueue, around),
+        "env": _environment(jobqueue, around, source),
         "ports": [{"name": "metrics", "containerPort": PROBE_PORT, "protocol": "TCP"}],
         # A consumer that waits for its broker is alive and not ready; only a loop that stands still is restarted.
         "startupProbe": _probe("/healthz", period=2, failures=60),
@@ -133,7 +139,7 @@ def _container(jobqueue: JobQueue, around: Surroundings) -> dict[str, object]:
     return container
 
 
-def _environment(jobqueue: JobQueue, around: Surroundings) -> list[Json]:
+def _environment(jobqueue: JobQueue, around: Surroundings, source: Source | None) -> list[Json]:
     backoff = jobqueue.retry.backoff
     retry = {
         "maxAttempts": jobqueue.retry.max_attempts,
@@ -150,9 +156,13 @@ def _environment(jobqueue: JobQueue, around: Surroundings) -> list[Json]:
         "LEVERET_CONCURRENCY": str(jobqueue.consumer.concurrency),
         "LEVERET_TIMEOUT": format_duration(jobqueue.timeout),
         "LEVERET_RETRY": json.dumps(retry, separators=(",", ":")),
+        "LEVERET_DELIVERY_LIMIT": str(jobqueue.queue_spec.delivery_limit),
+        "LEVERET_GRACE_PERIOD": format_duration(timedelta(seconds=grace_seconds(jobqueue.timeout))),
         "LEVERET_VERSION": jobqueue.version,
         "LEVERET_LOG": around.log,
     }
+    if source is not None:
+        values["LEVERET_SOURCE_QUEUE"] = source.dead_queue
     pod: Json = {"name": "LEVERET_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     return [*({"name": name, "value": value} for name, value in values.items()), pod]
 

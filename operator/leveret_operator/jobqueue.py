@@ -13,8 +13,10 @@ from datetime import UTC, datetime, timedelta
 from leveret.durations import parse_duration
 from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.scaling.decide import Policy
+from leveret.topology import BROKER_DELIVERY_LIMIT
 
 LABEL = "leveret.dev/jobqueue"
+NOT_KNOWN = datetime.max.replace(tzinfo=UTC)  # a creation that nobody dated is later than any other
 
 Json = Mapping[str, object]
 
@@ -32,6 +34,16 @@ class Consumer:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """What `spec.queue` asks for."""
+
+    name: str | None = None  # on the broker; None: <namespace>.<name of the JobQueue>
+    max_length: int | None = None  # jobs that wait or run; beyond it the front door refuses
+    delivery_limit: int = BROKER_DELIVERY_LIMIT
+    dead_letters_of: str | None = None  # the JobQueue whose dead letters the consumers take beside their own jobs
+
+
+@dataclass(frozen=True, slots=True)
 class JobQueue:
     """What a user asks for."""
 
@@ -43,11 +55,13 @@ class JobQueue:
     retry: RetryPolicy
     timeout: timedelta
     policy: Policy
+    queue_spec: QueueSpec = QueueSpec()
+    created: datetime = NOT_KNOWN
 
     @property
     def queue(self) -> str:
-        """The name of its queue on the broker."""
-        return f"{self.namespace}.{self.name}"
+        """The name of its queue on the broker, whether or not the queue is its own (`queue_names`)."""
+        return self.queue_spec.name or f"{self.namespace}.{self.name}"
 
     @property
     def deployment(self) -> str:
@@ -129,6 +143,8 @@ def parse_jobqueue(body: Json) -> JobQueue:
                 stabilization=_duration(scaling, "scaleDownStabilization", "60s"),
                 zero_after=_duration(scaling, "scaleToZeroAfter", "2m"),
             ),
+            queue_spec=_queue(_map(spec, "queue")),
+            created=_time(meta.get("creationTimestamp")) or NOT_KNOWN,
         )
     except KeyError as missing:
         raise BadSpec(f"the field {missing.args[0]} is missing") from missing
@@ -157,6 +173,19 @@ def parse_deployment(body: Json) -> Deployment:
         wanted=_int(spec.get("replicas"), 1),
         there=_int(status.get("replicas"), 0),
         fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest(),
+    )
+
+
+def _queue(queue: Json) -> QueueSpec:
+    most, source = queue.get("maxLength"), _map(queue, "from").get("deadLettersOf")
+    limit = _int(queue.get("deliveryLimit"), BROKER_DELIVERY_LIMIT)
+    if not 1 <= limit <= BROKER_DELIVERY_LIMIT:
+        raise BadSpec(f"queue.deliveryLimit is {limit}, and must be 1 to {BROKER_DELIVERY_LIMIT}")
+    return QueueSpec(
+        name=str(queue["name"]) if queue.get("name") else None,
+        max_length=None if most is None else _int(most, 0),
+        delivery_limit=limit,
+        dead_letters_of=str(source) if source else None,
     )
 
 

@@ -7,7 +7,9 @@ from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Signals
 from leveret.scaling.memory import Memory
 from leveret_operator.conditions import State, States
+from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import Condition, Decided, JobQueue, Json
+from leveret_operator.queue_names import NoQueue
 
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=1), timedelta(seconds=60)
 
@@ -38,12 +40,16 @@ class Kept:
     memory: Memory
     states: States = field(default_factory=States)
     declared_in: int | None = None  # the broker session
-    applied: JobQueue | None = None  # the spec that the Deployment was last made from
+    settled_at: datetime | None = None  # a new queue is on the broker's disk from then on
+    no_queue: NoQueue | None = None  # why its queue is not its own
+    source: Source | NoSource | None = None  # whose dead letters its consumers take
+    applied: tuple[JobQueue, Source | None] | None = None  # what the Deployment was last made from
     fingerprint: str | None = None  # of the Deployment as it was after that
     applying: Pause = field(default_factory=Pause)
     declaring: Pause = field(default_factory=Pause)
     scaling: Pause = field(default_factory=Pause)
     live: Depth | None = None
+    source_live: Depth | None = None
     hint_due: datetime | None = None  # a hint came, and more may come with it until then
     work_since: datetime | None = None  # the first sign of work that no scale-up has answered yet
     desired: int | None = None
@@ -51,6 +57,10 @@ class Kept:
     status: Json | None = None  # as written last
     status_at: datetime | None = None
     saying: Pause = field(default_factory=Pause)
+
+    @property
+    def taken_from(self) -> Source | None:
+        return self.source if isinstance(self.source, Source) else None
 
     def hear(self, signals: Signals) -> None:
         self.memory = replace(self.memory, signals=signals)

@@ -10,12 +10,15 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
 from leveret.scaling.memory import begin
 from leveret.signals import Heartbeat, Hint, Signal
+from leveret_operator.dead_letter_sources import source_of
 from leveret_operator.jobqueue import JobQueue, Recorded
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiGone
+from leveret_operator.queue_names import without_queue
 from leveret_operator.tools import Tools
 from leveret_operator.turn import take_turn
 
@@ -99,28 +102,49 @@ class CentralLoop:
                 self._start(name, tools)
 
     def _match_registry(self, tools: Tools) -> None:
-        """Keep something of each JobQueue there is, and nothing of others."""
-        for name, jobqueue in tools.registry.jobqueues.items():
-            kept = self._kept.get(name)
-            if kept is None or kept.jobqueue.uid != jobqueue.uid:
+        """Keep something of each JobQueue there is, and nothing of others; see to who has which queue."""
+        there = tools.registry.jobqueues
+        if {name: kept.jobqueue for name, kept in self._kept.items()} == there:
+            return
+        for name, kept in list(self._kept.items()):
+            if name not in there or there[name].uid != kept.jobqueue.uid:
+                self._let_go(kept, tools)
+        for name, jobqueue in there.items():
+            if name not in self._kept:
                 self._keep(jobqueue, tools)
-            elif kept.jobqueue != jobqueue:
-                kept.jobqueue = jobqueue
-                kept.applying.end()
-        for name in self._kept.keys() - tools.registry.jobqueues.keys():
-            kept = self._kept.pop(name)
-            self._by_queue.pop(kept.jobqueue.queue, None)
-            if (turn := self._turns.pop(name, None)) is not None:
-                turn.cancel()  # it must not speak of the queue after it was called removed
-            tools.announcements.remove(kept.jobqueue.queue, tools.clock())
-            tools.metrics.forget(kept.jobqueue.queue)
-            log.info("JobQueue is gone; its queues stay on the broker", queue=kept.jobqueue.queue)
+            elif self._kept[name].jobqueue != jobqueue:
+                self._kept[name].jobqueue = jobqueue
+                self._kept[name].applying.end()
+        self._assign_queues(tools)
+
+    def _assign_queues(self, tools: Tools) -> None:
+        """Tell each which queue is its own, and where its consumers take dead letters from."""
+        refused = without_queue((kept.jobqueue for kept in self._kept.values()), tools.allowed_names)
+        for name, kept in self._kept.items():
+            no_queue = refused.get(kept.jobqueue.uid)
+            if no_queue is not None and kept.no_queue is None and name in self._turns:
+                self._turns.pop(name).cancel()  # it must not speak of a queue that has turned out to be another's
+            kept.no_queue = no_queue
+        having = {name: kept for name, kept in self._kept.items() if kept.no_queue is None}
+        self._by_queue = {kept.jobqueue.queue: kept for kept in having.values()}
+        jobqueues = {name: kept.jobqueue for name, kept in having.items()}
+        for kept in self._kept.values():
+            kept.source = source_of(kept.jobqueue, jobqueues)
+
+    def _let_go(self, kept: Kept, tools: Tools) -> None:
+        name, queue = kept.jobqueue.name, kept.jobqueue.queue
+        del self._kept[name]
+        if (turn := self._turns.pop(name, None)) is not None:
+            turn.cancel()  # it must not speak of the queue after it was called removed
+        if kept.no_queue is None:
+            tools.announcements.remove(queue, tools.clock())
+            tools.metrics.forget(queue)
+        log.info("JobQueue is gone; its queues stay on the broker", queue=queue)
 
     def _keep(self, jobqueue: JobQueue, tools: Tools) -> None:
         recorded = tools.registry.recorded.get(jobqueue.uid, Recorded())
         memory = begin(0, tools.clock())
-        kept = Kept(jobqueue, recorded.conditions, recorded.decisions, memory)
-        self._kept[jobqueue.name] = self._by_queue[jobqueue.queue] = kept
+        self._kept[jobqueue.name] = Kept(jobqueue, recorded.conditions, recorded.decisions, memory)
 
     def _start(self, name: str, tools: Tools) -> None:
         kept, running = self._kept[name], self._turns.get(name)
@@ -149,8 +173,13 @@ class CentralLoop:
 
 
 def _hinted(kept: Kept, hint: Hint, tools: Tools, now: datetime) -> Hinted:
-    """A hint with what the broker counts now."""
-    bulk = tools.bulk.depth(hint.queue)
-    live = kept.live.ready if kept.live is not None and now - kept.live.at < timedelta(seconds=2) else None
-    counted = (live or (bulk.ready if bulk else None) or 0) + ((bulk.unacked if bulk else None) or 0)
+    """A hint with what the broker counts now, in all queues that the consumers take from."""
+    counted = _counted(kept.live, tools.bulk.depth(hint.queue), now)
+    if kept.taken_from is not None:
+        counted += _counted(kept.source_live, tools.bulk.depth(kept.taken_from.dead_queue), now)
     return Hinted(now, hint.committed, hint.unconfirmed, hint.oldest_waiting_since, base=counted, peak=counted)
+
+
+def _counted(live: Depth | None, bulk: Depth | None, now: datetime) -> int:
+    waits = live.ready if live is not None and now - live.at < timedelta(seconds=2) else None
+    return (waits or (bulk.ready if bulk else None) or 0) + ((bulk.unacked if bulk else None) or 0)

@@ -25,6 +25,8 @@ class QueueNumbers:
     desired_replicas: int | None
 
 
+NOTHING_KNOWN = QueueNumbers(None, None, None, None, None, None, None, None)
+
 _GAUGES = (
     ("leveret_queue_ready", "ready", "Jobs that wait in the queue"),
     ("leveret_queue_unacked", "unacked", "Jobs that consumers hold"),

@@ -4,36 +4,36 @@ Both are looked at in every turn and cost nothing while they are as they should 
 made again. What fails is tried again after a pause, and a condition says why.
 """
 
+from datetime import timedelta
+
 import structlog
 
 from leveret.topology import dead_queue
 from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
+from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.deployment import build_deployment
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
+from leveret_operator.queue_names import TAKEN, NoQueue
 from leveret_operator.template import TemplateInvalid
 from leveret_operator.tools import Tools
 
 log = structlog.get_logger(__name__)
 
+# RabbitMQ writes down that it has a new quorum queue up to half a second after it has answered. If it is killed before
+# that, it makes the queue anew, empty, and what it had confirmed is lost. So nobody is told of a new queue before.
+SETTLES = timedelta(seconds=2)
+
 
 async def declare_queue(kept: Kept, tools: Tools) -> None:
     """See to it that the queue is on the broker, once in each session and whenever it is found missing."""
-    now, session = tools.clock(), tools.broker.session
+    now, session = tools.clock(), say_broker(kept, tools)
     if session is None:
-        away = f"the broker does not answer ({tools.broker.problem}); everything goes on when it does"
-        kept.declared_in = None
-        kept.say(broker=State(False, "NotConnected", away), topology=State(None, "BrokerNotConnected", away))
         return
-    if tools.broker.silent:
-        text = "the broker is connected and has not answered for 10 s or longer; everything goes on when it does"
-        kept.say(broker=State(False, "NotAnswering", text))
-    else:
-        kept.say(broker=State(True, "Connected", "the broker is connected"))
     if kept.declared_in != session and kept.declaring.over(now):
         try:
-            await tools.broker.declare(kept.jobqueue.queue)
+            new = await tools.broker.declare(kept.jobqueue.queue)
         except QueueDiffers as problem:
             kept.declaring.longer(now)
             text = f"a queue of this name exists with other arguments: {problem}; delete it once it is empty"
@@ -44,10 +44,66 @@ async def declare_queue(kept: Kept, tools: Tools) -> None:
         else:
             kept.declaring.end()
             kept.declared_in = session
-            queue = kept.jobqueue.queue
-            kept.say(topology=State(True, "Declared", f"{queue} and {dead_queue(queue)} are declared"))
+            kept.settled_at = tools.clock() + SETTLES if new else None
     if kept.declared_in == session:
-        tools.announcements.define(kept.jobqueue, tools.clock())
+        kept.say(topology=_declared(kept))
+        if kept.settled_at is None or tools.clock() >= kept.settled_at:
+            tools.announcements.define(kept.jobqueue, kept.taken_from, tools.clock())
+
+
+def say_broker(kept: Kept, tools: Tools) -> int | None:
+    """Say how the broker is; return the session, None while there is none."""
+    session = tools.broker.session
+    if session is None:
+        away = f"the broker does not answer ({tools.broker.problem}); everything goes on when it does"
+        reason = "NotConnected"
+        if tools.broker.too_old:
+            away, reason = tools.broker.problem, "BrokerTooOld"
+        kept.declared_in = None
+        kept.say(broker=State(False, reason, away), topology=State(None, "BrokerNotConnected", away))
+    elif tools.broker.silent:
+        text = "the broker is connected and has not answered for 10 s or longer; everything goes on when it does"
+        kept.say(broker=State(False, "NotAnswering", text))
+    else:
+        kept.say(broker=State(True, "Connected", "the broker is connected"))
+    return session
+
+
+def _declared(kept: Kept) -> State:
+    """What is declared, with a word about dead letters that can't be taken: the condition is about its own queue."""
+    queue = kept.jobqueue.queue
+    text = f"{queue} and {dead_queue(queue)} are declared"
+    if isinstance(kept.source, NoSource):
+        return State(True, kept.source.reason, f"{text}; {kept.source.message}")
+    if isinstance(kept.source, Source):
+        text = f"{text}; the consumers take from {kept.source.dead_queue}, too"
+    return State(True, "Declared", text)
+
+
+async def stand_back(kept: Kept, tools: Tools, because: NoQueue) -> None:
+    """Do nothing for a JobQueue without a queue, but keep its consumers, if there are any, from another's jobs.
+
+    There are some where the one that claimed the queue first was seen later: two that were made in the same second.
+    """
+    now, there = tools.clock(), tools.registry.deployments.get(kept.jobqueue.name)
+    say_broker(kept, tools)
+    kept.declared_in, kept.applied, kept.desired = None, None, None
+    no = State(False, because.reason, because.message)
+    unknown = State(None, because.reason, because.message)
+    kept.say(topology=no, deployment=no, scaling=no, metrics=unknown)
+    if because.reason != TAKEN or there is None or there.wanted == 0 or not kept.scaling.over(now):
+        return
+    try:
+        revision = await tools.api.scale(there.name, 0)
+    except ApiRefused as problem:
+        kept.scaling.longer(now)
+        log.warning("consumers of another's queue could not be stopped", deployment=there.name, problem=str(problem))
+    else:
+        kept.scaling.end()
+        tools.registry.scaled(kept.jobqueue.name, 0, revision)
+        log.warning(
+            "consumers stopped: the queue is another JobQueue's", deployment=there.name, because=because.message
+        )
 
 
 async def apply_deployment(kept: Kept, tools: Tools) -> None:
@@ -57,12 +113,13 @@ async def apply_deployment(kept: Kept, tools: Tools) -> None:
         kept.say(deployment=State(False, "SpecInvalid", f"{refused}; the last good Deployment stays"))
         return
     there = tools.registry.deployments.get(jobqueue.name)
-    if kept.applied == jobqueue and there is not None and there.fingerprint == kept.fingerprint:
+    wanted = (jobqueue, kept.taken_from)
+    if kept.applied == wanted and there is not None and there.fingerprint == kept.fingerprint:
         return
     if not kept.applying.over(now):
         return
     try:
-        manifest = build_deployment(jobqueue, tools.around)
+        manifest = build_deployment(jobqueue, tools.around, kept.taken_from)
         made = await tools.api.apply_deployment(manifest, jobqueue.deployment)
     except TemplateInvalid as problem:
         kept.applying.longer(now)
@@ -72,7 +129,7 @@ async def apply_deployment(kept: Kept, tools: Tools) -> None:
         kept.say(deployment=State(False, "DeploymentRefused", f"the API server refused the Deployment: {problem}"))
     else:
         kept.applying.end()
-        kept.applied, kept.fingerprint = jobqueue, made.fingerprint
+        kept.applied, kept.fingerprint = wanted, made.fingerprint
         tools.registry.deployment_is(made)
         kept.say(deployment=State(True, "Applied", f"Deployment {jobqueue.deployment} is applied"))
         log.info("Deployment applied", queue=jobqueue.queue, deployment=jobqueue.deployment)

@@ -3,6 +3,7 @@
 Metrics and the store hear of every turn (and leave out what is no news); the status is written when it is worth a write.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from leveret.events import QueueObserved
@@ -13,17 +14,28 @@ from leveret_operator.deployment import selector_text
 from leveret_operator.jobqueue import Condition
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
-from leveret_operator.metrics import QueueNumbers
+from leveret_operator.metrics import NOTHING_KNOWN, QueueNumbers
 from leveret_operator.status import Status, build_status, worth_writing
 from leveret_operator.tools import Tools
 
 
 async def report(kept: Kept, tools: Tools, seen: Look | None) -> None:
+    numbers = _numbers(kept, tools, seen)
+    tools.metrics.show(kept.jobqueue.queue, numbers)
+    tools.announcements.observe(kept.jobqueue, _observed(numbers, seen, tools.clock()))
+    await _tell(kept, tools, seen, numbers)
+
+
+async def report_standing_back(kept: Kept, tools: Tools) -> None:
+    """Tell of a JobQueue without a queue: the numbers of that name are another's to tell."""
+    there = tools.registry.deployments.get(kept.jobqueue.name)
+    await _tell(kept, tools, None, replace(NOTHING_KNOWN, replicas=there.there if there else None))
+
+
+async def _tell(kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
+    """Bring the conditions up to date; write the status, and Events about what is new."""
     jobqueue, now, before = kept.jobqueue, tools.clock(), kept.conditions
     kept.conditions = conditions(kept.states, before, generation=jobqueue.generation, now=now)
-    numbers = _numbers(kept, tools, seen)
-    tools.metrics.show(jobqueue.queue, numbers)
-    tools.announcements.observe(jobqueue.queue, _observed(numbers, seen, now))
     await _write_status(kept, tools, seen, numbers)
     for condition in changed(before, kept.conditions):
         if _is_news(condition, before):

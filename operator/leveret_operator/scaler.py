@@ -10,9 +10,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from leveret.events import QueueDecided
+from leveret.scaling.backlog import Depth
 from leveret.scaling.decide import Decision
 from leveret.scaling.memory import Look, begin, look, not_empty_after_all
+from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
+from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import Decided
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
@@ -40,10 +43,11 @@ async def observe(kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
         await _read_live(kept, tools)
     now = tools.clock()
     before = kept.memory
-    seen = look(kept.jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now)
+    source = (kept.source_live, tools.bulk.depth(kept.taken_from.dead_queue)) if kept.taken_from else None
+    seen = look(kept.jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now, source=source)
     kept.memory, decision = seen.memory, seen.decision
-    if decision.replicas == 0 < there.wanted and not await tools.broker.is_empty(kept.jobqueue.queue):
-        log.info("not scaled to zero: the queue did not answer that it is empty", queue=kept.jobqueue.queue)
+    if decision.replicas == 0 < there.wanted and not await _is_empty(kept, tools):
+        log.info("not scaled to zero: not every queue answered that it is empty", queue=kept.jobqueue.queue)
         decision, kept.memory = not_empty_after_all(kept.jobqueue.policy, kept.memory, before, seen.observation)
     kept.say(metrics=_freshness(seen, tools))
     return seen, decision
@@ -59,6 +63,29 @@ async def _read_live(kept: Kept, tools: Tools) -> None:
             kept.live = None
         case depth:
             kept.live = depth
+    kept.source_live = await _read_source(kept.taken_from, tools) if kept.taken_from else None
+
+
+async def _read_source(source: Source, tools: Tools) -> Depth | None:
+    """The dead letters that wait; a queue of theirs that was deleted is declared again."""
+    match await tools.broker.live(source.dead_queue):
+        case QueueMissing():
+            try:
+                await tools.broker.declare(source.queue)
+            except (NotDeclared, QueueDiffers) as problem:
+                log.warning(
+                    "the queue of dead letters can't be declared", queue=source.dead_queue, problem=str(problem)
+                )
+            return None
+        case answer:
+            return answer
+
+
+async def _is_empty(kept: Kept, tools: Tools) -> bool:
+    """The last check before zero, of everything that the consumers take from."""
+    if not await tools.broker.is_empty(kept.jobqueue.queue):
+        return False
+    return kept.taken_from is None or await tools.broker.has_none_ready(kept.taken_from.dead_queue)
 
 
 async def act(kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:

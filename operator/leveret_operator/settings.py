@@ -7,6 +7,7 @@ from typing import Literal
 
 from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import log_form
+from leveret_operator.queue_names import AllowedNames, read_allowed
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -20,6 +21,7 @@ class Settings:
     management_port: int
     metrics_port: int
     consumer_pull_policy: str | None
+    allowed_names: AllowedNames
     log: Literal["json", "text"]
     pod: str
     probe_port: int
@@ -38,6 +40,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         management_port=_port(environment, "LEVERET_BROKER_MANAGEMENT_PORT", 15672),
         metrics_port=_port(environment, "LEVERET_BROKER_METRICS_PORT", 15692),
         consumer_pull_policy=policy,
+        allowed_names=_names(environment),
         log=log_form(environment.get("LEVERET_LOG")),
         pod=environment.get("LEVERET_POD") or "leveret-operator",
         probe_port=_port(environment, "LEVERET_PROBE_PORT", 9000),
@@ -50,6 +53,13 @@ def _own_namespace() -> str:
     raise MissingSetting(
         "LEVERET_NAMESPACE is not set and this is no pod; set it to the namespace that holds the JobQueues"
     )
+
+
+def _names(environment: Mapping[str, str]) -> AllowedNames:
+    try:
+        return read_allowed(environment.get("LEVERET_QUEUE_NAMES", ""))
+    except ValueError as problem:
+        raise ValueError(f"LEVERET_QUEUE_NAMES: {problem}") from problem
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

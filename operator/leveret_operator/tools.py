@@ -11,6 +11,7 @@ from leveret_operator.deployment import Surroundings
 from leveret_operator.kubernetes_api import KubernetesApi
 from leveret_operator.kubernetes_events import KubernetesEvents
 from leveret_operator.metrics import Metrics
+from leveret_operator.queue_names import AllowedNames
 from leveret_operator.registry import Registry
 
 
@@ -27,3 +28,4 @@ class Tools:
     metrics: Metrics
     around: Surroundings
     clock: Callable[[], datetime]
+    allowed_names: AllowedNames  # of queues, beside those of the namespace

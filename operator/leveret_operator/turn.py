@@ -5,14 +5,18 @@ a broker that is away stops neither the Deployment nor the status.
 """
 
 from leveret_operator.kept import Kept
-from leveret_operator.reconcile import apply_deployment, declare_queue
-from leveret_operator.reporter import report
+from leveret_operator.reconcile import apply_deployment, declare_queue, stand_back
+from leveret_operator.reporter import report, report_standing_back
 from leveret_operator.scaler import act, observe
 from leveret_operator.tools import Tools
 
 
 async def take_turn(kept: Kept, tools: Tools) -> None:
     """Raise ApiGone if the API server doesn't answer; the next turn goes on from there."""
+    if kept.no_queue is not None:
+        await stand_back(kept, tools, kept.no_queue)
+        await report_standing_back(kept, tools)
+        return
     await declare_queue(kept, tools)
     await apply_deployment(kept, tools)
     seen = await observe(kept, tools)

@@ -30,6 +30,7 @@ _TITLES = {
     "too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "invalid-request": (422, "Invalid request"),
+    "queue-full": (429, "The queue is full"),
     "internal-error": (500, "Internal error"),
     "outbox-full": (503, "The outbox is full"),
     "database-unavailable": (503, "The database is unavailable"),

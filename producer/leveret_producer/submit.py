@@ -1,8 +1,9 @@
 """Take jobs in: check them, store them all in one transaction, and hand them to the relay."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import uuid_utils.compat
@@ -13,6 +14,7 @@ from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
 from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
+from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
 from leveret_producer.schemas import Schemas
 from leveret_producer.store.jobs import Jobs, NewJob
@@ -34,6 +36,7 @@ class FrontDoor:
     hinting: Hinting
     metrics: Metrics
     clock: Callable[[], datetime]
+    queue_bound: QueueBound = field(default_factory=QueueBound)
 
     async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> list[NewJob]:
         """Return the stored jobs; raise Refused or DatabaseUnavailable."""
@@ -48,15 +51,30 @@ class FrontDoor:
         times = run_times(asked, now, in_list=in_list)
         new = [_new(known, one, now, run_at) for one, run_at in zip(asked, times, strict=True)]
         at_once = [one.job for one in new if one.due_at is None]
-        self.bound.admit(len(at_once))
-        lease = self.relay.lease_for(len(at_once))
-        await self.jobs.insert(new, now, lease)
+        with self._room(known, len(at_once)):
+            self.bound.admit(len(at_once))
+            lease = self.relay.lease_for(len(at_once))
+            await self.jobs.insert(new, now, lease)
         if at_once:
             if lease > 0:
                 self.relay.offer(at_once)
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
         return new
+
+    @contextlib.contextmanager
+    def _room(self, queue: KnownQueue, jobs: int) -> Iterator[None]:
+        """Keep room in a queue for jobs while they are stored; raise Refused if there is none."""
+        if queue.length is None:
+            yield
+            return
+        self.queue_bound.admit(queue.name, queue.length, jobs, self.clock())
+        try:
+            yield
+        except BaseException:
+            self.queue_bound.not_stored(queue.name, jobs)
+            raise
+        self.queue_bound.stored(queue.name, jobs, self.clock())
 
 
 def _new(queue: KnownQueue, asked: Submission, now: datetime, run_at: datetime | None) -> NewJob:

@@ -75,6 +75,9 @@ def test_components_have_the_same_keys(component):
         (["rabbitmq.image.name=x"], "rabbitmq.image: Additional property name is not allowed"),
         (["producer.outboxLimit=0"], "producer.outboxLimit: Must be greater than or equal to 1"),
         (["operator.replicas=2"], "operator.replicas: Must be less than or equal to 1"),
+        (["operator.queueNames[0]=shop mails"], "operator.queueNames.0: Does not match pattern"),
+        (["operator.queueNames[0]=a*b"], "operator.queueNames.0: Does not match pattern"),
+        (["operator.queueNames=mails"], "operator.queueNames: Invalid type. Expected: array"),
         (["image.pullPolicy=Sometimes"], "image.pullPolicy must be one of"),
         (["rabbitmq.image.tag="], "rabbitmq.image.tag: String length must be greater than or equal to 1"),
         (
@@ -104,6 +107,11 @@ def test_what_is_refused_and_how(chart, settings, says):
     ("setting", "component", "expected"),
     [
         ("operator.extraEnv[0].name=A,operator.extraEnv[0].value=b", "operator", "{'name': 'A', 'value': 'b'}"),
+        (
+            "operator.queueNames[0]=shop.*,operator.queueNames[1]=mails",
+            "operator",
+            "{'name': 'LEVERET_QUEUE_NAMES', 'value': 'shop.*,mails'}",
+        ),
         ("producer.nodeSelector.disk=fast", "producer", "'nodeSelector': {'disk': 'fast'}"),
         ("rabbitmq.tolerations[0].key=k", "rabbitmq", "'tolerations': [{'key': 'k'}]"),
         ("postgresql.priorityClassName=high", "postgresql", "'priorityClassName': 'high'"),

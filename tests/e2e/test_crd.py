@@ -1,10 +1,16 @@
 """What the API server itself says to a JobQueue: defaults, and refusals that tell the fix."""
 
+import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kube import Namespace
+
+REFUSED = yaml.safe_load((Path(__file__).parents[1] / "chart" / "refused.yaml").read_text())
+NAMED = "crd-named"
 
 
 def jobqueue(name: str = "crd-test", **spec: Any) -> dict[str, Any]:
@@ -17,6 +23,20 @@ def jobqueue(name: str = "crd-test", **spec: Any) -> dict[str, Any]:
     }
 
 
+def changed(path: str, value: object) -> dict[str, Any]:
+    """A good JobQueue with one field changed, or without it where the value is None."""
+    made = copy.deepcopy(jobqueue())
+    *folders, field = path.split(".")
+    inner = made
+    for folder in folders:
+        inner = inner.setdefault(folder, {})
+    if value is None:
+        del inner[field]
+    else:
+        inner[field] = value
+    return made
+
+
 def refusal(namespace: Namespace, manifest: dict[str, Any]) -> str:
     return namespace.refused("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
 
@@ -26,6 +46,7 @@ def test_the_smallest_jobqueue_gets_every_default(namespace: Namespace) -> None:
     spec = json.loads(text)["spec"]
     assert spec["consumer"]["concurrency"] == 10
     assert spec["timeout"] == "30s"
+    assert spec["queue"] == {"deliveryLimit": 20}
     assert spec["retry"] == {
         "maxAttempts": 5,
         "backoff": {"initial": "1s", "factor": 2, "max": "10m", "jitter": "full"},
@@ -39,20 +60,34 @@ def test_the_smallest_jobqueue_gets_every_default(namespace: Namespace) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("manifest", "says"),
-    [
-        pytest.param(jobqueue(timeout="30"), "30s", id="a-duration-without-unit"),
-        pytest.param(jobqueue(scaling={"minReplicas": 5, "maxReplicas": 2}), "maxReplicas", id="min-above-max"),
-        pytest.param(jobqueue(scaling={"objective": {}}), "objective", id="no-objective"),
-        pytest.param(jobqueue(retry={"maxAttempts": 0}), "maxAttempts", id="no-attempts"),
-        pytest.param(jobqueue(retry={"backoff": {"initial": "1h"}}), "initial", id="initial-above-max"),
-        pytest.param(jobqueue(consumer={"image": "x", "handlers": "no colon"}), "module:object", id="handlers-form"),
-        pytest.param(jobqueue(limits={"inFlight": 3}), "limits", id="a-field-of-a-later-version"),
-        pytest.param(jobqueue(name="x" * 41), "40", id="a-long-name"),
-    ],
-)
-def test_a_jobqueue_that_cannot_work_is_refused_and_told_why(
-    namespace: Namespace, manifest: dict[str, Any], says: str
-) -> None:
-    assert says in refusal(namespace, manifest)
+@pytest.mark.parametrize("case", REFUSED, ids=[case["id"].replace(" ", "-") for case in REFUSED])
+def test_a_jobqueue_that_cannot_work_is_refused_and_told_why(namespace: Namespace, case: dict[str, Any]) -> None:
+    assert case["says"] in refusal(namespace, changed(case["path"], case["value"]))
+
+
+def test_the_name_of_a_queue_is_for_good(namespace: Namespace) -> None:
+    named = f"{namespace.name}.crd-queue"
+    namespace.apply(jobqueue(NAMED, queue={"name": named}))
+    try:
+        for spec in ({}, {"queue": {"name": f"{named}-2"}}):
+            assert "queue.name can't be changed, added or removed" in refusal(namespace, jobqueue(NAMED, **spec))
+        namespace.apply(jobqueue(NAMED, queue={"name": named, "maxLength": 5}))  # the rest can be changed
+    finally:
+        namespace.kubectl("delete", "jobqueue", NAMED)
+
+
+def test_a_name_that_is_taken_or_not_allowed_is_told_and_left_alone(namespace: Namespace) -> None:
+    other = {"crd-other": {"name": "elsewhere.crd-other"}, "crd-second": {"name": f"{namespace.name}.{NAMED}"}}
+    namespace.apply(jobqueue(NAMED))
+    try:
+        namespace.kubectl("wait", "jobqueue", NAMED, "--for=condition=Ready", "--timeout=120s")
+        for name, queue in other.items():
+            namespace.apply(jobqueue(name, queue=queue))
+        for name, reason in (("crd-other", "QueueNameNotAllowed"), ("crd-second", "QueueNameTaken")):
+            said = f'{{.status.conditions[?(@.type=="TopologyReady")].reason}}={reason}'
+            namespace.kubectl("wait", "jobqueue", name, f"--for=jsonpath={said}", "--timeout=60s")
+            assert f"{name}-consumer" not in namespace.kubectl("get", "deployments", "-o", "name")
+        namespace.kubectl("delete", "jobqueue", NAMED)
+        namespace.kubectl("wait", "jobqueue", "crd-second", "--for=condition=Ready", "--timeout=60s")
+    finally:
+        namespace.kubectl("delete", "jobqueue", "--ignore-not-found", NAMED, *other)

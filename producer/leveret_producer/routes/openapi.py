@@ -10,14 +10,28 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from leveret.events import Error, Progress
-from leveret.jobs import State
+from leveret.jobs import DeadReason, State
 from leveret_producer import views
+from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.health import Ready
 from leveret_producer.problems import BASE, MEDIA_TYPE, Problem, slugs
 from leveret_producer.routes.listing import DEFAULT_LIMIT, MOST
 from leveret_producer.submission import MOST_JOBS, Submission
 
-_TYPES = (Submission, views.Job, views.JobPage, views.AcceptedList, views.QueueView, views.QueueList, Ready, Problem)
+_TYPES = (
+    Submission,
+    views.Job,
+    views.JobPage,
+    views.AcceptedList,
+    views.QueueView,
+    views.QueueList,
+    Ready,
+    DeadLetterSelection,
+    views.DeadLetterPage,
+    views.WholeDeadLetter,
+    views.DeadLetterOperation,
+    Problem,
+)
 _MORE = (Error, Progress)
 _PATH = "#/components/schemas/"
 
@@ -35,7 +49,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     for status in statuses:
         kinds = ", ".join(slug for slug in slugs(status))
         described[status] = _answer(f"Problem `{kinds}`", "Problem", MEDIA_TYPE)
-        if status == 503:
+        if status in (429, 503):
             described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
         if status == 401:
             described[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -56,7 +70,7 @@ _job_or_list = {"schema": {"oneOf": [_ref("Job"), _ref("AcceptedList")]}}
 SUBMIT: dict[str, Any] = {
     "responses": {
         202: {"description": "Stored", "headers": _location, "content": {"application/json": _job_or_list}},
-        **_problems(400, 404, 413, 415, 422, *_ANYWHERE),
+        **_problems(400, 404, 413, 415, 422, 429, *_ANYWHERE),
     },
     "openapi_extra": {
         "requestBody": {
@@ -82,6 +96,41 @@ LIST_JOBS: dict[str, Any] = {
 }
 LIST_QUEUES: dict[str, Any] = {"responses": {200: _answer("The queues", "QueueList"), **_problems(*_ANYWHERE)}}
 GET_QUEUE: dict[str, Any] = {"responses": {200: _answer("The queue", "QueueView"), **_problems(404, *_ANYWHERE)}}
+LIST_DEAD_LETTERS: dict[str, Any] = {
+    "responses": {200: _answer("A page of dead letters", "DeadLetterPage"), **_problems(404, 422, *_ANYWHERE)},
+    "openapi_extra": {
+        "parameters": [
+            _query("reason", {"type": "string", "enum": [str(reason) for reason in DeadReason]}, "Only of this reason"),
+            _query("type", {"type": "string"}, "Only of this type"),
+            _query("before", {"type": "string"}, "`next` of the page before"),
+            _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}, "Page size"),
+        ]
+    },
+}
+GET_DEAD_LETTER: dict[str, Any] = {
+    "responses": {200: _answer("The dead letter", "WholeDeadLetter"), **_problems(404, 422, *_ANYWHERE)}
+}
+_operation = {
+    **_answer("Begun; follow it at Location", "DeadLetterOperation"),
+    "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation"}},
+}
+_selection = {
+    "application/json": {
+        "schema": _ref("DeadLetterSelection"),
+        "examples": {
+            "filter": {"value": {"filter": {"reason": "AttemptsExhausted", "since": "2026-05-01T00:00:00Z"}}},
+            "all": {"value": {"all": True}},
+        },
+    }
+}
+REDRIVE: dict[str, Any] = {
+    "responses": {202: _operation, **_problems(400, 404, 413, 415, 422, *_ANYWHERE)},
+    "openapi_extra": {"requestBody": {"required": True, "content": _selection}},
+}
+PURGE = REDRIVE
+GET_OPERATION: dict[str, Any] = {
+    "responses": {200: _answer("The operation", "DeadLetterOperation"), **_problems(404, 422, *_ANYWHERE)}
+}
 _ok = {"schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}}
 HEALTHZ: dict[str, Any] = {
     "responses": {200: {"description": "Alive", "content": {"application/json": _ok}}},
@@ -99,12 +148,13 @@ def document(app: FastAPI) -> dict[str, Any]:
     _, components = msgspec.json.schema_components((*_TYPES, *_MORE), ref_template=_PATH + "{name}")
     schemas = {name: _as_3_0(schema) for name, schema in components.items()}
     schemas["Submission"]["properties"]["payload"] = {"description": "Any JSON of at most 256 KiB"}
-    for name in ("Job", "ListedJob", "Attempt"):
+    for name in ("Job", "ListedJob", "Attempt", "WholeDeadLetter"):
         schemas[name]["properties"]["error"] = {"nullable": True, "allOf": [_ref("Error")]}
     for name in ("Job", "ListedJob"):
         schemas[name]["properties"]["progress"] = {"nullable": True, "allOf": [_ref("Progress")]}
     for name in ("payload", "result"):
         schemas["Job"]["properties"][name] = {"nullable": True, "description": "Any JSON"}
+    schemas["WholeDeadLetter"]["properties"]["payload"] = {"nullable": True, "description": "As it came; null if it isn't JSON"}
     schemas["Problem"]["properties"]["type"]["example"] = BASE + "unknown-queue"
     made["openapi"] = "3.0.3"
     made["components"] = {

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from leveret.events import HandlerInfo, QueueObserved
+from leveret_producer.queue_bound import Length
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import DecisionView, JobQueueName, QueueView
 
@@ -18,7 +19,8 @@ SHOWN_DECISIONS = 10
 _KNOWN = "defined_at IS NOT NULL AND (removed_at IS NULL OR removed_at < defined_at)"
 _DEFINITIONS = text(
     f"""
-    SELECT name, queues.version, max_attempts, types
+    SELECT name, jobqueue, queues.version, max_attempts, types, max_length,
+        CASE WHEN max_length IS NOT NULL THEN observed END AS observed
     FROM queues LEFT JOIN handlers ON handlers.queue = name AND handlers.version = queues.version
     WHERE {_KNOWN}
     """  # noqa: S608 - a constant
@@ -68,6 +70,7 @@ class KnownQueue:
     max_attempts: int | None
     handlers: Mapping[str, HandlerInfo]  # of the version that its consumers run; empty while that isn't known
     version: str | None
+    length: Length | None = None  # None: not limited
 
     def attempts_for(self, type: str) -> int | None:
         handler = self.handlers.get(type)
@@ -81,10 +84,7 @@ class Queues:
     async def known(self) -> dict[str, KnownQueue]:
         async with self._postgres.transaction() as connection:
             rows = (await connection.execute(_DEFINITIONS)).all()
-        return {
-            row.name: KnownQueue(row.name, row.max_attempts, _types.decode(row.types) if row.types else {}, row.version)
-            for row in rows
-        }
+        return {row.name: _known(row) for row in rows}
 
     async def view(self, name: str) -> QueueView | None:
         found = await self._views(name)
@@ -107,6 +107,18 @@ class Queues:
                 one = DecisionView(row.at, row.before, row.after, row.reason, row.message)
                 decisions[row.queue].append(one)
         return [_view(row.name, JobQueueName(row.namespace, row.jobqueue), row.observed, decisions) for row in rows]
+
+
+def _known(row: Row[Any]) -> KnownQueue:
+    types = _types.decode(row.types) if row.types else {}
+    return KnownQueue(row.name, row.max_attempts, types, row.version, _length(row) if row.max_length else None)
+
+
+def _length(row: Row[Any]) -> Length:
+    seen = _observed.decode(row.observed) if row.observed else None
+    if seen is None:
+        return Length(row.max_length, row.jobqueue)
+    return Length(row.max_length, row.jobqueue, seen.backlog, seen.at, seen.completion_rate)
 
 
 def _view(

@@ -10,9 +10,10 @@ from containers import Server
 
 from leveret.events import QueueDecided, QueueRemoved, decode
 from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.publisher import Publisher
 from leveret.settings import Broker
 from leveret.signals import Hint, Signal, encode, routing_key
-from leveret.topology import EVENTS, SIGNALS
+from leveret.topology import DEAD, EVENTS, SIGNALS, dead_queue
 from leveret_operator.announcements import Announcements
 from leveret_operator.broker import BrokerLink, NotDeclared, QueueDiffers
 from leveret_operator.live_depths import QueueMissing
@@ -56,13 +57,25 @@ async def link(broker: Broker, heard: list[Signal], announcements: Announcements
 async def test_a_queue_is_declared_and_declared_again_when_it_is_gone(
     link: BrokerLink, rabbitmq: Server, broker: Broker
 ) -> None:
-    await link.declare(QUEUE)
-    await link.declare(QUEUE)
+    assert await link.declare(QUEUE), "it is new"
+    assert not await link.declare(QUEUE)
     rabbitmq.run("rabbitmqctl", "-q", "-p", broker.vhost, "delete_queue", QUEUE)
     assert isinstance(await link.live(QUEUE), QueueMissing)
     await link.declare(QUEUE)
     assert not isinstance(await link.live(QUEUE), QueueMissing)
     assert await link.is_empty(QUEUE)
+
+
+async def test_dead_letters_that_wait_are_seen_and_a_missing_queue_is_not_empty(
+    link: BrokerLink, broker: Broker
+) -> None:
+    await link.declare(QUEUE)
+    dead = dead_queue(QUEUE)
+    assert await link.has_none_ready(dead)
+    async with await open_connection(broker, "dying") as dying:
+        await (await Publisher.open(dying)).publish(DEAD, QUEUE, aio_pika.Message(b"{}"))
+    assert not await link.has_none_ready(dead)
+    assert not await link.has_none_ready(dead_queue("leveret.gone"))
 
 
 async def test_a_queue_of_the_same_name_with_other_arguments_is_told(link: BrokerLink, broker: Broker) -> None:
@@ -100,7 +113,7 @@ async def test_announcements_arrive_in_order_and_outlive_the_broker(
     await until(lambda: link.session == 2, 60)
     async with await open_connection(broker, "recorder") as recorder, await recorder.channel() as channel:
         queue = await channel.get_queue(EVENTS)
-        said = []
+        said: list[object] = []
         async with asyncio.timeout(10):
             while not said or said[-1] != last:
                 message = await queue.get(fail=False, no_ack=True)

@@ -13,6 +13,7 @@ from containers import Server
 from leveret.rabbitmq.publisher import Publisher
 from leveret.scaling.backlog import Depth
 from leveret.settings import Broker
+from leveret.topology import DEAD, dead_queue
 from leveret_operator.live_depths import LiveDepths, QueueMissing
 
 QUEUE = "leveret.bench"
@@ -67,6 +68,16 @@ async def test_only_the_queue_itself_says_that_it_is_empty(
     assert not await depths.is_empty("leveret.gone")
 
 
+async def test_a_queue_of_dead_letters_can_not_be_asked_by_a_get_and_answers_what_waits(
+    depths: LiveDepths, publisher: Publisher, job: aio_pika.Message
+) -> None:
+    dead = dead_queue(QUEUE)
+    assert not await depths.is_empty(dead)  # the broker refuses the question: one consumer at a time may take from it
+    assert _waits(await depths.read([dead]), dead) == 0
+    await publisher.publish(DEAD, QUEUE, job)
+    assert _waits(await depths.read([dead]), dead) == 1
+
+
 async def test_a_queue_without_its_leader_is_not_called_empty(
     depths: LiveDepths, publisher: Publisher, job: aio_pika.Message, rabbitmq: Server, broker: Broker
 ) -> None:
@@ -81,5 +92,9 @@ async def test_a_queue_without_its_leader_is_not_called_empty(
 
 
 def _ready(answers: Mapping[str, Depth | QueueMissing | None]) -> int:
-    answer = answers[QUEUE]
-    return answer.ready or 0 if isinstance(answer, Depth) else 0
+    return _waits(answers, QUEUE) or 0
+
+
+def _waits(answers: Mapping[str, Depth | QueueMissing | None], queue: str) -> int | None:
+    answer = answers[queue]
+    return answer.ready if isinstance(answer, Depth) else None

@@ -207,5 +207,5 @@ async def test_the_openapi_document_names_what_exists(producer: Producer) -> Non
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert reference in document["components"]["schemas"]
     submit = document["paths"]["/v1/queues/{queue}/jobs"]["post"]
-    assert set(submit["responses"]) == {"202", "400", "401", "404", "413", "415", "422", "500", "503"}
+    assert set(submit["responses"]) == {"202", "400", "401", "404", "413", "415", "422", "429", "500", "503"}
     assert '"type": "null"' not in text

@@ -11,7 +11,8 @@ from leveret.events import QueueDecided, QueueDefined, QueueEvent, QueueObserved
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret_operator.announcements import Announcements
-from leveret_operator.jobqueue import JobQueue
+from leveret_operator.dead_letter_sources import Source
+from leveret_operator.jobqueue import JobQueue, QueueSpec
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -49,18 +50,36 @@ async def published(announcements: Announcements, broker: Broker | None = None) 
 async def test_a_definition_is_repeated_each_minute_at_a_change_and_on_a_connection(jobqueue: JobQueue) -> None:
     announcements = Announcements()
     for second in (0, 1, 59, 60, 61):
-        announcements.define(jobqueue, at(second))
-    announcements.define(replace(jobqueue, timeout=timedelta(seconds=9)), at(62))
+        announcements.define(jobqueue, None, at(second))
+    announcements.define(replace(jobqueue, timeout=timedelta(seconds=9)), None, at(62))
     announcements.new_connection()
-    announcements.define(jobqueue, at(63))
+    announcements.define(jobqueue, None, at(63))
     assert [event.at for event in await published(announcements)] == [at(0), at(60), at(62), at(63)]
 
 
-async def test_an_observation_is_said_when_it_is_news() -> None:
-    announcements = Announcements()
-    for second, ready in ((0, 1), (1, 2), (5, 2), (30, 2), (65, 2)):
-        announcements.observe("leveret.a", QueueObserved(at(second), ready=ready))
-    assert [event.at for event in await published(announcements)] == [at(0), at(5), at(65)]
+@pytest.mark.parametrize(
+    ("max_length", "said"),
+    [pytest.param(None, [0, 5, 65], id="without-limit"), pytest.param(9, [0, 5, 30, 65], id="with-limit")],
+)
+async def test_an_observation_is_said_when_it_is_news_or_a_limit_needs_it(
+    jobqueue: JobQueue, max_length: int | None, said: list[int]
+) -> None:
+    announcements, limited = Announcements(), replace(jobqueue, queue_spec=QueueSpec(max_length=max_length))
+    for second, ready in ((0, 1), (1, 2), (5, 2), (19, 2), (30, 2), (44, 2), (65, 2)):
+        announcements.observe(limited, QueueObserved(at(second), ready=ready))
+    assert [event.at for event in await published(announcements)] == [at(second) for second in said]
+
+
+async def test_a_definition_tells_the_limit_and_whose_dead_letters_are_taken(jobqueue: JobQueue) -> None:
+    announcements, limited = Announcements(), replace(jobqueue, queue_spec=QueueSpec("shop.mails", 500, 3, "other"))
+    announcements.define(limited, None, at(0))
+    announcements.define(limited, Source("shop.other"), at(1))
+    told = [
+        (event.max_length, event.dead_letters_of)
+        for event in await published(announcements)
+        if isinstance(event, QueueDefined)
+    ]
+    assert told == [(500, None), (500, "shop.other")]
 
 
 async def test_a_decision_waits_for_the_next_connection() -> None:

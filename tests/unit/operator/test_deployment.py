@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from leveret_operator.dead_letter_sources import Source
 from leveret_operator.deployment import Surroundings, build_deployment, grace_seconds, selector_text
-from leveret_operator.jobqueue import JobQueue
+from leveret_operator.jobqueue import JobQueue, QueueSpec
 from leveret_operator.template import TemplateInvalid
 
 AROUND = Surroundings("leveret-broker", "IfNotPresent", "json")
@@ -41,8 +42,19 @@ def test_what_a_consumer_is_told(jobqueue: JobQueue) -> None:
     assert (
         values["LEVERET_RETRY"] == '{"maxAttempts":5,"backoff":{"initial":"1s","factor":2,"max":"10m","jitter":"full"}}'
     )
+    assert (values["LEVERET_DELIVERY_LIMIT"], values["LEVERET_GRACE_PERIOD"]) == ("20", "1m")
+    assert "LEVERET_SOURCE_QUEUE" not in values
     assert values["LEVERET_VERSION"] == jobqueue.version
     assert container["command"] == ["python", "-m", "leveret_consumer"]
+
+
+def test_what_a_consumer_is_told_of_its_queue_and_of_dead_letters_beside_it(jobqueue: JobQueue) -> None:
+    named = replace(jobqueue, queue_spec=QueueSpec("shop.mails", 100, 3, "other"), timeout=timedelta(seconds=45))
+    made: Any = build_deployment(named, AROUND, Source("shop.other"))
+    values = {entry["name"]: entry.get("value") for entry in made["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert (values["LEVERET_QUEUE"], values["LEVERET_SOURCE_QUEUE"]) == ("shop.mails", "shop.other.dead")
+    assert (values["LEVERET_DELIVERY_LIMIT"], values["LEVERET_GRACE_PERIOD"]) == ("3", "75s")
+    assert made["metadata"]["name"] == "url-check-consumer"
 
 
 def test_pod_security_is_restricted(jobqueue: JobQueue) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.scaling.decide import Policy
-from leveret_operator.jobqueue import BadSpec, parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.jobqueue import BadSpec, QueueSpec, parse_deployment, parse_jobqueue, parse_recorded
 
 
 def body(**spec: object) -> dict[str, Any]:
@@ -47,9 +47,25 @@ def test_all_that_can_be_said() -> None:
     assert jobqueue.policy == Policy(1, 4, 7, timedelta(seconds=5), timedelta(0))
 
 
+def test_what_is_said_of_the_queue() -> None:
+    assert parse_jobqueue(body()).queue_spec == QueueSpec(None, None, 20, None)
+    said = {"name": "shop.mails", "maxLength": 5, "deliveryLimit": 3, "from": {"deadLettersOf": "other"}}
+    jobqueue = parse_jobqueue(body(queue=said))
+    assert jobqueue.queue_spec == QueueSpec("shop.mails", 5, 3, "other")
+    assert (jobqueue.queue, jobqueue.deployment) == ("shop.mails", "bench-consumer")
+
+
+def test_one_that_nobody_dated_is_later_than_all_others() -> None:
+    dated = body()
+    dated["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    assert parse_jobqueue(dated).created == datetime(2026, 1, 1, tzinfo=UTC)
+    assert parse_jobqueue(body()).created > parse_jobqueue(dated).created
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
+        pytest.param({"queue": {"deliveryLimit": 21}}, "queue.deliveryLimit is 21, and must be 1 to 20", id="limit"),
         pytest.param({"timeout": "soon"}, "timeout: 'soon' is not a duration", id="duration"),
         pytest.param({"consumer": {"image": "i"}}, "the field handlers is missing", id="missing"),
         pytest.param({"retry": {"backoff": {"initial": "2h", "max": "1s"}}}, "initial ≤ max", id="contradiction"),

@@ -3,6 +3,7 @@
 import pytest
 
 from leveret.settings import MissingSetting
+from leveret_operator.queue_names import AllowedNames
 from leveret_operator.settings import read_settings
 
 
@@ -10,6 +11,9 @@ def test_defaults() -> None:
     settings = read_settings({"LEVERET_NAMESPACE": "leveret"})
     assert (settings.broker_secret, settings.metrics_port, settings.management_port) == ("leveret-broker", 15692, 15672)
     assert (settings.consumer_pull_policy, settings.probe_port, settings.log) == (None, 9000, "text")
+    assert settings.allowed_names == AllowedNames()
+    named = read_settings({"LEVERET_NAMESPACE": "leveret", "LEVERET_QUEUE_NAMES": "shop.*,mails"})
+    assert named.allowed_names == AllowedNames(("shop.*", "mails"))
 
 
 @pytest.mark.parametrize(
@@ -17,6 +21,7 @@ def test_defaults() -> None:
     [
         pytest.param("LEVERET_CONSUMER_PULL_POLICY", "Sometimes", "must be one of Always", id="pull-policy"),
         pytest.param("LEVERET_BROKER_METRICS_PORT", "http", "must be a port, such as 15692", id="port"),
+        pytest.param("LEVERET_QUEUE_NAMES", "shop mails", "LEVERET_QUEUE_NAMES: 'shop mails' is no name", id="names"),
         pytest.param("LEVERET_LOG", "xml", "must be json or text", id="log"),
     ],
 )

@@ -1,128 +1,14 @@
 """Whole turns, with a cluster and a broker that are played: what is written, in which order, and what is not."""
 
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry
+from played import Scene
 
-from leveret.scaling.backlog import Depth
-from leveret.scaling.demand import Hinted, hear_hint
-from leveret.scaling.memory import begin
-from leveret_operator.announcements import Announcements
-from leveret_operator.broker import QueueDiffers
-from leveret_operator.deployment import Surroundings
-from leveret_operator.jobqueue import Deployment, JobQueue
-from leveret_operator.kept import Kept
+from leveret_operator.dead_letter_sources import NoSource, Source
+from leveret_operator.jobqueue import JobQueue
 from leveret_operator.kubernetes_api import ApiRefused
-from leveret_operator.live_depths import QueueMissing
-from leveret_operator.metrics import Metrics
-from leveret_operator.registry import Registry
-from leveret_operator.tools import Tools
-from leveret_operator.turn import take_turn
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass
-class Cluster:
-    """Takes what is written; refuses what it is told to."""
-
-    refuses: dict[str, ApiRefused] = field(default_factory=dict)
-    replicas: int = 1  # as the API server sets it where nothing is said
-    sizes: list[int] = field(default_factory=list)
-    applied: list[Any] = field(default_factory=list)
-    status: dict[str, Any] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
-
-    async def apply_deployment(self, manifest: Any, name: str) -> Deployment:
-        self._maybe("apply")
-        self.applied.append(manifest)
-        jobqueue = manifest["metadata"]["labels"]["leveret.dev/jobqueue"]
-        return Deployment(name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest))
-
-    async def scale(self, deployment: str, replicas: int) -> int:
-        self._maybe("scale")
-        self.sizes.append(replicas)
-        self.replicas = replicas
-        return 100 + len(self.sizes)
-
-    async def write_status(self, jobqueue: JobQueue, status: dict[str, Any]) -> None:
-        self.status = status
-
-    async def tell(self, jobqueue: JobQueue, kind: str, reason: str, message: str, *, now: datetime) -> None:
-        self.told.append(reason)
-
-    def _maybe(self, what: str) -> None:
-        if what in self.refuses:
-            raise self.refuses[what]
-
-    def condition(self, type_: str) -> tuple[str, str]:
-        return next((entry["status"], entry["reason"]) for entry in self.status["conditions"] if entry["type"] == type_)
-
-
-@dataclass
-class PlayedBroker:
-    session: int | None = 1
-    silent: bool = False
-    problem: str = "refused"
-    ready: int = 0
-    missing: bool = False
-    empty: bool = True
-    differs: bool = False
-    declared: int = 0
-    bulk: Depth | None = None
-    because: str | None = None
-
-    async def declare(self, queue: str) -> None:
-        if self.differs:
-            raise QueueDiffers("inequivalent arg")
-        self.declared += 1
-        self.missing = False
-
-    async def live(self, queue: str) -> Depth | QueueMissing | None:
-        return QueueMissing("gone") if self.missing else Depth(START, self.ready)
-
-    async def is_empty(self, queue: str) -> bool:
-        return self.empty
-
-
-class Statistics:
-    problem = None
-
-    def __init__(self, broker: PlayedBroker) -> None:
-        self.broker = broker
-
-    def depth(self, queue: str) -> Depth | None:
-        return self.broker.bulk
-
-
-class Scene:
-    def __init__(self, jobqueue: JobQueue) -> None:
-        self.cluster, self.broker, self.now = Cluster(), PlayedBroker(), START
-        self.registry = Registry(lambda name: None)
-        self.kept = Kept(jobqueue, (), (), begin(0, START))
-        played: dict[str, Any] = {"api": self.cluster, "broker": self.broker, "events": self.cluster}
-        self.tools = Tools(
-            **played,
-            bulk=Statistics(self.broker),  # type: ignore[arg-type]
-            registry=self.registry,
-            announcements=Announcements(),
-            metrics=Metrics(CollectorRegistry()),
-            around=Surroundings("leveret-broker", None, "json"),
-            clock=lambda: self.now,
-        )
-
-    async def turn(self, second: float, *, bulk: tuple[int, int] | None = (0, 0)) -> "Scene":
-        self.now = START + timedelta(seconds=second)
-        self.broker.bulk = None if bulk is None else Depth(self.now, *bulk)
-        await take_turn(self.kept, self.tools)
-        return self
-
-    def hint(self, jobs: int) -> None:
-        said = Hinted(self.now, jobs, jobs, None, 0, 0)
-        self.kept.hear(hear_hint(self.kept.memory.signals, "p", said, self.now))
+from leveret_operator.queue_names import NoQueue
 
 
 @pytest.fixture
@@ -133,9 +19,24 @@ def scene(jobqueue: JobQueue) -> Scene:
 async def test_a_new_jobqueue_gets_its_queue_and_its_deployment_once(scene: Scene) -> None:
     for second in range(5):
         await scene.turn(second)
-    assert (scene.broker.declared, len(scene.cluster.applied), scene.cluster.sizes) == (1, 1, [])
+    assert (scene.broker.declared, len(scene.cluster.applied), scene.cluster.sizes) == (["leveret.url-check"], 1, [])
     assert scene.cluster.condition("Ready") == ("True", "Reconciled")
     assert scene.cluster.status["desiredReplicas"] == 1
+
+
+async def test_nobody_is_told_of_a_new_queue_before_the_broker_has_written_it_down(scene: Scene) -> None:
+    scene.broker.missing = True
+    said = []
+    for second in (0.0, 1.0, 1.9, 2.0, 3.0):
+        await scene.turn(second)
+        said.append(scene.tools.announcements.defined(scene.kept.jobqueue.queue))
+    assert said == [False, False, False, True, True]
+    assert scene.broker.declared == ["leveret.url-check"]
+
+
+async def test_a_queue_that_is_there_is_told_of_at_once(scene: Scene) -> None:
+    await scene.turn(0)
+    assert scene.tools.announcements.defined(scene.kept.jobqueue.queue)
 
 
 async def test_a_hint_is_answered_in_one_write(scene: Scene) -> None:
@@ -189,7 +90,7 @@ async def test_what_was_deleted_by_hand_is_made_again(scene: Scene) -> None:
     scene.broker.missing = True
     scene.registry.deployment_is_gone(scene.registry.deployments["url-check"])
     await scene.turn(1)
-    assert (scene.broker.declared, len(scene.cluster.applied)) == (2, 2)
+    assert (len(scene.broker.declared), len(scene.cluster.applied)) == (2, 2)
     changed = replace(scene.registry.deployments["url-check"], fingerprint="edited by hand", revision=50)
     scene.registry.deployment_is(changed)
     await scene.turn(2)
@@ -225,3 +126,99 @@ async def test_a_queue_of_other_arguments_is_told(scene: Scene) -> None:
     await scene.turn(0)
     assert scene.cluster.condition("TopologyReady") == ("False", "QueueDiffers")
     assert scene.cluster.condition("Ready") == ("False", "QueueDiffers")
+
+
+async def test_a_broker_that_is_too_old_is_named(scene: Scene) -> None:
+    scene.broker.session, scene.broker.too_old = None, True
+    scene.broker.problem = "the broker is RabbitMQ 3.13.7, and Leveret needs 4.3 or later"
+    await scene.turn(0, bulk=None)
+    assert scene.cluster.condition("BrokerReachable") == ("False", "BrokerTooOld")
+    assert scene.cluster.condition("Ready") == ("False", "BrokerTooOld")
+    (ready,) = [entry for entry in scene.cluster.status["conditions"] if entry["type"] == "Ready"]
+    assert "3.13.7" in ready["message"]
+
+
+TAKEN_BY_OTHER = NoQueue(
+    "QueueNameTaken", "the queue leveret.url-check belongs to the JobQueue other, which claimed it first"
+)
+
+
+async def test_a_jobqueue_without_a_queue_touches_nothing_and_says_why(scene: Scene) -> None:
+    scene.kept.no_queue = TAKEN_BY_OTHER
+    for second in range(3):
+        await scene.turn(second, bulk=(5_000, 0))
+    assert (scene.broker.declared, scene.cluster.applied, scene.cluster.sizes) == ([], [], [])
+    assert scene.tools.announcements.waiting == 0
+    assert scene.cluster.condition("TopologyReady") == ("False", "QueueNameTaken")
+    assert scene.cluster.condition("Ready") == ("False", "QueueNameTaken")
+    assert scene.cluster.status["queue"]["ready"] is None
+    assert not [sample for family in scene.tools.metrics.collect() for sample in family.samples]
+    scene.kept.no_queue = None  # the other one is gone
+    await scene.turn(3)
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    assert (scene.broker.declared, len(scene.cluster.applied)) == (["leveret.url-check"], 1)
+
+
+async def test_consumers_of_a_queue_that_turns_out_to_be_anothers_are_stopped_once(scene: Scene) -> None:
+    scene.cluster.replicas = 3
+    await scene.turn(0, bulk=(300, 0))
+    scene.kept.no_queue = TAKEN_BY_OTHER
+    for second in range(1, 4):
+        await scene.turn(second, bulk=(300, 0))
+    assert scene.cluster.sizes == [0]
+    assert len(scene.cluster.applied) == 1
+
+
+async def test_consumers_of_a_name_that_is_no_longer_allowed_go_on_as_they_are(scene: Scene) -> None:
+    scene.cluster.replicas = 3
+    await scene.turn(0, bulk=(300, 0))
+    scene.kept.no_queue = NoQueue("QueueNameNotAllowed", "…")
+    await scene.turn(1, bulk=(0, 0))
+    assert scene.cluster.sizes == []
+    assert scene.cluster.condition("Ready") == ("False", "QueueNameNotAllowed")
+
+
+def variable(scene: Scene, name: str) -> str | None:
+    env = scene.cluster.applied[-1]["spec"]["template"]["spec"]["containers"][0]["env"]
+    return next((entry["value"] for entry in env if entry["name"] == name), None)
+
+
+async def test_the_consumers_are_told_of_a_source_when_it_is_there(scene: Scene) -> None:
+    scene.kept.source = NoSource("SourceMissing", "the dead letters of the JobQueue other are taken once it is there")
+    await scene.turn(0)
+    assert scene.cluster.condition("TopologyReady") == ("True", "SourceMissing")
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    assert variable(scene, "LEVERET_SOURCE_QUEUE") is None
+    scene.kept.source = Source("shop.other")
+    await scene.turn(1)
+    await scene.turn(2)
+    assert scene.cluster.condition("TopologyReady") == ("True", "Declared")
+    assert variable(scene, "LEVERET_SOURCE_QUEUE") == "shop.other.dead"
+    assert len(scene.cluster.applied) == 2
+
+
+async def test_dead_letters_of_the_source_are_work(scene: Scene) -> None:
+    scene.cluster.replicas, scene.kept.source = 0, Source("leveret.other")
+    await scene.turn(0)
+    scene.broker.dead = (250, 0)
+    await scene.turn(1)
+    assert scene.cluster.sizes == [3]
+    assert scene.cluster.status["queue"]["backlog"] == 250
+    assert (
+        scene.cluster.status["queue"]["deadLetters"] == 250
+    )  # of its own, which the played broker gives the same number
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [pytest.param((1, 0), id="one-waits"), pytest.param((0, 1), id="one-runs"), pytest.param(None, id="unknown")],
+)
+async def test_a_source_that_is_not_empty_keeps_the_last_replica(scene: Scene, dead: tuple[int, int] | None) -> None:
+    scene.kept.source, scene.broker.dead = Source("leveret.other"), dead
+    for second in range(0, 400, 5):
+        await scene.turn(second)
+    assert scene.cluster.sizes == []
+    scene.broker.dead = (0, 0)
+    for second in range(400, 800, 5):
+        await scene.turn(second)
+    assert scene.cluster.sizes == [0]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from leveret.scaling.backlog import Depth, combine
+from leveret.scaling.backlog import Depth, Reading, combine, together
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,3 +39,27 @@ def test_what_is_known_is_the_least_of_an_unknown_total() -> None:
     backlog = combine(ago(1, 7), None, in_flight=5, unconfirmed=3, now=NOW)
     assert backlog.total is None
     assert backlog.at_least == 15
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "ready", "unacked", "at_least"),
+    [
+        pytest.param((None, ago(4, 3, 2)), (None, ago(4, 5, 1)), 8, 3, 11, id="both-are-added"),
+        pytest.param((ago(1, 7), ago(4, 3, 2)), (None, ago(4, 5, 1)), 12, 3, 15, id="live-is-fresher-for-one"),
+        pytest.param((ago(1, 0), ago(4, 3, 2)), (ago(1, 9), ago(4, 0, 0)), 12, 2, 14, id="a-live-zero-is-no-knowledge"),
+        pytest.param((ago(1, 7), ago(4, 3, 2)), (None, None), None, None, 7, id="one-that-is-not-known"),
+        pytest.param((None, None), (ago(1, 5), ago(4, 5, 1)), None, None, 5, id="the-other-that-is-not-known"),
+        pytest.param((None, ago(4, 0, 0)), (None, ago(11, 5, 0)), None, None, 0, id="one-that-is-too-old"),
+    ],
+)
+def test_dead_letters_of_a_source_are_added(
+    own: Reading, source: Reading, ready: int | None, unacked: int | None, at_least: int
+) -> None:
+    backlog = combine(*own, in_flight=0, unconfirmed=0, now=NOW, source=source)
+    assert (backlog.ready, backlog.unacked, backlog.at_least) == (ready, unacked, at_least)
+
+
+def test_two_readings_are_as_old_as_the_older_and_unknown_where_one_is() -> None:
+    assert together(ago(1, 3, 2), ago(4, 0, None)) == ago(4, 3, None)
+    assert together(ago(1, 3, 2), None) is None
+    assert together(None, ago(1, 3, 2)) is None

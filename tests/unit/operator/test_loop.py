@@ -1,0 +1,123 @@
+"""The loop over several JobQueues: who has a queue that two claim, and what happens when its owner goes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from played import START, Scene
+
+from leveret.signals import Hint
+from leveret_operator.jobqueue import JobQueue, QueueSpec, Recorded
+from leveret_operator.loop import CentralLoop
+from leveret_operator.registry import Registry
+
+
+class Looping:
+    """A loop that turns, on a cluster and a broker that are played, with the real clock."""
+
+    def __init__(self, jobqueue: JobQueue) -> None:
+        self.jobqueue, self.loop = jobqueue, CentralLoop()
+        scene = Scene(jobqueue)
+        self.cluster, self.broker = scene.cluster, scene.broker
+        self.registry = Registry(self.loop.wake)
+        self.broker.now = lambda: datetime.now(UTC)
+        self.tools = replace(scene.tools, registry=self.registry, clock=lambda: datetime.now(UTC))
+
+    def applies(
+        self, name: str, queue: str | None = None, *, second: int = 0, uid: str | None = None, **more: str
+    ) -> None:
+        spec = QueueSpec(queue, dead_letters_of=more.get("takes"))
+        made = replace(
+            self.jobqueue, name=name, uid=uid or name, queue_spec=spec, created=START + timedelta(seconds=second)
+        )
+        self.registry.jobqueue_is(made, Recorded())
+
+    def ready(self, name: str) -> tuple[str, str]:
+        return self.cluster.condition("Ready", name)
+
+    def applied(self) -> list[str]:
+        return [manifest["metadata"]["name"] for manifest in self.cluster.applied]
+
+
+@pytest.fixture
+async def looping(jobqueue: JobQueue) -> AsyncIterator[Looping]:
+    made = Looping(jobqueue)
+    task = asyncio.create_task(made.loop.run(made.tools))
+    yield made
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def until(probe: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not probe():  # noqa: ASYNC110 - the loop turns beside us
+            await asyncio.sleep(0.02)
+
+
+READY = ("True", "Reconciled")
+
+
+async def test_the_second_claim_waits_until_the_first_is_gone(looping: Looping) -> None:
+    looping.applies("first", "leveret.mails", second=0)
+    looping.applies("second", "leveret.mails", second=9)
+    await until(lambda: looping.ready("first") == READY and looping.ready("second") == ("False", "QueueNameTaken"))
+    assert looping.applied() == ["first-consumer"]
+    looping.registry.jobqueue_is_gone("second")
+    looping.applies("third", "leveret.mails", second=10)
+    await until(lambda: looping.ready("third") == ("False", "QueueNameTaken"))
+    looping.registry.jobqueue_is_gone("first")
+    await until(lambda: looping.ready("third") == READY)
+    assert looping.applied() == ["first-consumer", "third-consumer"]
+    told = [type(event).__name__ for queue, event in looping.tools.announcements._waiting if queue == "leveret.mails"]
+    assert told.count("QueueRemoved") == 1  # the second one's end was nobody's business
+    assert told.index("QueueRemoved") < len(told) - 1 - told[::-1].index("QueueDefined")
+
+
+async def test_of_two_of_the_same_second_the_one_that_was_seen_first_may_have_to_give_way(looping: Looping) -> None:
+    looping.applies("b", "leveret.mails", uid="2")
+    await until(lambda: looping.ready("b") == READY)
+    looping.applies("a", "leveret.mails", uid="1")
+    await until(lambda: looping.ready("a") == READY and looping.ready("b") == ("False", "QueueNameTaken"))
+    assert looping.cluster.sizes == [0]  # the consumers of b, which are not a's
+
+
+async def test_a_hint_goes_to_the_owner(looping: Looping) -> None:
+    looping.applies("first", "leveret.mails", second=0)
+    looping.applies("second", "leveret.mails", second=9)
+    await until(lambda: looping.ready("first") == READY and looping.ready("second") == ("False", "QueueNameTaken"))
+    looping.loop.hear(Hint("p", "leveret.mails", datetime.now(UTC), 700, 700))
+    await until(lambda: bool(looping.cluster.sizes))
+    assert looping.cluster.sizes == [7]
+    assert looping.cluster.statuses["second"]["desiredReplicas"] is None
+
+
+async def test_a_jobqueue_that_is_made_anew_with_another_queue_leaves_the_old_one(looping: Looping) -> None:
+    looping.applies("first", "leveret.old", uid="1")
+    await until(lambda: looping.ready("first") == READY)
+    looping.applies("first", "leveret.new", uid="2", second=1)  # its deletion was not seen
+    await until(lambda: "leveret.new" in looping.broker.declared)
+    told = [(queue, type(event).__name__) for queue, event in looping.tools.announcements._waiting]
+    assert ("leveret.old", "QueueRemoved") in told
+    assert ("leveret.new", "QueueRemoved") not in told
+
+
+async def test_a_source_that_comes_later_is_taken_from_and_let_go_with_its_jobqueue(looping: Looping) -> None:
+    looping.applies("taker", takes="maker")
+    await until(lambda: looping.cluster.condition("TopologyReady", "taker") == ("True", "SourceMissing"))
+    looping.applies("maker", "leveret.made")
+
+    def takes(queue: str | None) -> Callable[[], bool]:
+        def probe() -> bool:
+            last = next(one for one in reversed(looping.cluster.applied) if one["metadata"]["name"] == "taker-consumer")
+            env = last["spec"]["template"]["spec"]["containers"][0]["env"]
+            return next((one["value"] for one in env if one["name"] == "LEVERET_SOURCE_QUEUE"), None) == queue
+
+        return probe
+
+    await until(takes("leveret.made.dead"))
+    looping.registry.jobqueue_is_gone("maker")
+    await until(takes(None))

@@ -1,0 +1,91 @@
+"""The front door keeps room in a limited queue only for what is stored."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from leveret_producer.metrics import Metrics
+from leveret_producer.outbox.bound import Bound
+from leveret_producer.problems import Refused
+from leveret_producer.queue_bound import Length
+from leveret_producer.store.postgres import DatabaseUnavailable
+from leveret_producer.store.queues import KnownQueue
+from leveret_producer.submission import Submission
+from leveret_producer.submit import FrontDoor
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Played:
+    """Catalog, schemas, store, relay and hinting in one; the store fails while it is told to."""
+
+    length: Length | None
+    fails: bool = False
+    stored: int = 0
+    hinted: list[int] = field(default_factory=list)
+
+    async def find(self, name: str) -> KnownQueue:
+        return KnownQueue(name, 5, {}, "v1", self.length)
+
+    def flaws(self, *_: object, **__: object) -> list[object]:
+        return []
+
+    async def insert(self, new: list[object], *_: object) -> None:
+        if self.fails:
+            raise DatabaseUnavailable("away")
+        self.stored += len(new)
+
+    def lease_for(self, jobs: int) -> float:
+        return 0.0
+
+    def committed(self, queue: str, jobs: int) -> None:
+        self.hinted.append(jobs)
+
+
+def front_door(played: Played, outbox_limit: int = 1_000) -> FrontDoor:
+    part = cast(Any, played)
+    return FrontDoor(part, part, part, Bound(outbox_limit), part, part, Metrics(), lambda: NOW)
+
+
+def jobs(number: int, **more: Any) -> list[Submission]:
+    return [Submission("t", msgspec.Raw(b"1"), **more)] * number
+
+
+async def refusal(door: FrontDoor, asked: list[Submission]) -> str | None:
+    try:
+        await door.submit("leveret.a", asked, in_list=True)
+    except Refused as refused:
+        return refused.problem.type.rpartition("/")[2]
+    return None
+
+
+async def test_what_the_database_did_not_take_needs_no_room() -> None:
+    played = Played(Length(10, "a", 0, NOW), fails=True)
+    door = front_door(played)
+    for _ in range(5):
+        with pytest.raises(DatabaseUnavailable):
+            await door.submit("leveret.a", jobs(4), in_list=True)
+    played.fails = False
+    assert await refusal(door, jobs(10)) is None
+    assert await refusal(door, jobs(1)) == "queue-full"
+    assert (played.stored, played.hinted) == (10, [10])
+
+
+async def test_what_a_full_outbox_refused_needs_no_room() -> None:
+    played = Played(Length(10, "a", 0, NOW))
+    door = front_door(played, outbox_limit=8)
+    assert await refusal(door, jobs(8)) is None
+    assert await refusal(door, jobs(2)) == "outbox-full"
+    door.bound.confirmed(8)
+    assert await refusal(door, jobs(2)) is None
+
+
+async def test_jobs_for_later_need_no_room_and_a_queue_without_a_limit_has_it() -> None:
+    full = front_door(Played(Length(10, "a", 10, NOW)))
+    assert await refusal(full, jobs(3, delay="1h")) is None
+    assert await refusal(full, [*jobs(3, delay="1h"), *jobs(1)]) == "queue-full"
+    assert await refusal(front_door(Played(None)), jobs(500)) is None
