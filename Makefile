@@ -8,7 +8,7 @@ KUBE := --context kind-leveret -n leveret
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leveret-cluster/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down images node-image load up test check unit integration chart e2e browser docs bench venv lock
+.PHONY: help demo down images node-image load up test check unit integration chart e2e browser docs bench chaos venv lock
 
 help:  ## print this list
 	@echo "Leveret: job queues for Kubernetes on RabbitMQ. Two commands show it all: make demo, make test."
@@ -63,6 +63,9 @@ check unit integration chart e2e browser docs:
 
 bench: .venv/installed  ## speed as ratios to bare references in one run; needs no cluster, starts its own servers
 	$(VENV) -m bench
+
+chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS)
+	@$(VENV) -m chaos --own-cluster
 
 # --- Python ---
 

@@ -39,6 +39,18 @@ class DeadReason(StrEnum):
     GAVE_UP = "GaveUp"  # an exception that its policy does not try again
     DELIVERY_LIMIT = "DeliveryLimit"  # delivered too often without an end: it ends its consumer's process, perhaps
     QUEUE_GONE = "QueueGone"  # published for a queue that no JobQueue has
+    DEADLINE_EXCEEDED = "DeadlineExceeded"  # the expiration that its sender gave it passed while it waited
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterInfo:
+    """What another queue's dead letter was: for the job that is made of it where a JobQueue consumes them."""
+
+    id: UUID  # of the job that died; the one made of it has another
+    queue: str
+    reason: str | None  # a DeadReason, or what the broker wrote; None where nobody did
+    error: str | None  # its message
+    attempts: int  # that it had there
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Envelope:
     correlation_id: str | None = None
     reply_to: str | None = None
     traceparent: str | None = None
+    dead_letter: DeadLetterInfo | None = None  # made of another queue's
 
 
 _STEP = {State.ACCEPTED: 0, State.SCHEDULED: 0, State.QUEUED: 1, State.RUNNING: 2, State.RETRYING: 3}

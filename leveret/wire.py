@@ -1,4 +1,4 @@
-"""A job as an AMQP message: which property and header carries what.
+"""A job as an AMQP message: which property and header carries what; and the reply to one.
 
 Any client can write such a message, so reading one returns either an envelope or the reason why it can't be run; it
 never raises. The body is the payload itself and is not looked into here.
@@ -10,19 +10,29 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import aio_pika
+import msgspec
 from aio_pika.abc import AbstractIncomingMessage, FieldValue
 
-from leveret.jobs import DeadReason, Envelope
+from leveret import topology
+from leveret.events import Error
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
 
 ATTEMPT = "leveret-attempt"
 GENERATION = "leveret-generation"
 REASON = "leveret-reason"
 ERROR = "leveret-error"
+OUTCOME = "leveret-outcome"  # of a reply
+DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
 TRACEPARENT = "traceparent"
-_BROKER_COUNT = "x-delivery-count"
+MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
+JOB_DEAD = "https://leveret.dev/problems/job-dead"
+_FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
+_TAKEN_COUNT = "x-acquired-count"  # those that were given back, too
 _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two readings of a clock differ a bit
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
-_LARGEST_HEADER = 32 * 1024  # characters; all headers of a message must fit into one frame of 128 KiB
+_MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
+_LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
+_OURS = frozenset({queue.name for queue in topology.shared().queues} | {"leveret.control"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class Unreadable:
     id: UUID | None = None
     attempt: int = 1
     generation: int = 1
+    reply_to: str | None = None
 
 
 def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> aio_pika.Message:
@@ -56,26 +67,30 @@ def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> a
 
 
 def copy_of(
-    message: AbstractIncomingMessage, headers: Mapping[str, str | int], *, message_id: str | None = None
+    message: AbstractIncomingMessage,
+    headers: Mapping[str, str | int],
+    *,
+    reply_to: str | None,
+    message_id: str | None = None,
 ) -> aio_pika.Message:
     """Return a persistent copy of what was delivered, with some headers set anew, to be published elsewhere.
 
-    `message_id` is for a message that came without one that can be used.
+    `message_id` is for a message that came without one that can be used, or under another job's.
 
-    What the sender wrote travels along, simple headers included. Left out is what would make the copy behave: an
-    expiration (it would vanish from the queue that it waits in), a user id (the broker refuses one that is not the
-    publisher's), CC and BCC (they are routes of their own), and whatever the broker noted on the message's way.
+    What the sender wrote travels along, simple headers included, up to 64 KiB of them. Left out is what would make the
+    copy behave: an expiration (it would vanish from the queue that it waits in), a user id (the broker refuses one that
+    is not the publisher's), CC and BCC (they are routes of their own), and whatever the broker or an earlier end of the
+    job noted on it.
     """
-    kept = {key: value for key, value in message.headers.items() if _travels(key, value)}
     return aio_pika.Message(
         message.body,
-        headers=kept | dict(headers),
+        headers=_kept(message.headers) | dict(headers),
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         priority=message.priority,
         correlation_id=message.correlation_id,
-        reply_to=message.reply_to,
+        reply_to=reply_to,
         message_id=message_id or message.message_id,
         timestamp=message.timestamp,
         type=message.type,
@@ -83,10 +98,24 @@ def copy_of(
     )
 
 
-def _travels(key: str, value: object) -> bool:
-    if key.startswith("x-") or key.upper() in {"CC", "BCC"}:
-        return False
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LARGEST_HEADER)
+def _kept(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
+    kept: dict[str, FieldValue] = {}
+    room = _MOST_HEADERS
+    for key, value in headers.items():
+        size = _size(key, value)
+        if size is not None and size <= room:
+            kept[key] = value
+            room -= size
+    return kept
+
+
+def _size(key: str, value: object) -> int | None:
+    """About how many bytes a header takes; None for one that doesn't travel."""
+    if key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in {REASON, ERROR, DEAD_LETTER}:
+        return None
+    if isinstance(value, bool | int) or (isinstance(value, float) and abs(value) <= _LARGEST_FLOAT):
+        return len(key.encode()) + 10
+    return len(key.encode()) + len(value.encode()) + 10 if isinstance(value, str) else None
 
 
 def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unreadable:
@@ -96,7 +125,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
     generation = _number(headers.get(GENERATION), at_least=1)
     job_id = _id(message.message_id)
     if problem := _problem(message, job_id):
-        return Unreadable(*problem, job_id, attempt, generation)
+        return Unreadable(*problem, job_id, attempt, generation, message.reply_to)
     assert job_id is not None
     assert message.type is not None
     return Envelope(
@@ -106,12 +135,59 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         body=message.body,
         attempt=attempt,
         generation=generation,
-        delivery=_number(headers.get(_BROKER_COUNT), at_least=0),
+        delivery=_delivery(headers),
         submitted_at=_submitted(message.timestamp, job_id),
         priority=message.priority or None,  # our client library writes 0 for none
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         traceparent=_text(headers.get(TRACEPARENT)),
+        dead_letter=_dead_letter(headers.get(DEAD_LETTER)),
+    )
+
+
+def dead_letter_header(info: DeadLetterInfo) -> str:
+    """Return what the header `leveret-dead-letter` says."""
+    return msgspec.json.encode(info).decode()
+
+
+def may_reply_to(name: str) -> bool:
+    """Tell whether a reply may go to a queue: not to those through which Leveret's own processes talk, nor to dead letters.
+
+    Whoever may submit a job could else make a consumer write what looks like a report.
+    """
+    return name not in _OURS and not name.endswith(topology.dead_queue(""))
+
+
+def reply(outcome: State, correlation_id: str | None, body: bytes) -> aio_pika.Message:
+    """Return the reply to a job's submitter: `body` is the result, or what `job_dead` returns.
+
+    It's persistent: a fixed queue may be read by nobody for a while, and the job that it tells of is gone from its own
+    queue by then. To other queues that costs nothing.
+    """
+    succeeded = outcome is State.SUCCEEDED
+    return aio_pika.Message(
+        body,
+        headers={OUTCOME: str(outcome)},
+        content_type="application/json" if succeeded else "application/problem+json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        correlation_id=correlation_id,
+    )
+
+
+def job_dead(job: UUID, queue: str, error: Error) -> bytes:
+    """Return the problem document (RFC 9457) that answers for a job that is a dead letter; it has no traceback."""
+    place = "Leveret's database" if error.reason == DeadReason.QUEUE_GONE else topology.dead_queue(queue)
+    return msgspec.json.encode(
+        {
+            "type": JOB_DEAD,
+            "title": "The job is a dead letter",
+            "detail": f"{error.message.removesuffix('.')}. "
+            f"The job is kept in {place}, and runs again if it is redriven.",
+            "reason": error.reason,
+            "job": job,
+            "queue": queue,
+            "error": {"reason": error.reason, "type": error.type, "message": error.message},
+        }
     )
 
 
@@ -133,9 +209,23 @@ def _id(text: str | None) -> UUID | None:
         return None
 
 
+def _delivery(headers: Mapping[str, FieldValue]) -> int:
+    """The broker's count. One that is above all that this queue has delivered came with the message from another queue."""
+    failed, taken = headers.get(_FAILED_COUNT), headers.get(_TAKEN_COUNT)
+    count = _number(failed, at_least=0)
+    return count if taken is None else min(count, _number(taken, at_least=0))
+
+
 def _number(value: object, at_least: int) -> int:
-    """A foreign client may send anything; what is no number counts as the least."""
-    return max(value, at_least) if isinstance(value, int) and not isinstance(value, bool) else at_least
+    """A foreign client may send anything; what is no number counts as the least, and none is above 32,767."""
+    return min(max(value, at_least), MOST) if isinstance(value, int) and not isinstance(value, bool) else at_least
+
+
+def _dead_letter(value: object) -> DeadLetterInfo | None:
+    try:
+        return msgspec.json.decode(value, type=DeadLetterInfo) if isinstance(value, str) else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def _text(value: object) -> str | None:

@@ -1,8 +1,15 @@
 """`python -m leveret_consumer`: run the handlers that LEVERET_HANDLERS names on the jobs of LEVERET_QUEUE."""
 
+# A pod that is stopped while Python is importing must end: as process 1 of a container it has only the signals that it has
+# a handler for, and nothing runs yet. What runs later puts its own handler here.
+import os
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
 import asyncio
 import logging
-import os
 import sys
 from typing import NoReturn
 

@@ -6,7 +6,6 @@ with its number of slots any more.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,9 +13,9 @@ from datetime import datetime, timedelta
 from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
-from leveret.sdk.context import Context, JobLog
 from leveret.sdk.handlers import Handler, Pool
 from leveret_consumer import job_events
+from leveret_consumer.contexts import context_of
 from leveret_consumer.ends import End, cancelled, failure_of, timed_out
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load
@@ -60,8 +59,8 @@ class Attempts:
         started_at = self._now()
         loop = asyncio.get_running_loop()
         progress = Thinned(loop, lambda value: self._tell(job, started_at, policy, value))
-        context = _context(job, policy, started_at + limit, progress)
-        work = await self._start(Call(handler, context, payload, job.body))
+        context = context_of(job, policy.max_attempts, started_at + limit, progress)
+        work = await self._start(Call(handler, context, payload, job))
         self._tell(job, started_at, policy, None)
         began = loop.time()
         end = await self._end(work, job, handler, limit)
@@ -111,17 +110,3 @@ def _of(ended: "asyncio.Future[End]", handler: Handler) -> End:
     if problem := ended.exception():
         return failure_of(problem, handler.retry)
     return ended.result()
-
-
-def _context(job: Envelope, policy: RetryPolicy, deadline: datetime, progress: Thinned) -> Context:
-    fields = {"job": str(job.id), "queue": job.queue, "type": job.type, "attempt": job.attempt}
-    return Context(
-        job_id=job.id,
-        queue=job.queue,
-        type=job.type,
-        attempt=job.attempt,
-        max_attempts=policy.max_attempts,
-        deadline=deadline,
-        log=JobLog(logging.getLogger("leveret.handler"), fields),
-        report_progress=progress,
-    )

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
-from leveret import wire
+from leveret import topology, wire
 from leveret.jobs import DeadReason, Envelope
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.sdk.handlers import BadPayload, Handler, Pool
 from leveret.wire import Unreadable
+from leveret_consumer import sources
 from leveret_consumer.attempts import Attempts
 from leveret_consumer.failures import cut_message
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, unreadable
+from leveret_consumer.outcomes import DeadLetter, delivered_too_often, unreadable
 from leveret_consumer.runs import Run, Runs, key_of
 from leveret_consumer.settling import Settling
 
@@ -35,6 +36,7 @@ class Held:
 
     message: AbstractIncomingMessage
     task: asyncio.Task[object]
+    source: str | None = None
     started: bool = False  # it runs, or waits for nothing but its settlement
 
 
@@ -49,19 +51,24 @@ class Deliveries:
         settling: Settling,
         runs: Runs,
         load: Load,
+        *,
+        delivery_limit: int = topology.BROKER_DELIVERY_LIMIT,
     ) -> None:
         self._queue, self._handlers, self._attempts, self._settling = queue, handlers, attempts, settling
-        self._runs, self._load = runs, load
+        self._runs, self._load, self._delivery_limit = runs, load, delivery_limit
         self._held: set[Held] = set()
         self._closed = False
 
-    async def take(self, message: AbstractIncomingMessage) -> None:
-        """Handle one delivery to its end; the caller's task is the delivery's."""
+    async def take(self, message: AbstractIncomingMessage, source: str | None = None) -> None:
+        """Handle one delivery to its end; the caller's task is the delivery's.
+
+        `source` is the dead letters' queue that it comes from, None if it's from the own queue.
+        """
         task = asyncio.current_task()
         assert task is not None
         if self._closed:
             return await _give_back(message)
-        held = Held(message, task)
+        held = Held(message, task, source)
         self._held.add(held)
         self._load.hold()
         try:
@@ -81,9 +88,11 @@ class Deliveries:
         """Give back whatever is still delivered."""
         self._closed = True
 
-    async def give_back_waiting(self) -> int:
-        """Give back what has no slot yet; return how many."""
-        return await self._return({held for held in self._held if not held.started})
+    async def give_back_waiting(self, tag: str | None = None) -> int:
+        """Give back what has no slot yet, only of one consumer tag if that is given; return how many."""
+        return await self._return(
+            {held for held in self._held if not held.started and tag in (None, held.message.consumer_tag)}
+        )
 
     async def give_back_all(self) -> int:
         """Stop what runs, then give back everything; return how many."""
@@ -108,12 +117,17 @@ class Deliveries:
 
     async def _handle(self, held: Held) -> None:
         message = held.message
-        job = wire.from_message(message, self._queue)
+        job = (
+            sources.from_source(message, held.source, self._queue)
+            if held.source
+            else wire.from_message(message, self._queue)
+        )
         if isinstance(job, Unreadable):
             held.started = True
             await self._settling.unreadable(message, job, unreadable(job.reason, job.detail))
             return
-        readable = self._read(job)
+        # The limit first: reading the payload may be what ends the process.
+        readable = self._too_often(job) or self._read(job)
         if isinstance(readable, DeadLetter):
             held.started = True
             await self._settling.job(message, job, Ended(readable), None)
@@ -123,6 +137,10 @@ class Deliveries:
         async with run.settling:
             await self._settling.job(message, job, ended, run)
         self._runs.forget(key_of(job))
+
+    def _too_often(self, job: Envelope) -> DeadLetter | None:
+        """A run that is here already is not started again, however often its message comes: it's settled as it ends."""
+        return None if self._runs.get(key_of(job)) else delivered_too_often(job.delivery, self._delivery_limit)
 
     def _read(self, job: Envelope) -> tuple[Handler, object] | DeadLetter:
         handler = self._handlers.get(job.type)

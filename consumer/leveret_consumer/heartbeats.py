@@ -52,4 +52,6 @@ class Heartbeats:
             await send(self.beat())
             await asyncio.sleep(AT_MOST_EVERY)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._load.turned.wait(), EVERY - AT_MOST_EVERY)
+                # Not `wait_for`: it forgets that it was cancelled if what it waits for happens in the same moment.
+                async with asyncio.timeout(EVERY - AT_MOST_EVERY):
+                    await self._load.turned.wait()

@@ -81,6 +81,22 @@ def _again(error: Error, following: retry.RetryAfter | GiveUp, draws: Draws) -> 
     return RetryAfter(retry.delay_level(following.delay, draws.level), error)
 
 
+def delivered_too_often(delivery: int, limit: int) -> DeadLetter | None:
+    """Return the outcome of a job that was delivered `delivery` times before, None if `limit` allows another run."""
+    if delivery < limit:
+        return None
+    return unreadable(
+        DeadReason.DELIVERY_LIMIT,
+        f"{_times(delivery)} a consumer took the job and did not bring it to an end, and the delivery limit is {limit}: the "
+        "job may end its consumer's process (a crash, or more memory than the container has), or the consumers were "
+        "killed while it ran; it was not started again",
+    )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
 def unreadable(reason: DeadReason, detail: str) -> DeadLetter:
     """Return the outcome of a message that can't be run as it is, now or later."""
     return DeadLetter(reason, Error(reason=reason, message=detail))

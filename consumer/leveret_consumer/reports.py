@@ -74,7 +74,9 @@ class Reports:
                 while True:
                     await self._some.wait()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._many.wait(), FLUSH_AFTER)
+                        # Not `wait_for`: it forgets that it was cancelled if what it waits for happens in that moment.
+                        async with asyncio.timeout(FLUSH_AFTER):
+                            await self._many.wait()
                     await room.acquire()
                     sending = batches.create_task(self._send(publish, self._next_batch()))
                     sending.add_done_callback(lambda _: room.release())

@@ -35,6 +35,7 @@ class Run:
     can_be_stopped: bool
     copied: bool = False  # the broker has the copy for the next attempt, or the dead letter
     reported: bool = False  # the broker has the event
+    replied: bool = False  # the broker has the reply
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)  # of two deliveries of one run, one settles it
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from leveret.rabbitmq.connection import stay_connected
+from leveret.rabbitmq.connection import open_connection, stay_connected
 from leveret.sdk.handlers import Handlers, Pool
 from leveret.settings import Broker, MissingSetting, Places
 from leveret.telemetry.probes import LoopBeat, ProbeServer
@@ -31,6 +31,9 @@ from leveret_consumer.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
+# s. The broker hangs up on one that it hasn't heard of at two looks in a row, 40 s apart, and a loop that stops turning may
+# have sent its last heartbeat 20 s before: so it bears with us for 60 s at least, and the watchdog ends us after 50.
+HEARTBEAT = 40
 CLEANS_UP_WITHIN = 1.0  # s for handlers that were cut off
 CLOSES_WITHIN = 5.0  # s, beyond grace period and confirms
 
@@ -74,7 +77,8 @@ async def _cleaned_up(load: Load) -> None:
 async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
     stop, status = process.stop, process.status
     name = f"leveret-consumer {process.settings.pod} {process.settings.queue}"
-    connected = asyncio.create_task(stay_connected(read, name, partial(Session.run, process), status))
+    opens = partial(open_connection, heartbeat=HEARTBEAT)
+    connected = asyncio.create_task(stay_connected(read, name, partial(Session.run, process), status, opens=opens))
     try:
         asked = asyncio.create_task(stop.asked.wait())
         await asyncio.wait({connected, asked}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import aio_pika
 import structlog
@@ -16,29 +17,29 @@ from uuid_utils.compat import uuid7
 
 from leveret import events, signals, topology
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
-from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.declare import declare
-from leveret.rabbitmq.publisher import Publisher
+from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret.sdk.handlers import Handlers
 from leveret_consumer.attempts import Attempts
 from leveret_consumer.deliveries import Deliveries
+from leveret_consumer.demand import Demand
 from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.intake import Intake
 from leveret_consumer.load import Load
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
 from leveret_consumer.settings import Settings
 from leveret_consumer.settling import Settling
-from leveret_consumer.status import Status
+from leveret_consumer.status import OwnQueue, Source, Status
 from leveret_consumer.stopping import Stop, drain
-from leveret_consumer.subscription import QueueMissing, Subscription
 
 log = structlog.get_logger(__name__)
 
-LOOKS_FOR_QUEUE_EVERY = 1.0  # s
-# Subscribing to a quorum queue in the milliseconds of its deletion is an internal error (541) to the broker: it closes the
-# connection, and with it goes what still runs on the old channel.
-SUBSCRIBES_AGAIN_AFTER = 1.0  # s
+LOOKS_FOR_SOURCE_EVERY = 5.0  # s
 CONFIRMS_WITHIN = 5.0  # s for the last events' confirms
+# While the connection lives, a confirm that is late, as under a memory or disk alarm, still comes.
+CONFIRM_TIMEOUT = 3600.0  # s
+PAUSE_AFTER_REFUSAL = 1.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,39 @@ class Session:
             settings.queue, settings.pod, process.reports, publisher.publish, now=process.now, new_id=uuid7
         )
         self._deliveries = Deliveries(
-            settings.queue, process.handlers, process.attempts, settling, process.runs, process.load
+            settings.queue,
+            process.handlers,
+            process.attempts,
+            settling,
+            process.runs,
+            process.load,
+            delivery_limit=settings.delivery_limit,
         )
-        self._subscriptions: list[Subscription] = []
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._demand = Demand(settings, process.load)
+        self._intakes = [
+            Intake(
+                connection,
+                settings.queue,
+                settings.pod,
+                self._deliveries.take,
+                OwnQueue(process.status, settings.queue, settings.concurrency),
+                wants=self._demand.own_queue,
+                shrunk=self._deliveries.give_back_waiting,
+            )
+        ]
+        if settings.source_queue:
+            self._intakes.append(
+                Intake(
+                    connection,
+                    settings.source_queue,
+                    settings.pod,
+                    partial(self._deliveries.take, source=settings.source_queue),
+                    Source(settings.source_queue),
+                    wants=self._demand.source_queue,
+                    single_active=True,
+                    looks_for_queue_every=LOOKS_FOR_SOURCE_EVERY,
+                )
+            )
 
     @classmethod
     async def run(cls, process: Process, connection: AbstractConnection) -> None:
@@ -80,7 +110,6 @@ class Session:
         channel = await connection.channel(publisher_confirms=False)
         await declare(channel, topology.shared())
         publisher = await Publisher.open(connection)
-        await publisher.publish(topology.EVENTS, f"handlers.{process.settings.queue}", _registration(process))
         session = cls(process, connection, publisher)
         signalling = await channel.get_exchange(topology.SIGNALS, ensure=False)
 
@@ -90,64 +119,41 @@ class Session:
         try:
             await _first_of(
                 session._consume(),
+                session._register(),
                 process.reports.run(session._publish_events),
                 process.heartbeats.run(send),
             )
         finally:
             process.runs.connection_lost()
-            for task in session._retiring:
-                task.cancel()
+            for intake in session._intakes:
+                intake.close()
 
     async def _consume(self) -> None:
-        """Subscribe, and again whenever the broker ends it, until asked to stop."""
+        """Consume until asked to stop, then drain."""
         process = self._process
-        stop = asyncio.create_task(process.stop.asked.wait())
-        try:
-            while not stop.done():
-                subscription = await self._subscribe(stop)
-                if subscription is None:
-                    break
-                process.status.consumes(process.load.slots)
-                ended = asyncio.create_task(subscription.ended.wait())
-                await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
-                ended.cancel()
-                if subscription.channel_closed:
-                    raise BrokerGone("the broker closed the channel that jobs were delivered on")
-                if not stop.done():
-                    process.status.waits("the broker ended the consumer; subscribing again")
-                    self._retire(subscription)
-                    await asyncio.wait({stop}, timeout=SUBSCRIBES_AGAIN_AFTER)
-        finally:
-            stop.cancel()
+        await _all_of(*(intake.run(process.stop.asked) for intake in self._intakes))
         log.info("draining", because=process.stop.because, running=process.load.busy)
         await drain(self, process.settings.grace.total_seconds())
 
-    async def _subscribe(self, stop: "asyncio.Task[bool]") -> Subscription | None:
-        """Wait until there is a queue to consume; None if asked to stop before."""
-        process, settings = self._process, self._process.settings
-        while not stop.done():
+    async def _register(self) -> None:
+        """Tell of the handlers. Beside consuming: under an alarm the confirm may take as long as the alarm."""
+        while True:
             try:
-                subscription = await Subscription.open(
-                    self._connection, settings.queue, settings.pod, settings.concurrency, self._deliveries.take
+                await self._publisher.publish(
+                    topology.EVENTS,
+                    f"handlers.{self._process.settings.queue}",
+                    _registration(self._process),
+                    CONFIRM_TIMEOUT,
                 )
-            except QueueMissing as missing:
-                process.status.waits(f"{missing} yet: the operator makes it for its JobQueue")
-                log.warning("waits for the queue", queue=settings.queue)
-                await asyncio.wait({stop}, timeout=LOOKS_FOR_QUEUE_EVERY)
-            else:
-                self._subscriptions.append(subscription)
-                return subscription
-        return None
-
-    def _retire(self, subscription: Subscription) -> None:
-        self._subscriptions.remove(subscription)
-        task = asyncio.create_task(subscription.retire())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+                break
+            except NotConfirmed as problem:
+                log.warning("the handlers are not registered yet", because=str(problem))
+                await asyncio.sleep(PAUSE_AFTER_REFUSAL)
+        await asyncio.Event().wait()  # done, and no reason for the session to end
 
     async def _publish_events(self, batch: list[JobEvent]) -> None:
         message = _persistent(events.encode(batch))
-        await self._publisher.publish(topology.EVENTS, f"job.{self._process.settings.queue}", message)
+        await self._publisher.publish(topology.EVENTS, f"job.{self._process.settings.queue}", message, CONFIRM_TIMEOUT)
 
     # What `drain` does, in its order.
 
@@ -157,8 +163,8 @@ class Session:
 
     async def cancel_consumers(self) -> None:
         self._deliveries.close()
-        for subscription in self._subscriptions:
-            await subscription.cancel()
+        for intake in self._intakes:
+            await intake.cancel()
 
     async def give_back_waiting(self) -> int:
         return await self._deliveries.give_back_waiting()
@@ -202,6 +208,26 @@ async def _first_of(*works: Coroutine[None, None, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        await _end(tasks)
+
+
+async def _all_of(*works: Coroutine[None, None, None]) -> None:
+    """Run all until each has returned; once one raises, cancel the others and raise."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await _end(tasks)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel all and wait; ask again each second, because a wait that ends in that moment may swallow the cancellation."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(pending, timeout=1.0)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # looked at: the first one has been raised

@@ -4,6 +4,7 @@ A wrong setting is found here or nowhere: the process ends at once with a senten
 instead of running jobs under a rule that nobody wrote.
 """
 
+import math
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ from typing import Literal
 
 import msgspec
 
-from leveret.durations import parse_duration
+from leveret.durations import format_duration, parse_duration
 from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.telemetry.logs import log_form
+from leveret.topology import BROKER_DELIVERY_LIMIT, dead_queue
 
-GRACE_BEYOND_TIMEOUT = timedelta(seconds=20)  # the pod's own grace period is 10 s longer: room for the last confirms
+GRACE_PERIOD_BEYOND_TIMEOUT = timedelta(seconds=30)  # of the pod
+CLOSES_WITHIN = timedelta(seconds=10)  # of the grace period's end: room for the last confirms
 MOST_SLOTS = 10_000
 
 
@@ -33,6 +36,8 @@ class Settings:
     timeout: timedelta = timedelta(seconds=30)  # of one attempt
     grace: timedelta = timedelta(seconds=50)  # how long running jobs may go on after a stop was asked for
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    source_queue: str | None = None  # another queue's dead letters, consumed beside the own queue
+    delivery_limit: int = BROKER_DELIVERY_LIMIT  # times that a job is started without its run coming to an end
     version: str = ""  # of image and handlers
     log: Literal["json", "text"] = "text"
     probe_port: int = 9000
@@ -45,14 +50,17 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         log = log_form(environment.get("LEVERET_LOG"))
     except ValueError as problem:
         raise BadSetting(str(problem)) from problem
+    queue = _needed(environment, "LEVERET_QUEUE", "the name of the queue to consume, such as leveret.url-check")
     return Settings(
-        queue=_needed(environment, "LEVERET_QUEUE", "the name of the queue to consume, such as leveret.url-check"),
+        queue=queue,
         handlers=_needed(environment, "LEVERET_HANDLERS", "module:object, such as shop.jobs:handlers"),
         pod=environment.get("LEVERET_POD") or socket.gethostname(),
         concurrency=_number(environment, "LEVERET_CONCURRENCY", 10, MOST_SLOTS),
         timeout=timeout,
-        grace=_duration(environment, "LEVERET_GRACE", timeout + GRACE_BEYOND_TIMEOUT),
+        grace=_grace(environment, timeout),
         retry=_retry(environment.get("LEVERET_RETRY")),
+        source_queue=_source(environment, queue),
+        delivery_limit=_number(environment, "LEVERET_DELIVERY_LIMIT", BROKER_DELIVERY_LIMIT, BROKER_DELIVERY_LIMIT),
         version=environment.get("LEVERET_VERSION", ""),
         log=log,
         probe_port=_number(environment, "LEVERET_PROBE_PORT", 9000, 65_535, least=0),
@@ -64,6 +72,18 @@ def _needed(environment: Mapping[str, str], name: str, what: str) -> str:
     if not value:
         raise BadSetting(f"{name} is not set: it must be {what}")
     return value
+
+
+def _source(environment: Mapping[str, str], queue: str) -> str | None:
+    name = environment.get("LEVERET_SOURCE_QUEUE", "").strip()
+    if not name:
+        return None
+    if not name.endswith(dead_queue("")) or name == dead_queue(queue):
+        raise BadSetting(
+            f"LEVERET_SOURCE_QUEUE is {name!r}: it must be the queue of another queue's dead letters, such as "
+            "leveret.url-check.dead; a queue's own dead letters are put back by a redrive"
+        )
+    return name
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, most: int, *, least: int = 1) -> int:
@@ -83,6 +103,20 @@ def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> 
     if duration <= timedelta(0):
         raise BadSetting(f"{name} is {text!r}: it must be above 0s")
     return duration
+
+
+def _grace(environment: Mapping[str, str], timeout: timedelta) -> timedelta:
+    """What running jobs have after a stop was asked for; the pod's whole grace period must be longer than a job."""
+    needed = timeout + GRACE_PERIOD_BEYOND_TIMEOUT
+    period = _duration(environment, "LEVERET_GRACE_PERIOD", needed)
+    if period < needed:
+        raise BadSetting(
+            f"LEVERET_GRACE_PERIOD is {format_duration(period)}, and must be at least the time-out of "
+            f"{format_duration(timeout)} + {format_duration(GRACE_PERIOD_BEYOND_TIMEOUT)}, or a stop would cut off jobs that "
+            f"may still end: raise the pod's terminationGracePeriodSeconds to {math.ceil(needed.total_seconds())}, or "
+            f"lower spec.timeout"
+        )
+    return _duration(environment, "LEVERET_GRACE", period - CLOSES_WITHIN)
 
 
 class _Backoff(msgspec.Struct, forbid_unknown_fields=True):

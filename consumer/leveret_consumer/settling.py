@@ -1,12 +1,13 @@
-"""Carry out the outcome of a delivery: publish the copy, publish the event, acknowledge.
+"""Carry out the outcome of a delivery: publish the copy, the event and the reply, acknowledge.
 
 The order is what makes it at least once. The copy (a dead letter, or the next attempt in its delay level) is confirmed,
-then the event is confirmed, then comes the single ack. A crash between two steps repeats an earlier one and loses
-nothing. A next attempt that waits in the store has no copy: the event is what the store publishes it from.
+then the event is confirmed, then the reply of a job that is final, then comes the single ack. A crash between two steps
+repeats an earlier one and loses nothing. A next attempt that waits in the store has no copy: the event is what the store
+publishes it from.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -16,13 +17,15 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import topology, wire
 from leveret.events import Error
-from leveret.jobs import Envelope
+from leveret.jobs import Envelope, State
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
+from leveret_consumer.contexts import log_fields
 from leveret_consumer.failures import as_header
 from leveret_consumer.job_events import Ended
 from leveret_consumer.outcomes import DeadLetter, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.replying import Publish, Replies
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
 
@@ -32,8 +35,6 @@ PAUSE_AFTER_REFUSAL = 1.0  # s
 # A second copy is a second run of the job. While the connection lives a confirm that is late, as under a memory or disk
 # alarm, still comes: so wait for it, and publish again only when the broker refused.
 COPY_CONFIRM_TIMEOUT = 3600.0  # s
-
-Publish = Callable[[str, str, aio_pika.Message, float], Awaitable[None]]  # exchange, routing key, message, time-out
 
 
 class Settling:
@@ -46,9 +47,11 @@ class Settling:
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        replies: Replies | None = None,
     ) -> None:
         self._queue, self._consumer, self._reports = queue, consumer, reports
         self._publish, self._now, self._new_id = publish, now, new_id
+        self._replies = replies or Replies(publish)
 
     async def job(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended, run: Run | None) -> None:
         """Settle a job; what an earlier delivery of the same run has had confirmed is left out."""
@@ -60,6 +63,10 @@ class Settling:
             await self._reports.confirmed(job_events.ended(job, self._consumer, self._now(), ended))
             if run:
                 run.reported = True
+        if job.reply_to and not (run and run.replied):
+            replied = await self._reply(job.reply_to, message, job, ended)
+            if run:
+                run.replied = replied
         await message.ack()
         _note(job, ended)
 
@@ -72,7 +79,7 @@ class Settling:
         job_id = what.id or self._new_id()
         await self._until_confirmed(
             topology.DEAD,
-            wire.copy_of(message, _why(dead), message_id=None if what.id else str(job_id)),
+            wire.copy_of(message, _why(dead), message_id=str(job_id), reply_to=what.reply_to),
             str(job_id),
         )
         await self._reports.confirmed(
@@ -80,21 +87,34 @@ class Settling:
                 what, job_id, message.type or "", consumer=self._consumer, at=self._now(), error=dead.error
             )
         )
+        if what.reply_to:
+            body = wire.job_dead(job_id, self._queue, dead.error)
+            reply = wire.reply(State.DEAD, message.correlation_id or message.message_id, body)
+            await self._replies.send(what.reply_to, reply, job=str(job_id))
         await message.ack()
         log.warning("a message can't be run", reason=dead.reason, detail=what.detail, job=str(job_id))
 
     async def _copy(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> None:
-        here = {wire.GENERATION: job.generation}
         match ended.outcome:
             case Succeeded() | RetryFromStore():
                 pass
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
-                copy = wire.copy_of(message, {**here, wire.ATTEMPT: job.attempt + 1})
-                await self._until_confirmed(exchange, copy, str(job.id))
+                await self._until_confirmed(exchange, _copy(message, job, job.attempt + 1, {}), str(job.id))
             case DeadLetter():
-                copy = wire.copy_of(message, {**here, wire.ATTEMPT: job.attempt, **_why(ended.outcome)})
+                copy = _copy(message, job, job.attempt, _why(ended.outcome))
                 await self._until_confirmed(topology.DEAD, copy, str(job.id))
+
+    async def _reply(self, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
+        match ended.outcome:
+            case Succeeded(result):
+                state, body = State.SUCCEEDED, result
+            case DeadLetter(_, error):
+                state, body = State.DEAD, wire.job_dead(job.id, job.queue, error)
+            case _:
+                return False
+        reply = wire.reply(state, message.correlation_id or message.message_id, body)
+        return await self._replies.send(reply_to, reply, job=str(job.id))
 
     async def _until_confirmed(self, exchange: str, copy: aio_pika.Message, job: str | None) -> None:
         """Publish, and again after a refusal, until confirmed: the delivery stays unacknowledged meanwhile."""
@@ -106,12 +126,20 @@ class Settling:
                 await asyncio.sleep(PAUSE_AFTER_REFUSAL)
 
 
+def _copy(message: AbstractIncomingMessage, job: Envelope, attempt: int, why: dict[str, str]) -> aio_pika.Message:
+    """Under the job's id, which is not the message's where a job was made of another queue's dead letter."""
+    headers: dict[str, str | int] = {wire.GENERATION: job.generation, wire.ATTEMPT: attempt, **why}
+    if job.dead_letter:
+        headers[wire.DEAD_LETTER] = wire.dead_letter_header(job.dead_letter)
+    return wire.copy_of(message, headers, message_id=str(job.id), reply_to=job.reply_to)
+
+
 def _why(dead: DeadLetter) -> dict[str, str]:
     return {wire.REASON: dead.reason, wire.ERROR: as_header(dead.error)}
 
 
 def _note(job: Envelope, ended: Ended) -> None:
-    fields = {"job": str(job.id), "queue": job.queue, "type": job.type, "attempt": job.attempt}
+    fields = log_fields(job)
     match ended.outcome:
         case Succeeded():
             log.debug("succeeded", **fields, run_seconds=ended.run_seconds)

@@ -1,8 +1,13 @@
 """Whether this consumer is ready, in one sentence: ready = registered as a consumer, and not draining."""
 
 import asyncio
+from dataclasses import dataclass
+
+import structlog
 
 from leveret.telemetry.probes import Readiness
+
+log = structlog.get_logger(__name__)
 
 
 class Status:
@@ -40,3 +45,40 @@ class Status:
     def _say(self, ready: bool, sentence: str) -> None:
         if not self._drains:
             self._now = Readiness(ready, sentence)
+
+
+@dataclass(slots=True)
+class OwnQueue:
+    """Ready means that this one is consumed."""
+
+    status: Status
+    queue: str
+    slots: int
+    said: str = ""
+
+    def consumes(self) -> None:
+        self.said = ""
+        self.status.consumes(self.slots)
+
+    def waits(self, because: str) -> None:
+        self.status.waits(because)
+        if because != self.said:
+            log.warning("waits for the queue", queue=self.queue, because=because)
+        self.said = because
+
+
+@dataclass(slots=True)
+class Source:
+    """Another queue's dead letters: there may be none, and no queue for them yet."""
+
+    queue: str
+    said: str = ""
+
+    def consumes(self) -> None:
+        self.said = ""
+        log.info("consumes dead letters", queue=self.queue)
+
+    def waits(self, because: str) -> None:
+        if because != self.said:
+            log.info("waits for a queue of dead letters", queue=self.queue, because=because)
+        self.said = because

@@ -6,14 +6,15 @@ channel and what was delivered on it live on, so running jobs are still acknowle
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 
 import structlog
-from aio_pika import IncomingMessage
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, FieldValue
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from leveret.rabbitmq.connection import BrokerErrors
+from leveret_consumer.acks import ChannelAcks, Delivered
 
 log = structlog.get_logger(__name__)
 
@@ -27,34 +28,51 @@ class QueueMissing(Exception):
 class Subscription:
     """One consumer tag on one channel."""
 
-    def __init__(self, channel: AbstractChannel, tag: str) -> None:
-        self._channel, self._tag = channel, tag
+    def __init__(self, channel: AbstractChannel, tag: str, prefetch: int, acks: ChannelAcks) -> None:
+        self._channel, self.tag, self._prefetch, self._acks = channel, tag, prefetch, acks
         self._tasks: set[asyncio.Task[object]] = set()
         self.ended = asyncio.Event()  # by the broker
         self.channel_closed = False  # what was delivered on it is lost
+        self.delivered = 0  # so far
 
     @classmethod
     async def open(
-        cls, connection: AbstractConnection, queue: str, tag: str, prefetch: int, take: Take
+        cls,
+        connection: AbstractConnection,
+        queue: str,
+        tag: str,
+        prefetch: int,
+        take: Take,
+        *,
+        timeout: timedelta,
     ) -> "Subscription":
-        """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it."""
+        """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it.
+
+        The broker takes back what is not acknowledged within `timeout`, and ends the consumer.
+        """
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=prefetch)
         underlay = await channel.get_underlay_channel()
-        made = cls(channel, tag)
+        made = cls(channel, tag, prefetch, ChannelAcks(underlay))
         underlay.on_consumer_cancel_callbacks.add(made._cancelled)
         channel.close_callbacks.add(made._closed)
+        arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(timeout.total_seconds() * 1000)}
         try:
-            await underlay.basic_consume(queue, made._deliver(take), consumer_tag=tag)
+            await underlay.basic_consume(queue, made._deliver(take), consumer_tag=tag, arguments=arguments)
         except ChannelNotFoundEntity as problem:
             raise QueueMissing(f"there is no queue {queue}") from problem
         return made
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the broker may deliver more."""
+        return len(self._tasks) < self._prefetch
 
     async def cancel(self) -> None:
         """Take no more; what was delivered stays delivered."""
         if not self.ended.is_set():
             underlay = await self._channel.get_underlay_channel()
-            await underlay.basic_cancel(self._tag)
+            await underlay.basic_cancel(self.tag)
 
     async def retire(self) -> None:
         """Close the channel once everything that was delivered on it is settled."""
@@ -69,21 +87,22 @@ class Subscription:
         async def deliver(raw: DeliveredMessage) -> None:
             task = asyncio.current_task()
             assert task is not None
+            self.delivered += 1
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             try:
-                message = IncomingMessage(raw)
+                message = Delivered(raw, self._acks)
             except ValueError as problem:
                 # Its properties are none: the broker itself keeps it as a dead letter, of whatever form.
                 log.warning("a message can't be read at all", because=str(problem))
-                await raw.channel.basic_reject(raw.delivery_tag or 0, requeue=False)
+                await self._acks.give_back(raw.delivery_tag or 0, requeue=False)
                 return
             await take(message)
 
         return deliver
 
     def _cancelled(self, frame: object) -> None:
-        log.warning("the broker ended the consumer", tag=self._tag)
+        log.warning("the broker ended the consumer", tag=self.tag)
         self.ended.set()
 
     def _closed(self, channel: object, problem: BaseException | None) -> None:

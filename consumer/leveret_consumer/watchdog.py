@@ -1,7 +1,7 @@
 """A thread that notices when the event loop does not turn: a handler that computes or waits on it without `await`.
 
 Nothing else moves meanwhile: no other job, no answer to the broker. After 5 s the log names the place and the jobs, once;
-after 50 s the process ends, before the broker misses two heartbeats and gives the jobs away while they go on here.
+after 50 s the process ends, before the broker misses our heartbeats and gives the jobs away while they go on here.
 Only time in which this thread itself was awake counts: a process that was frozen has blocked nothing.
 """
 
@@ -31,7 +31,7 @@ Ping = Callable[[Callable[[], None]], object]  # have the loop call this; Runtim
 @dataclass(frozen=True, slots=True)
 class Limits:
     says_after: float = 5.0  # s
-    ends_after: float = 50.0  # s, below the broker's heartbeat of 60 s
+    ends_after: float = 50.0  # s, before the broker hangs up, see `runtime.HEARTBEAT`
     longest_look: float = 2 * LOOKS_EVERY  # s that one look counts at most
 
 

@@ -6,6 +6,7 @@ test can tell from the logs alone what ran, how often, and where.
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from typing import Annotated
@@ -13,6 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, JsonValue
 
 from leveret import Context, Handlers
+
+KILLED = 137  # the exit code of what the kernel ended for want of memory
 
 handlers = Handlers()
 
@@ -33,6 +36,10 @@ class Cpu(BaseModel):
 
 
 class Fail(BaseModel):
+    times: Annotated[int, Field(ge=0)]
+
+
+class Crash(BaseModel):
     times: Annotated[int, Field(ge=0)]
 
 
@@ -70,6 +77,15 @@ async def fail_at_first(ctx: Context, job: Fail) -> int:
     if ctx.attempt <= job.times:
         raise ToldToFail(f"attempt {ctx.attempt} of the {job.times} that fail")
     return ctx.attempt
+
+
+@handlers.job("crash")
+async def crash_at_first(ctx: Context, job: Crash) -> int:
+    """End this consumer's process at the first `times` deliveries; at the next, return how many there were before it."""
+    _note_run(ctx)
+    if ctx.delivery < job.times:
+        os._exit(KILLED)  # no signal: a container's first process is deaf to its own, SIGKILL included
+    return ctx.delivery
 
 
 @handlers.job("echo")

@@ -6,7 +6,7 @@ connection only when that publishes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -25,7 +25,8 @@ TEXT = "connected, but it takes no messages: it is short of memory or disk, and 
 class Alarm:
     """Of one connection at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[bool], None] = lambda raised: None) -> None:
+        self._tell = tell  # is called with every change
         self._over = asyncio.Event()
         self._over.set()
         self._waits: dict[asyncio.Timeout, float] = {}
@@ -69,6 +70,7 @@ class Alarm:
     def _raise(self) -> None:
         log.warning("the broker has blocked publishing: it is short of memory or disk")
         self._over.clear()
+        self._tell(True)
         for limit in self._waits:
             if not limit.expired():
                 limit.reschedule(None)
@@ -78,6 +80,7 @@ class Alarm:
             return
         log.info("the broker takes messages again")
         self._over.set()
+        self._tell(False)
         now = asyncio.get_running_loop().time()
         for limit, seconds in self._waits.items():
             if not limit.expired():

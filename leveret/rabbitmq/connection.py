@@ -40,14 +40,14 @@ class Listener(Protocol):
     def disconnected(self, because: str) -> None: ...
 
 
-async def open_connection(broker: Broker, name: str) -> AbstractConnection:
-    """Connect once, under a name that the management pages show.
+async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBEAT) -> AbstractConnection:
+    """Connect once, under a name that the management pages show; `heartbeat` in seconds.
 
     Raises one of BrokerErrors, BrokerTooOld among them.
     """
     read_anything()
     connection = aio_pika.Connection(
-        make_url(broker.url(), heartbeat=HEARTBEAT), client_properties={"connection_name": name}
+        make_url(broker.url(), heartbeat=heartbeat), client_properties={"connection_name": name}
     )
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+from leveret.jobs import DeadLetterInfo
+
 ReportProgress = Callable[[float, float | None], None]
 
 _NO_JOB = UUID(int=0)
@@ -44,7 +46,13 @@ class Context:
     type: str = ""
     attempt: int = 1  # 1…
     max_attempts: int = 1
+    delivery: int = (
+        0  # how often the broker delivered this attempt before, to a consumer that did not bring it to an end
+    )
     deadline: datetime = _NO_DEADLINE  # the attempt is stopped then
+    dead_letter: DeadLetterInfo | None = (
+        None  # what the job was where it died, in a queue of another one's dead letters
+    )
     log: JobLog = field(default_factory=_plain_log, repr=False)  # each line carries job, queue, type and attempt
     report_progress: ReportProgress = field(default=_nowhere, repr=False)
 

@@ -16,7 +16,7 @@ from leveret_producer.access.token import Token
 from leveret_producer.health import Health
 from leveret_producer.metrics import Metrics
 from leveret_producer.parts import Parts, assemble
-from leveret_producer.routes import docs, health, jobs, openapi, queues
+from leveret_producer.routes import dead_letters, docs, health, jobs, openapi, queues
 from leveret_producer.running import running
 from leveret_producer.settings import Settings
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
@@ -56,7 +56,9 @@ def create_app(settings: Settings, health_state: Health | None = None, metrics: 
     app.add_exception_handler(TryAgain, problems.on_database_unavailable)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for router in (health.router, jobs.router, queues.router, login.build_router(token), docs.build_router(app)):
+    for router in (health.router, jobs.router, queues.router, dead_letters.router):
+        app.include_router(router)
+    for router in (login.build_router(token), docs.build_router(app)):
         app.include_router(router)
     app.include_router(console.build_router(settings.prometheus_url), include_in_schema=False)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from leveret.rabbitmq import alarm
+
 
 class Ready(msgspec.Struct, frozen=True):
     ok: bool
@@ -22,8 +24,8 @@ class Health:
     stopping: bool = False
     broker: dict[str, str] = field(default_factory=dict)  # connection → what is the matter
 
-    def report(self, database_trouble: str | None) -> Ready:
-        broker = "; ".join(self.broker.values()) or "connected"
+    def report(self, database_trouble: str | None, *, broker_alarm: bool = False) -> Ready:
+        broker = "; ".join(self.broker.values()) or (alarm.TEXT if broker_alarm else "connected")
         database = database_trouble or "connected"
         if self.stopping:
             return Ready(False, "stopping: finishing what was begun", database, broker)
@@ -34,6 +36,10 @@ class Health:
             says = "serving, but the database is away: requests that need it are answered with 503"
         elif self.broker:
             says = "serving, but the broker is away: jobs are stored and published when it is back"
+        elif broker_alarm:
+            says = (
+                "serving, but the broker has blocked publishing: jobs are stored and published when its alarm is over"
+            )
         return Ready(True, says, database, broker)
 
 

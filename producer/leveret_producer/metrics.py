@@ -59,5 +59,10 @@ class Metrics:
         self.recorder_lag = KnownGauge(
             "leveret_recorder_lag_seconds", "Age of the oldest event of the last batch when it was committed"
         )
+        self.broker_blocked = KnownGauge(
+            "leveret_producer_broker_blocked",
+            "1 while the broker, short of memory or disk, takes no messages from here",
+        )
+        registry.register(self.broker_blocked)
         registry.register(self.outbox_pending)
         registry.register(self.recorder_lag)

@@ -9,6 +9,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from leveret_producer.catalog import Catalog
+from leveret_producer.dead_letters.sweeper import Sweeper
+from leveret_producer.dead_letters.worker import Worker
 from leveret_producer.health import Health
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
@@ -16,16 +18,21 @@ from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
 from leveret_producer.problems import database_unavailable
 from leveret_producer.recorder.recorder import Recorder
+from leveret_producer.retention.keeper import Keeper
 from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
+from leveret_producer.store.dead_letter_operations import Operations
+from leveret_producer.store.dead_letters import DeadLetters
 from leveret_producer.store.jobs import Jobs
 from leveret_producer.store.outbox import OutboxRows
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
+from leveret_producer.store.returning import Returning
+from leveret_producer.store.sweeping import Sweeping
 from leveret_producer.submit import FrontDoor
 
-REQUEST_CONNECTIONS, WORK_CONNECTIONS = 8, 4
+REQUEST_CONNECTIONS, WORK_CONNECTIONS = 8, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,12 @@ class Parts:
     relay: Relay
     hinting: Hinting
     recorder: Recorder
+    keeper: Keeper
     front_door: FrontDoor
+    dead_letters: DeadLetters
+    operations: Operations
+    dead_letter_worker: Worker
+    sweeper: Sweeper
 
     def trouble(self) -> str | None:
         """Return what is the matter with the database; None: nothing."""
@@ -63,6 +75,7 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
     relay = Relay(rows, metrics, bound)
     hinting = Hinting(settings.name, relay, bound, clock=now)
     jobs, queues = Jobs(requests), Queues(requests)
+    recording = Recording(work)
     try:
         yield Parts(
             settings=settings,
@@ -76,8 +89,13 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             rows=rows,
             relay=relay,
             hinting=hinting,
-            recorder=Recorder(Recording(work), metrics),
+            recorder=Recorder(recording, Returning(work), metrics),
+            keeper=Keeper(read, settings.name, settings.retention, now),
             front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now),
+            dead_letters=DeadLetters(requests),
+            operations=Operations(requests),
+            dead_letter_worker=Worker(Operations(work), bound),
+            sweeper=Sweeper(Sweeping(work), recording, metrics, now),
         )
     finally:
         await requests.close()

@@ -3,13 +3,18 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
+from leveret.durations import format_duration, parse_duration
 from leveret.settings import Places
 from leveret.telemetry.logs import log_form
+from leveret_producer.retention.plan import Retention
 
 _MOST_DIGITS = 15
+# A partition a day: with more of them than this, every statement on jobs would take long to plan.
+_SHORTEST_KEPT, _LONGEST_KEPT = timedelta(hours=1), timedelta(days=366)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Settings:
     listen_port: int = 8080
     metrics_port: int = 9000
     outbox_limit: int = 1_000_000  # unconfirmed jobs, all replicas together; beyond it no job is accepted
+    retention: Retention = field(default_factory=Retention)
     prometheus_url: str | None = None  # where the console asks; None: the console says that there is none
     log: Literal["json", "text"] = "text"
     announce_stop_seconds: float = 3.0  # not ready, and still serving: until no new requests are sent here
@@ -32,6 +38,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         listen_port=_port(environment, "LEVERET_LISTEN_PORT", 8080),
         metrics_port=_port(environment, "LEVERET_METRICS_PORT", 9000),
         outbox_limit=_limit(environment, "LEVERET_OUTBOX_LIMIT", 1_000_000),
+        retention=_retention(environment),
         prometheus_url=environment.get("LEVERET_PROMETHEUS_URL") or None,
         log=log_form(environment.get("LEVERET_LOG")),
     )
@@ -49,3 +56,33 @@ def _limit(environment: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) >= 1):
         raise ValueError(f"{name} is {text[:100]!r}, and must be a number of jobs, at least 1")
     return int(text)
+
+
+def _retention(environment: Mapping[str, str]) -> Retention:
+    default = Retention()
+    kept = Retention(
+        jobs=_kept(environment, "LEVERET_RETENTION_JOBS", default.jobs),
+        payloads=_kept(environment, "LEVERET_RETENTION_PAYLOADS", default.payloads),
+        decisions=_kept(environment, "LEVERET_RETENTION_DECISIONS", default.decisions),
+    )
+    if kept.payloads > kept.jobs:
+        raise ValueError(
+            f"LEVERET_RETENTION_PAYLOADS is {format_duration(kept.payloads)} and LEVERET_RETENTION_JOBS is "
+            f"{format_duration(kept.jobs)}: a payload goes with its job at the latest; lower the first or raise the second"
+        )
+    return kept
+
+
+def _kept(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        kept = parse_duration(text)
+    except (ValueError, OverflowError) as problem:
+        raise ValueError(f"{name} is {text[:100]!r}, and must be a duration, such as 720h") from problem
+    if not _SHORTEST_KEPT <= kept <= _LONGEST_KEPT:
+        raise ValueError(
+            f"{name} is {text[:100]}, and must be from {format_duration(_SHORTEST_KEPT)} to {format_duration(_LONGEST_KEPT)}"
+        )
+    return kept

@@ -63,7 +63,7 @@ def read(body: bytes) -> Submission | list[Submission]:
         _check_json(body)
         found = _list.decode(body) if is_list else _one.decode(body)
     except msgspec.ValidationError as problem:
-        raise _invalid([_flaw(str(problem))]) from problem
+        raise _invalid([flaw_of(str(problem))]) from problem
     except msgspec.DecodeError as problem:
         raise _not_json(
             str(problem).removeprefix("JSON is malformed: ") if body.strip() else "it is empty"
@@ -117,7 +117,7 @@ def _invalid(flaws: Sequence[Flaw]) -> Refused:
     return Refused("invalid-request", f"{said}{more}. Nothing was stored.", flaws)
 
 
-def _flaw(said: str) -> Flaw:
+def flaw_of(said: str) -> Flaw:
     """Turn the decoder's message into a pointer and a sentence."""
     found = _AT.match(said)
     assert found is not None

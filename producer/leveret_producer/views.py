@@ -13,6 +13,22 @@ from leveret.events import Error, Progress
 from leveret.jobs import State
 
 encode = msgspec.json.Encoder().encode
+_anything = msgspec.json.Decoder()
+
+
+def shown_payload(body: str | None, bytes_: bytes | None) -> msgspec.Raw | None:
+    """Return a stored payload so that it is shown as it is; None where there is none, or where it isn't JSON."""
+    return raw(body) if body is not None and bytes_ is None and is_json(body) else None
+
+
+def is_json(text: str) -> bool:
+    try:
+        _anything.decode(text)
+    except msgspec.ValidationError:
+        return True  # a number that Python's float or int can't hold is JSON
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def raw(json: str | None) -> msgspec.Raw | None:
@@ -126,10 +142,72 @@ class QueueList(msgspec.Struct, frozen=True):
     queues: list[QueueView]
 
 
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A job that is a dead letter, in a list: without payload, traceback and attempts."""
+
+    id: UUID
+    queue: str
+    type: str
+    reason: Annotated[str, msgspec.Meta(description="As in the header leveret-reason")]
+    message: str | None
+    error_type: Annotated[str | None, msgspec.Meta(description="The exception's class")]
+    attempts: Annotated[int, msgspec.Meta(description="How many it had in this generation")]
+    max_attempts: int | None
+    generation: int
+    created_at: datetime
+    died_at: datetime
+    correlation_id: str | None
+
+
+class DeadLetterPage(msgspec.Struct, frozen=True):
+    dead_letters: list[DeadLetter]
+    next: Annotated[str | None, msgspec.Meta(description="Pass it as `before` to get the next page; null: no more")]
+
+
+class DeadLetterBody(msgspec.Struct, frozen=True):
+    """What came and is not JSON."""
+
+    encoding: Annotated[str, msgspec.Meta(description="utf-8 or base64")]
+    content: str
+
+
+class WholeDeadLetter(msgspec.Struct, frozen=True):
+    id: UUID
+    queue: str
+    type: str
+    reason: str
+    error: msgspec.Raw | None
+    payload: Annotated[msgspec.Raw | None, msgspec.Meta(description="As it came; null if it isn't JSON, or not kept")]
+    body: Annotated[DeadLetterBody | None, msgspec.Meta(description="Instead of payload, if it isn't JSON")]
+    redrivable: Annotated[bool, msgspec.Meta(description="False: its payload is not in the store")]
+    attempts: list[Attempt]
+    max_attempts: int | None
+    generation: int
+    created_at: datetime
+    died_at: datetime
+    correlation_id: str | None
+
+
+class DeadLetterOperation(msgspec.Struct, frozen=True):
+    id: UUID
+    total: Annotated[int, msgspec.Meta(description="Dead letters that were meant")]
+    done: Annotated[int, msgspec.Meta(description="Redriven, or purged")]
+    skipped: Annotated[int, msgspec.Meta(description="No dead letters any more, or without a payload in the store")]
+    state: Annotated[str, msgspec.Meta(description="running or done")]
+    queue: str
+    action: Annotated[str, msgspec.Meta(description="redrive or purge")]
+    created_at: datetime
+    finished_at: datetime | None
+
+
 __all__ = [
     "Accepted",
     "AcceptedList",
     "Attempt",
+    "DeadLetter",
+    "DeadLetterBody",
+    "DeadLetterOperation",
+    "DeadLetterPage",
     "DecisionView",
     "Error",
     "Job",
@@ -137,4 +215,4 @@ __all__ = [
     "JobQueueName",
     "ListedJob",
 ]
-__all__ += ["Progress", "QueueList", "QueueView", "encode", "raw"]
+__all__ += ["Progress", "QueueList", "QueueView", "WholeDeadLetter", "encode", "raw", "shown_payload"]

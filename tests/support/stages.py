@@ -30,7 +30,7 @@ Command = tuple[str, ...]
 
 TYPED = (
     "leveret", "operator/leveret_operator", "producer/leveret_producer", "consumer/leveret_consumer",
-    "cluster", "charts", "examples", "demo", "bench", "tests/support/stages.py",
+    "cluster", "charts", "examples", "demo", "bench", "chaos", "tests/support/stages.py",
 )  # fmt: skip
 # Whatever is made from something else: each writes its files, and with --check only says whether they are up to date.
 GENERATED: tuple[Command, ...] = (

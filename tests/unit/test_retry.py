@@ -1,5 +1,6 @@
 """The retry policy: tables with the arithmetic beside them, and what holds for every policy."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -210,6 +211,32 @@ def test_an_attempt_beyond_the_last_never_follows(
     for then in (after_failure(policy, attempt, draw), after_failure(policy, attempt, draw, asked)):
         assert isinstance(then, GiveUp) is (attempt >= most)
         assert isinstance(then, GiveUp) or then.delay >= timedelta(0)
+
+
+@settings(deadline=None)
+@given(backoffs(), st.integers(1, 10_000), st.integers(1, 50))
+def test_full_jitter_is_half_of_the_back_off_in_the_mean(backoff: Backoff, attempt: int, pairs: int) -> None:
+    """Draws that lie evenly in [0, 1) have the mean 1/2; so have their waits, of what is waited without jitter."""
+    jitter = RetryPolicy(20_000, replace(backoff, jitter=Jitter.FULL))
+    plain = after_failure(RetryPolicy(20_000, replace(backoff, jitter=Jitter.NONE)), attempt, 0.5)
+    even = [(2 * number + 1) / (2 * pairs) for number in range(pairs)]
+    after = [after_failure(jitter, attempt, draw) for draw in even]
+    assert isinstance(plain, RetryAfter)
+    mean = sum((one.delay for one in after if isinstance(one, RetryAfter)), timedelta()) / pairs
+    assert abs(mean - plain.delay / 2) <= timedelta(milliseconds=1)
+
+
+@settings(deadline=None)
+@given(st.timedeltas(min_value=timedelta(seconds=1), max_value=LONGEST_WAIT), draws)
+def test_a_level_is_one_of_the_two_beside_the_delay(delay: timedelta, draw: float) -> None:
+    waited = timedelta(seconds=waits(delay, draw))
+    assert delay / 2 < waited < 2 * delay
+
+
+@settings(deadline=None)
+@given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST_WAIT), draws, draws)
+def test_a_larger_draw_never_waits_longer(delay: timedelta, one: float, other: float) -> None:
+    assert waits(delay, max(one, other)) <= waits(delay, min(one, other))
 
 
 def waits(delay: timedelta, draw: float) -> float:

@@ -87,9 +87,9 @@ def test_whatever_comes_is_an_envelope_or_a_reason(message_id: Any, type: Any, h
     message: Any = Received(message_id=message_id, type=type, headers=headers)
     read = wire.from_message(message, "leveret.q")
     if isinstance(read, Envelope):
-        assert read.attempt >= 1
-        assert read.generation >= 1
-        assert read.delivery >= 0
+        assert 1 <= read.attempt <= wire.MOST
+        assert 1 <= read.generation <= wire.MOST
+        assert 0 <= read.delivery <= wire.MOST
     else:
         assert read.reason in {DeadReason.NO_ID, DeadReason.UNKNOWN_TYPE}
         assert read.attempt >= 1
@@ -128,15 +128,26 @@ def test_what_can_not_be_run_is_still_of_its_attempt_and_generation() -> None:
 
 def test_a_copy_may_be_given_an_id() -> None:
     message: Any = Received(message_id="none of ours")
-    assert wire.copy_of(message, {}).message_id == "none of ours"
-    assert wire.copy_of(message, {}, message_id=str(JOB.id)).message_id == str(JOB.id)
+    assert wire.copy_of(message, {}, reply_to=None).message_id == "none of ours"
+    assert wire.copy_of(message, {}, reply_to=None, message_id=str(JOB.id)).message_id == str(JOB.id)
 
 
-def test_the_brokers_count_is_the_delivery() -> None:
-    message: Any = Received(headers={"x-delivery-count": 3})
+DELIVERIES = [
+    pytest.param({}, 0, id="the first"),
+    pytest.param({"x-delivery-count": 3}, 3, id="three that failed"),
+    pytest.param({"x-delivery-count": 3, "x-acquired-count": 5}, 3, id="and two that were given back"),
+    pytest.param({"x-acquired-count": 5}, 0, id="only given back"),
+    pytest.param({"x-delivery-count": 21, "x-acquired-count": 1}, 1, id="a count that it brought from another queue"),
+    pytest.param({"x-delivery-count": -1, "x-acquired-count": "x"}, 0, id="no counts"),
+]
+
+
+@pytest.mark.parametrize(("headers", "delivery"), DELIVERIES)
+def test_the_brokers_count_is_the_delivery(headers: dict[str, Any], delivery: int) -> None:
+    message: Any = Received(headers=headers)
     read = wire.from_message(message, "leveret.q")
     assert isinstance(read, Envelope)
-    assert read.delivery == 3
+    assert read.delivery == delivery
 
 
 def test_a_uuid7_sharpens_the_timestamp_of_its_second() -> None:
@@ -173,7 +184,7 @@ def test_a_copy_keeps_what_the_sender_wrote_and_drops_what_would_misbehave() -> 
         priority=3,
         timestamp=NOON,
     )
-    copy = wire.copy_of(message, {"leveret-attempt": 2})
+    copy = wire.copy_of(message, {"leveret-attempt": 2}, reply_to="r")
     assert copy.headers == {"mine": "kept", "n": 5, "leveret-attempt": 2}
     assert (copy.expiration, copy.user_id) == (None, None)
     assert copy.delivery_mode is aio_pika.DeliveryMode.PERSISTENT

@@ -14,6 +14,15 @@
 {{- if and $values.rabbitmq.enabled (or (ne (int $values.rabbitmq.managementPort) 15672) (ne (int $values.rabbitmq.metricsPort) 15692)) -}}
 {{- fail "rabbitmq.managementPort and rabbitmq.metricsPort are for a broker of yours; the chart's own listens on 15672 and 15692: remove them, or set rabbitmq.enabled to false." -}}
 {{- end -}}
+{{- $kept := $values.producer.retention -}}
+{{- if gt (trimSuffix "h" $kept.payloads | int) (trimSuffix "h" $kept.jobs | int) -}}
+{{- fail (printf "producer.retention.payloads is %s and producer.retention.jobs is %s: a payload goes with its job at the latest; lower the first or raise the second." $kept.payloads $kept.jobs) -}}
+{{- end -}}
+{{- range $name, $hours := $kept -}}
+{{- if gt (trimSuffix "h" $hours | int) 8784 -}}
+{{- fail (printf "producer.retention.%s is %s, and can be 8784h at most: there is a partition for each day." $name $hours) -}}
+{{- end -}}
+{{- end -}}
 {{- range $component := list "producer" "rabbitmq" "postgresql" "prometheus" -}}
 {{- $service := (index $values $component).service -}}
 {{- if and (eq $service.type "ClusterIP") (or $service.nodePort $service.managementNodePort) -}}

@@ -4,7 +4,6 @@ Parent and child share one pipe that nobody else holds, and no lock: a child may
 that breaks is its own pipe. Payload and result cross it as JSON bytes, so nothing needs to be pickled.
 """
 
-import logging
 import os
 import signal
 from datetime import datetime, timedelta
@@ -12,13 +11,13 @@ from multiprocessing.connection import Connection
 from threading import Lock, Timer
 from time import monotonic
 from typing import Literal
-from uuid import UUID
 
 import msgspec
 
-from leveret.sdk.context import Context, JobLog
+from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handler
 from leveret.telemetry.logs import configure_logs
+from leveret_consumer.contexts import context_of
 from leveret_consumer.ends import Failed, Failure, Postponed, Refused, end_of, failure_of
 from leveret_consumer.failures import error_of
 from leveret_consumer.loading import load_handlers
@@ -27,11 +26,7 @@ REPORT_EVERY = 0.1  # s; the parent thins out further
 
 
 class Request(msgspec.Struct, frozen=True):
-    body: bytes  # the payload's JSON
-    job_id: UUID
-    queue: str
-    type: str
-    attempt: int
+    job: Envelope
     max_attempts: int
     deadline: datetime
 
@@ -73,7 +68,7 @@ def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: f
         except (EOFError, OSError):
             return
         reports = _Reports(pipe)
-        ended = _run(handlers[request.type], request, reports)
+        ended = _run(handlers[request.job.type], request, reports)
         try:
             reports.close()
             pipe.send_bytes(encode(ended))
@@ -82,19 +77,10 @@ def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: f
 
 
 def _run(handler: Handler, request: Request, reports: "_Reports") -> Ended:
-    fields = {"job": str(request.job_id), "queue": request.queue, "type": request.type, "attempt": request.attempt}
-    context = Context(
-        job_id=request.job_id,
-        queue=request.queue,
-        type=request.type,
-        attempt=request.attempt,
-        max_attempts=request.max_attempts,
-        deadline=request.deadline,
-        log=JobLog(logging.getLogger("leveret.handler"), {**fields, "pid": os.getpid()}),
-        report_progress=reports,
-    )
+    job = request.job
+    context = context_of(job, request.max_attempts, request.deadline, reports, pid=os.getpid())
     try:
-        end = end_of(handler.write(handler.function(context, handler.read(request.body))), handler.retry)
+        end = end_of(handler.write(handler.function(context, handler.read(job.body))), handler.retry)
     except BaseException as problem:  # noqa: BLE001 - SystemExit too: the process serves on
         return failure_of(problem, handler.retry)
     return Returned(end) if isinstance(end, bytes) else end

@@ -158,16 +158,7 @@ def _ended(code: int | None) -> str:
 
 
 def _request(call: Call) -> child.Request:
-    context = call.context
-    return child.Request(
-        body=call.body,
-        job_id=context.job_id,
-        queue=context.queue,
-        type=context.type,
-        attempt=context.attempt,
-        max_attempts=context.max_attempts,
-        deadline=context.deadline,
-    )
+    return child.Request(call.job, call.context.max_attempts, call.context.deadline)
 
 
 def _no_report(done: float, total: float | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from leveret.jobs import Envelope
 from leveret.sdk.context import Context
 from leveret.sdk.handlers import Handler
 from leveret_consumer.ends import End
@@ -19,7 +20,7 @@ class Call:
     handler: Handler
     context: Context
     payload: object  # as the handler takes it
-    body: bytes  # the same as JSON
+    job: Envelope  # whose body is the same as JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ class Ledger:
         self._something = asyncio.Event()
         self._writing = asyncio.Lock()
 
-    def confirmed(self, job: Envelope) -> None:
-        self._confirmed[Confirmed(job.id, job.generation, job.attempt)] = None
+    def confirmed(self, job: Envelope, returned: int) -> None:
+        self._confirmed[Confirmed(job.id, job.generation, job.attempt, returned)] = None
         self._something.set()
 
     def released(self, ids: Sequence[UUID], wait_seconds: float = 0) -> None:

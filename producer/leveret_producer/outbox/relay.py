@@ -1,16 +1,18 @@
 """Bring the outbox to the broker: at least once, oldest first, many in flight, and nothing locked meanwhile.
 
 What this replica accepted it publishes at once, from memory; what is left over (its replica died, the broker was away,
-there was no room) any replica takes when the lease has run out. A job that can't be routed holds up its own queue only.
-What becomes of each job is written in batches; if the database is away it is written when it's back, and a replica that
-dies in between leaves rows that are published a second time, never rows that are lost.
+there was no room) any replica takes when the lease has run out. A job that came back, since the broker had no queue for
+it, is published again once its queue is there, and holds up its own queue only. What becomes of each job is written in
+batches; if the database is away it is written when it's back, and a replica that dies in between leaves rows that are
+published a second time, never rows that are lost.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -18,13 +20,15 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from leveret import topology, wire
 from leveret.jobs import Envelope
+from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.rabbitmq.publisher import NotConfirmed, Publisher, Unroutable
+from leveret.rabbitmq.publisher import CONFIRM_TIMEOUT, NotConfirmed, Publisher, Unroutable
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
+from leveret_producer.outbox.gone import GoneQueues
 from leveret_producer.outbox.ledger import Ledger
 from leveret_producer.outbox.together import together
-from leveret_producer.store.outbox import LEASE, OutboxRows
+from leveret_producer.store.outbox import LEASE, OutboxRows, Taken
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 
 log = structlog.get_logger(__name__)
@@ -35,9 +39,19 @@ ROOM_JOBS = 20_000  # accepted jobs that wait in memory; more wait in the databa
 ROOM_BYTES = 64 << 20
 TAKE = 500  # rows leased at once
 LOOK_EVERY = 0.5  # s between looks for rows whose lease ran out
-UNROUTABLE_PAUSE = 5.0  # s
 REFUSED_PAUSE = 1.0  # s
+RENEW_EVERY = 10.0  # s, the leases of what the broker holds back under an alarm
+LONGEST_ALARM = 86_400.0  # s that a publish waits for the end of an alarm
 FRESH = 20.0  # s; a job that has waited longer than this in memory may lose its lease to another replica
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A job that this replica is to publish."""
+
+    job: Envelope
+    returned: int  # how often it came back before
+    leased_at: float
 
 
 class Relay:
@@ -45,13 +59,14 @@ class Relay:
         self._rows = rows
         self._metrics = metrics
         self._ledger = Ledger(rows, bound)
-        self._waiting: asyncio.Queue[tuple[float, Envelope]] = asyncio.Queue()  # with the time when its lease began
+        self._waiting: asyncio.Queue[_Held] = asyncio.Queue()
         self._waiting_bytes = 0
         self._in_hand: Counter[str] = Counter()  # per queue: in memory or in flight
         self._flying: dict[UUID, Envelope] = {}
         self._arrived: Counter[str] = Counter()  # per queue: stored earlier, due since the last asking
-        self._blocked: dict[str, float] = {}  # queue → until when it isn't tried
+        self._gone = GoneQueues()
         self._leaving = False
+        self.alarm = Alarm(self._note_alarm)
         self.connected = False
 
     # -- for the submit path
@@ -59,15 +74,12 @@ class Relay:
     def lease_for(self, jobs: int) -> float:
         """Return the lease to store new jobs with, in seconds: 0 if this replica can't publish them at once."""
         room = self._waiting.qsize() + jobs <= ROOM_JOBS and self._waiting_bytes < ROOM_BYTES
-        return LEASE if self.connected and not self._leaving and room else 0.0
+        return LEASE if self.connected and not self.alarm.raised and not self._leaving and room else 0.0
 
     def offer(self, jobs: Sequence[Envelope]) -> None:
         """Publish stored jobs, which this replica holds the lease of."""
         now = time.monotonic()
-        for job in jobs:
-            self._waiting.put_nowait((now, job))
-        self._waiting_bytes += sum(len(job.body) for job in jobs)
-        self._in_hand.update(job.queue for job in jobs)
+        self._hold([_Held(job, 0, now) for job in jobs])
 
     def unconfirmed(self) -> Mapping[str, int]:
         """Return how many jobs of each queue this replica is publishing."""
@@ -82,12 +94,20 @@ class Relay:
 
     async def session(self, connection: AbstractConnection) -> None:
         """Publish over one connection until it ends."""
-        lanes = [await connection.channel(publisher_confirms=True, on_return_raises=True) for _ in range(LANES)]
+        channels = [await connection.channel(publisher_confirms=True, on_return_raises=True) for _ in range(LANES)]
+        lanes = [(channel, Publisher(channel)) for channel in channels]
         self.connected = True
+        self._note_alarm(raised=False)
         try:
-            await together(self._take_over(), *(self._publish_each(lanes[one % LANES]) for one in range(WINDOW)))
+            await together(
+                self.alarm.watch(connection),
+                self._hold_leases(),
+                self._take_over(connection),
+                *(self._publish_each(*lanes[n % LANES]) for n in range(WINDOW)),
+            )
         finally:
             self.connected = False
+            self._metrics.broker_blocked.value = None
             self._give_back()
 
     async def run_ledger(self) -> None:
@@ -106,64 +126,88 @@ class Relay:
 
     # -- inside
 
-    async def _take_over(self) -> None:
+    def _hold(self, held: Sequence[_Held]) -> None:
+        for one in held:
+            self._waiting.put_nowait(one)
+        self._waiting_bytes += sum(len(one.job.body) for one in held)
+        self._in_hand.update(one.job.queue for one in held)
+
+    async def _take_over(self, connection: AbstractConnection) -> None:
         """Lease rows that nobody publishes; pause when there are none."""
         while True:
             taken = 0
-            if self._waiting.qsize() < WINDOW and not self._leaving:
+            if self._waiting.qsize() < WINDOW and not self._leaving and not self.alarm.raised:
                 try:
-                    found = await self._rows.take(TAKE, self._unroutable())
+                    found = await self._rows.take(TAKE, self._gone.names())
+                    came_back = {one.job.queue for one in found if one.returned}
+                    live = await self._rows.live(came_back) if came_back else ()
                 except (DatabaseUnavailable, TryAgain) as problem:
                     log.debug("the outbox can't be read", because=str(problem))
                 else:
-                    taken = len(found)
+                    taken, leased_at = len(found), time.monotonic()
                     self._arrived.update(one.job.queue for one in found if one.arrived)
-                    self.offer([one.job for one in found if one.job.id not in self._flying])
+                    # One that no JobQueue has any more is not waited for: its jobs become dead letters.
+                    await self._gone.look(connection, live)
+                    self._hold([_Held(one.job, one.returned, leased_at) for one in self._publishable(found)])
             if taken < TAKE:
                 await asyncio.sleep(LOOK_EVERY)
 
-    async def _publish_each(self, channel: AbstractChannel) -> None:
-        publisher = Publisher(channel)
+    def _note_alarm(self, raised: bool) -> None:
+        self._metrics.broker_blocked.value = float(raised)
+
+    async def _hold_leases(self) -> None:
+        """Keep what the broker holds back under an alarm: another replica would publish it a second time."""
         while True:
-            leased_at, job = await self._waiting.get()
+            await asyncio.sleep(RENEW_EVERY)
+            if self.alarm.raised and self._flying:
+                try:
+                    await self._rows.release(list(self._flying), LEASE)
+                except (DatabaseUnavailable, TryAgain) as problem:
+                    log.debug("leases can't be renewed", because=str(problem), jobs=len(self._flying))
+
+    def _publishable(self, found: Iterable[Taken]) -> list[Taken]:
+        """Return what is to be published now; what has no queue waits for it, in the outbox."""
+        gone = set(self._gone.names())
+        if without := [one.job.id for one in found if one.job.queue in gone]:
+            self._ledger.released(without, self._gone.PAUSE)
+        return [one for one in found if one.job.queue not in gone and one.job.id not in self._flying]
+
+    async def _publish_each(self, channel: AbstractChannel, publisher: Publisher) -> None:
+        while True:
+            await self.alarm.over()
+            held = await self._waiting.get()
+            job = held.job
             self._waiting_bytes -= len(job.body)
-            if job.id in self._flying or time.monotonic() - leased_at > FRESH:
+            if job.id in self._flying or time.monotonic() - held.leased_at > FRESH:
                 self._let_go(job)  # another one may have it by now
                 self._ledger.released([job.id])
-            elif job.queue in self._blocked and job.queue in self._unroutable():
+            elif self._gone.has(job.queue):
                 self._let_go(job)
-                self._ledger.released([job.id], UNROUTABLE_PAUSE)
+                self._ledger.released([job.id], self._gone.PAUSE)
             else:
-                await self._publish(publisher, job)
+                await self._publish(publisher, held)
                 if channel.is_closed:
                     raise BrokerGone("the channel was closed")
 
-    async def _publish(self, publisher: Publisher, job: Envelope) -> None:
+    async def _publish(self, publisher: Publisher, held: _Held) -> None:
+        job = held.job
         self._flying[job.id] = job
         began = time.perf_counter()
         try:
-            await publisher.publish(topology.JOBS, job.queue, wire.to_message(job))
-        except Unroutable:
+            async with self.alarm.patience(CONFIRM_TIMEOUT):
+                await publisher.publish(topology.JOBS, job.queue, wire.to_message(job), LONGEST_ALARM)
+        except Unroutable:  # by hand, somebody deleted also the queue that takes what no other one does
             self._land(job)
-            self._ledger.released([job.id], UNROUTABLE_PAUSE)
-            if job.queue not in self._unroutable():
-                log.warning("the broker has no such queue; its jobs stay in the outbox", queue=job.queue)
-            self._blocked[job.queue] = time.monotonic() + UNROUTABLE_PAUSE
-        except NotConfirmed as problem:
+            self._gone.note(job.queue)
+            self._ledger.released([job.id], self._gone.PAUSE)
+        except (NotConfirmed, TimeoutError) as problem:
             self._land(job)
             self._ledger.released([job.id], REFUSED_PAUSE)
             log.debug("not confirmed; the job stays in the outbox", job=str(job.id), because=str(problem))
         else:
             self._land(job)
-            self._blocked.pop(job.queue, None)
             self._metrics.confirm_seconds.observe(time.perf_counter() - began)
-            self._ledger.confirmed(job)
-
-    def _unroutable(self) -> list[str]:
-        """Return the queues that the broker did not have a moment ago."""
-        now = time.monotonic()
-        self._blocked = {queue: until for queue, until in self._blocked.items() if until > now}
-        return list(self._blocked)
+            self._ledger.confirmed(job, held.returned)
 
     def _land(self, job: Envelope) -> None:
         self._flying.pop(job.id, None)
@@ -178,7 +222,7 @@ class Relay:
         """Release what was not confirmed, for the next connection or another replica."""
         left = list(self._flying)
         while not self._waiting.empty():
-            left.append(self._waiting.get_nowait()[1].id)
+            left.append(self._waiting.get_nowait().job.id)
         self._waiting_bytes = 0
         self._flying.clear()
         self._in_hand.clear()

@@ -12,10 +12,21 @@ async def together(*parts: Coroutine[object, object, None]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             for part in parts:
-                tasks.create_task(part)
+                tasks.create_task(_whole(part))
     except* (BrokerGone, *BrokerErrors) as problems:
         gone = problems
         while isinstance(gone, BaseExceptionGroup):
             gone = gone.exceptions[0]
     if gone is not None:
         raise BrokerGone(str(gone)) from gone
+
+
+async def _whole(part: Coroutine[object, object, None]) -> None:
+    """Have a call that the client library cancelled, because its channel is gone, end the others, too."""
+    try:
+        await part
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BrokerGone("the channel was closed") from None

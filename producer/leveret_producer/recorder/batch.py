@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from leveret import events
+from leveret import events, topology, wire
 from leveret.wire import REASON
+from leveret_producer.recorder import letters
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.recording import Told
 
 ROUTING_KEY = "leveret-routing-key"  # of the event that was set aside
+EXCHANGE = "leveret-exchange"  # that it came through, where that was not the events'
 _LONGEST_REASON = 2_000
 
 
@@ -23,10 +26,17 @@ class SetAside:
     routing_key: str
     body: bytes
     because: str
+    letter: AbstractIncomingMessage | None = None  # the message itself, where it's no event
 
     @classmethod
     def of_report(cls, report: Report, because: str) -> "SetAside":
+        if report.letter:
+            return cls.of_letter(report.letter.message, because)
         return cls(f"job.{report.queue}", events.encode([report.event]), because)
+
+    @classmethod
+    def of_letter(cls, message: AbstractIncomingMessage, because: str) -> "SetAside":
+        return cls(message.routing_key or "", message.body, because, message)
 
     @classmethod
     def of_told(cls, told: Told, because: str) -> "SetAside":
@@ -35,9 +45,13 @@ class SetAside:
         return cls(f"{kind}.{queue}", events.encode(event), because)
 
     def message(self) -> aio_pika.Message:
+        headers = {REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key}
+        if self.letter:
+            headers[EXCHANGE] = self.letter.exchange or ""
+            return wire.copy_of(self.letter, headers, reply_to=self.letter.reply_to)
         return aio_pika.Message(
             self.body,
-            headers={REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key},
+            headers={**headers},
             content_type="application/json",
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
@@ -50,8 +64,11 @@ class Batch:
     aside: list[SetAside] = field(default_factory=list)
 
 
-def read(message: AbstractIncomingMessage, batch: Batch) -> None:
+def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
     """Add what a message says to a batch. The queue is the routing key's, whatever the body says."""
+    if message.exchange == topology.DEAD:
+        batch.reports.append(letters.dead_letter(message, now))
+        return
     key = message.routing_key or ""
     try:
         queue, content = events.decode(key, message.body)

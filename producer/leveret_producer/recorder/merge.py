@@ -3,7 +3,8 @@
 Reports come in any order and more than once. Each has a place in a total order, (key, tie), and the one with the larger
 place writes the whole row, here in a batch as later in the database; so the row that comes out does not depend on the
 order. The key is the job's merge key. Reports of the same key (progress of one attempt; a final state that is reported
-twice because the job ran twice) are told apart by their time: the later progress counts, but the earlier end.
+twice because the job ran twice) are told apart by their time: the later progress counts, but the earlier end. What a
+dead letter itself tells is less than what the consumer tells of the same end, and comes behind it.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
+from aio_pika.abc import AbstractIncomingMessage
 
 from leveret.events import JobEvent
 from leveret.jobs import FINAL, State
@@ -24,12 +26,22 @@ LONGEST_TYPE, LONGEST_NAME, LONGEST_MESSAGE, LONGEST_TRACEBACK = 255, 253, 8_192
 _encode = msgspec.json.Encoder().encode
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Letter:
+    """The dead message that a report was made of; what of it is to be kept is in the event."""
+
+    message: AbstractIncomingMessage
+    keeps_body: bool  # False: it's too large for the store
+    unanswered: bool  # no consumer has replied to whoever submitted it
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """An event, and the queue that it came for."""
 
     queue: str
     event: JobEvent
+    letter: Letter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +62,18 @@ class JobRow:
     error: str | None
     progress: str | None
     correlation_id: str | None
-    due_at: (
-        datetime | None
-    )  # the store publishes the next attempt then; None: a message is with the broker, or none needed
+    # The store publishes the next attempt then; None: a message is with the broker, or none is needed.
+    due_at: datetime | None
+    dead_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """A message that is gone from the broker, to be published once more."""
+    """What it takes to publish a message once more."""
 
     id: UUID
-    body: str
+    body: str  # empty if PostgreSQL doesn't take it as a text
+    raw: bytes | None  # it is here then
     reply_to: str | None
     priority: int | None
     traceparent: str | None
@@ -98,10 +111,13 @@ def jobs(reports: Iterable[Report]) -> list[JobRow]:
 
 
 def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
-    """Return a row for each attempt that a consumer started or ended, sorted by its id."""
+    """Return a row for each attempt that a consumer started or ended, sorted by its id.
+
+    A dead letter does not say which delivery of which consumer it was.
+    """
     rows: dict[AttemptId, AttemptRow] = {}
     for report in reports:
-        if report.event.state not in _ENDS:
+        if report.event.state not in _ENDS or report.letter:
             continue
         new = attempt_row(report.event)
         old = rows.get(new.id)
@@ -118,7 +134,7 @@ def job_row(report: Report) -> JobRow:
         type=clean(event.type, LONGEST_TYPE),
         state=str(event.state),
         merge_key=event.key,
-        tie=-_microseconds(event.at) if final else _microseconds(event.at),
+        tie=_tie(report),
         generation=_integer(event.generation),
         attempt=_integer(event.attempt),
         max_attempts=None if event.max_attempts is None else _integer(event.max_attempts),
@@ -130,26 +146,54 @@ def job_row(report: Report) -> JobRow:
         progress=None if event.progress is None else _encode(event.progress).decode(),
         correlation_id=None if event.correlation_id is None else clean(event.correlation_id, LONGEST_TYPE),
         due_at=event.publish_at if event.state is State.RETRYING else None,
+        dead_reason=clean(event.error.reason, LONGEST_NAME) if event.state is State.DEAD and event.error else None,
     )
+
+
+def _tie(report: Report) -> int:
+    at = _microseconds(report.event.at)
+    if report.letter:
+        return -(1 << _TIME_BITS) - at
+    return -at if report.event.state in FINAL else at
 
 
 def messages(reports: Iterable[Report]) -> list[MessageRow]:
     """Return, sorted by id, what is to be kept so that a job can be published again."""
-    rows = {
-        event.id: MessageRow(
-            id=event.id,
-            body=bytes(event.payload).decode(errors="replace"),
-            reply_to=None if event.reply_to is None else clean(event.reply_to, LONGEST_TYPE),
-            priority=None if event.priority is None else max(0, min(event.priority, 255)),
-            traceparent=None if event.traceparent is None else clean(event.traceparent, LONGEST_TYPE),
-        )
-        for event in (report.event for report in reports)
-        if brings_message(event)
-    }
+    rows: dict[UUID, MessageRow] = {}
+    for report in reports:
+        if brings_message(report):
+            event = report.event
+            row = message_row(event.id, bytes(event.payload), event.reply_to, event.priority, event.traceparent)
+            rows.setdefault(event.id, row)
     return [rows[one] for one in sorted(rows)]
 
 
-def brings_message(event: JobEvent) -> bool:
+def message_row(
+    id: UUID, payload: bytes, reply_to: str | None, priority: int | None, traceparent: str | None
+) -> MessageRow:
+    body, raw = _as_text(payload)
+    return MessageRow(
+        id=id,
+        body=body,
+        raw=raw,
+        reply_to=None if reply_to is None else clean(reply_to, LONGEST_TYPE),
+        priority=None if priority is None else max(0, min(priority, 255)),
+        traceparent=None if traceparent is None else clean(traceparent, LONGEST_TYPE),
+    )
+
+
+def _as_text(payload: bytes) -> tuple[str, bytes | None]:
+    try:
+        body = payload.decode()
+    except UnicodeDecodeError:
+        return "", payload
+    return ("", payload) if "\0" in body else (body, None)
+
+
+def brings_message(report: Report) -> bool:
+    if report.letter:
+        return report.letter.keeps_body
+    event = report.event
     return event.publish_at is not None and event.state is State.RETRYING and bool(bytes(event.payload))
 
 

@@ -2,132 +2,148 @@
 
 A batch that meets a database that is away is kept and tried again; one that the database refuses for its data is halved
 until the bad event stands alone, and that is set aside on `leveret.events.dead` with the reason. So is what can't be
-read and what claims a job of another queue.
+read and what claims a job of another queue. Dead letters come among the events. What the broker had no queue for comes
+from a queue of its own, and is put back into the outbox or is a dead letter, too.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aiormq import spec
+from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
 from leveret import topology
+from leveret.jobs import Envelope
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret_producer.metrics import Metrics
-from leveret_producer.recorder import tally
+from leveret_producer.outbox.together import together
+from leveret_producer.recorder import letters, tally
+from leveret_producer.recorder.answers import answer
 from leveret_producer.recorder.batch import Batch, SetAside, read, rounds
+from leveret_producer.recorder.committing import commit
+from leveret_producer.recorder.inbox import Inbox
 from leveret_producer.recorder.merge import Report
-from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TryAgain
 from leveret_producer.store.recording import Recording, Told
+from leveret_producer.store.returning import Returning
 
 log = structlog.get_logger(__name__)
 
-PREFETCH = 400  # messages, each with many events
-GATHER = 0.05  # s from a batch's first message to its end
-MOST_EVENTS = 4_000  # a batch
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # s between tries
+# Messages in memory: of events each holds up to 200, but a dead letter is as large as the broker takes messages.
+PREFETCH = 100
+PREFETCH_RETURNED = 50
 NO_PAYLOAD = "it asks to publish the job again, and neither it nor the store has the job's payload"
-IDLE = 1.0  # s without an event: nothing waits to be recorded
-
-Inbox = asyncio.Queue[AbstractIncomingMessage | None]  # None: the broker ended our subscription
+NOT_ITS_QUEUE = "the job's id belongs to another queue"
+TOO_LARGE = "it is a dead letter, and its body is too large for the store"
 
 
 class Recorder:
-    def __init__(self, recording: Recording, metrics: Metrics) -> None:
+    def __init__(self, recording: Recording, returning: Returning, metrics: Metrics) -> None:
         self._recording = recording
+        self._returning = returning
         self._metrics = metrics
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Finish the batch that is being recorded, and no other."""
+        """Finish the batches that are being recorded, and no other."""
         self._stopping.set()
 
     async def session(self, connection: AbstractConnection) -> None:
         """Record what comes over one connection until it ends, or until told to stop."""
         aside = await Publisher.open(connection)
-        channel = await connection.channel(publisher_confirms=False)
-        inbox = await _subscribe(channel)
+        told = await Inbox.subscribe(connection, topology.EVENTS, PREFETCH)
+        returned = await Inbox.subscribe(connection, topology.UNROUTABLE, PREFETCH_RETURNED)
         try:
-            while not self._stopping.is_set():
-                messages = await self._gather(inbox)
-                if channel.is_closed:
-                    raise BrokerGone("the channel was closed")
-                if messages:
-                    await self._handle(messages, aside)
-                    await messages[-1].ack(multiple=True)
+            await together(self._record_all(told, aside), self._return_all(returned, aside))
         finally:
             self._metrics.recorder_lag.value = None
 
-    async def _gather(self, inbox: Inbox) -> list[AbstractIncomingMessage]:
-        """Return the messages of a batch; none after a second of silence."""
-        messages: list[AbstractIncomingMessage] = []
-        size, deadline = 0, time.monotonic() + IDLE
-        while size < MOST_EVENTS and (left := deadline - time.monotonic()) > 0:
-            try:
-                message = inbox.get_nowait() if not inbox.empty() else await asyncio.wait_for(inbox.get(), left)
-            except TimeoutError:
-                break
-            if message is None:
-                raise BrokerGone("the broker ended the subscription to the events")
-            if not messages:
-                deadline = time.monotonic() + GATHER
-            messages.append(message)
-            size += max(1, message.body.count(b'"id"'))
-        if not messages:
-            self._metrics.recorder_lag.value = 0.0
-        return messages
+    async def _record_all(self, inbox: Inbox, aside: Publisher) -> None:
+        while not self._stopping.is_set():
+            messages = await inbox.batch()
+            if messages:
+                await self._handle(messages, aside)
+                await inbox.acknowledge(messages)
+            else:
+                self._metrics.recorder_lag.value = 0.0
+
+    async def _return_all(self, inbox: Inbox, aside: Publisher) -> None:
+        while not self._stopping.is_set():
+            if messages := await inbox.batch():
+                await self._put_back(messages, aside)
+                await inbox.acknowledge(messages)
 
     async def _handle(self, messages: Sequence[AbstractIncomingMessage], aside: Publisher) -> None:
         batch = Batch()
         for message in messages:
-            read(message, batch)
-        # An id that two queues claim: the claim that came first is recorded before the other is looked at.
-        for reports in rounds(batch.reports):
-            batch.aside.extend(await self._record(reports, ()))
-        batch.aside.extend(await self._record((), batch.told))
+            read(message, batch, datetime.now(UTC))
+        await self._record(batch.reports, aside)
+
+        async def write(told: Sequence[Told]) -> None:
+            await self._recording.record((), told)
+
+        for told, because in await commit(batch.told, write):
+            batch.aside.append(SetAside.of_told(told, because))
         for one in batch.aside:
             await self._set_aside(one, aside)
-        if batch.reports:
-            oldest = min(report.event.at for report in batch.reports)
-            self._metrics.recorder_lag.value = max(0.0, (datetime.now(UTC) - oldest).total_seconds())
+        if dated := [report.event.at for report in batch.reports if not report.letter]:
+            self._metrics.recorder_lag.value = max(0.0, (datetime.now(UTC) - min(dated)).total_seconds())
 
-    async def _record(self, reports: Sequence[Report], told: Sequence[Told]) -> list[SetAside]:
-        """Commit, however long it takes; return what can't be."""
-        if not reports and not told:
-            return []
-        pause = FIRST_PAUSE
-        while True:
-            try:
-                recorded = await self._recording.record(reports, told)
-            except (DatabaseUnavailable, TryAgain) as problem:
-                log.warning("events wait for the database", because=str(problem), next_try_seconds=pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-            except DataRefused as problem:
-                return await self._halve(reports, told, str(problem))
+    async def _record(self, reports: Sequence[Report], publisher: Publisher) -> None:
+        aside: list[SetAside] = []
+        dead: list[Report] = []
+
+        async def write(some: Sequence[Report]) -> None:
+            recorded = await self._recording.record(some)
+            tally.count(self._metrics, some, recorded)
+            dead.extend(one for one in some if (one.event.id, one.event.generation) in recorded.dead)
+            aside.extend(SetAside.of_report(one, NO_PAYLOAD) for one in recorded.without_payload)
+            aside.extend(
+                SetAside.of_report(one, NOT_ITS_QUEUE)
+                for one in some
+                if one.event.id in recorded.misplaced and one not in recorded.without_payload
+            )
+
+        # An id that two queues claim: the claim that came first is recorded before the other is looked at.
+        for part in rounds(reports):
+            aside.extend(SetAside.of_report(one, because) for one, because in await commit(part, write))
+        for one in aside:
+            await self._set_aside(one, publisher)
+        await answer(dead, publisher)
+
+    async def _put_back(self, messages: Sequence[AbstractIncomingMessage], aside: Publisher) -> None:
+        """Put what the broker had no queue for back into the outbox, or bury it."""
+        live: set[str] = set()
+
+        async def look(names: Sequence[str]) -> None:
+            live.update(await self._returning.live(names))
+
+        async def write(jobs: Sequence[tuple[Envelope, AbstractIncomingMessage]]) -> None:
+            misplaced = await self._returning.put_back([job for job, _ in jobs])
+            not_theirs.extend(message for job, message in jobs if job in misplaced)
+
+        not_theirs: list[AbstractIncomingMessage] = []
+        jobs: list[tuple[Envelope, AbstractIncomingMessage]] = []
+        dead: list[Report] = []
+        await commit(sorted({message.routing_key or "" for message in messages}), look)
+        for message in messages:
+            found = letters.without_queue(message, datetime.now(UTC), live=message.routing_key in live)
+            if isinstance(found, Report):
+                dead.append(found)
             else:
-                tally.count(self._metrics, reports, recorded)
-                return [
-                    *(SetAside.of_report(one, NO_PAYLOAD) for one in recorded.without_payload),
-                    *(
-                        SetAside.of_report(one, "the job's id belongs to another queue")
-                        for one in reports
-                        if one.event.id in recorded.misplaced and one not in recorded.without_payload
-                    ),
-                ]
-
-    async def _halve(self, reports: Sequence[Report], told: Sequence[Told], because: str) -> list[SetAside]:
-        if len(reports) + len(told) == 1:
-            return [SetAside.of_report(one, because) for one in reports] + [
-                SetAside.of_told(one, because) for one in told
-            ]
-        half, half_told = len(reports) // 2, len(told) // 2
-        first = await self._record(reports[:half], told[:half_told])
-        return first + await self._record(reports[half:], told[half_told:])
+                jobs.append((found, message))
+        refused = await commit(jobs, write)
+        for (_, message), because in refused:
+            await self._set_aside(SetAside.of_letter(message, because), aside)
+        for message in not_theirs:
+            await self._set_aside(SetAside.of_letter(message, NOT_ITS_QUEUE), aside)
+        for report in dead:
+            if (
+                report.letter and not report.letter.keeps_body
+            ):  # else it would be gone: it's in no queue of dead letters
+                await self._set_aside(SetAside.of_report(report, TOO_LARGE), aside)
+        await self._record(dead, aside)
 
     async def _set_aside(self, one: SetAside, aside: Publisher) -> None:
         log.warning("an event is set aside", because=one.because, routing_key=one.routing_key)
@@ -136,17 +152,3 @@ class Recorder:
         except NotConfirmed as problem:
             raise BrokerGone(f"an event can't be set aside: {problem}") from problem
         self._metrics.set_aside.inc()
-
-
-async def _subscribe(channel: AbstractChannel) -> Inbox:
-    await channel.set_qos(prefetch_count=PREFETCH)
-    inbox: Inbox = asyncio.Queue()
-    queue = await channel.get_queue(topology.EVENTS, ensure=False)
-
-    async def ended(_: spec.Basic.Cancel) -> None:
-        inbox.put_nowait(None)
-
-    underlay = await channel.get_underlay_channel()
-    underlay.on_consumer_cancel_callbacks.add(ended)
-    await queue.consume(inbox.put)
-    return inbox

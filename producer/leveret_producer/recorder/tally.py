@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from leveret.jobs import State
+from leveret.jobs import DeadReason, State
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder.merge import AttemptId, Report
 from leveret_producer.store.recording import Recorded
@@ -10,7 +10,8 @@ from leveret_producer.store.recording import Recorded
 
 def count(metrics: Metrics, reports: Sequence[Report], recorded: Recorded) -> None:
     for row in recorded.finished:
-        metrics.finished.labels(row.queue, row.state).inc()
+        if row.dead_reason != DeadReason.QUEUE_GONE:  # any client may name any queue: that would be a label each
+            metrics.finished.labels(row.queue, row.state).inc()
     waited: set[AttemptId] = set()
     ended: set[AttemptId] = set()
     for report in reports:

@@ -20,5 +20,5 @@ async def healthz() -> Response:
 @router.get("/readyz", **openapi.READYZ)
 async def readyz(parts: Anyhow) -> Response:
     """Tell whether requests may be sent here, and what is the matter with database and broker."""
-    ready = parts.health.report(parts.trouble())
+    ready = parts.health.report(parts.trouble(), broker_alarm=parts.relay.alarm.raised)
     return Response(encode(ready), 200 if ready.ok else 503, media_type=JSON)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -24,21 +25,41 @@ def cursor(place: Place) -> str:
 
 def read_wanted(query: QueryParams) -> Wanted:
     """Raise Refused for what can't be meant, unknown parameters too."""
-    flaws = [Flaw(f"/{name}", f"is not one of {', '.join(_NAMES)}") for name in query if name not in _NAMES]
-    flaws += [Flaw(f"/{name}", "is given twice") for name in _NAMES if len(query.getlist(name)) > 1]
+    part, flaws = read_part(query, _NAMES)
     if (state := query.get("state")) is not None and state not in list(State):
         flaws.append(Flaw("/state", f"must be one of {', '.join(State)}"))
+    if flaws:
+        raise refused(flaws)
+    wanted = None if state is None else State(state)
+    return Wanted(query.get("queue"), wanted, query.get("type"), part.behind, part.limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a list: so many, behind a place."""
+
+    behind: Place | None
+    limit: int
+
+
+def read_part(query: QueryParams, names: Sequence[str]) -> tuple[Part, list[Flaw]]:
+    """Read what the queries of all lists have in common, and what is wrong with it; `names` are the parameters there are."""
+    flaws = [Flaw(f"/{name}", f"is not one of {', '.join(names)}") for name in query if name not in names]
+    flaws += [Flaw(f"/{name}", "is given twice") for name in names if len(query.getlist(name)) > 1]
     limit = query.get("limit", str(DEFAULT_LIMIT))
-    if not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:9]) <= MOST):
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 9 and 1 <= int(limit) <= MOST):
         flaws.append(Flaw("/limit", f"must be a number from 1 to {MOST}"))
+        limit = str(DEFAULT_LIMIT)
     flaws += [Flaw(f"/{name}", "has a NUL character") for name in ("queue", "type") if "\0" in query.get(name, "")]
     before = query.get("before")
     behind = None if before is None else _read_cursor(before)
     if before is not None and behind is None:
         flaws.append(Flaw("/before", "is not what an earlier page gave as `next`"))
-    if flaws:
-        raise _invalid(flaws)
-    return Wanted(query.get("queue"), None if state is None else State(state), query.get("type"), behind, int(limit))
+    return Part(behind, int(limit)), flaws
+
+
+def refused(flaws: Sequence[Flaw]) -> Refused:
+    return Refused("invalid-request", "; ".join(f"{flaw.pointer[1:]} {flaw.detail}" for flaw in flaws), flaws)
 
 
 def _read_cursor(text: str) -> Place | None:
@@ -47,7 +68,3 @@ def _read_cursor(text: str) -> Place | None:
     except (ValueError, msgspec.MsgspecError):
         return None
     return Place(*found) if found[0].tzinfo else None
-
-
-def _invalid(flaws: Sequence[Flaw]) -> Refused:
-    return Refused("invalid-request", "; ".join(f"{flaw.pointer[1:]} {flaw.detail}" for flaw in flaws), flaws)

@@ -154,7 +154,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         schemas[name]["properties"]["progress"] = {"nullable": True, "allOf": [_ref("Progress")]}
     for name in ("payload", "result"):
         schemas["Job"]["properties"][name] = {"nullable": True, "description": "Any JSON"}
-    schemas["WholeDeadLetter"]["properties"]["payload"] = {"nullable": True, "description": "As it came; null if it isn't JSON"}
+    schemas["WholeDeadLetter"]["properties"]["payload"] = {
+        "nullable": True,
+        "description": "As it came; null if it isn't JSON",
+    }
     schemas["Problem"]["properties"]["type"]["example"] = BASE + "unknown-queue"
     made["openapi"] = "3.0.3"
     made["components"] = {

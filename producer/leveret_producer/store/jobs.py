@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.postgres import Postgres
-from leveret_producer.views import Attempt, Job, ListedJob, raw
+from leveret_producer.views import Attempt, Job, ListedJob, raw, shown_payload
 
 _INSERT_JOBS = text(
     """
@@ -54,7 +54,7 @@ _COLUMNS = (
     "correlation_id",
 )
 _jobs = table("jobs", *(column(name) for name in _COLUMNS))
-_payloads = table("payloads", column("id"), column("body"))
+_payloads = table("payloads", column("id"), column("body"), column("raw"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Jobs:
 
     async def get(self, id: UUID) -> Job | None:
         query = (
-            select(_jobs, _payloads.c.body.label("payload"))
+            select(_jobs, _payloads.c.body.label("payload"), _payloads.c.raw)
             .select_from(_jobs.outerjoin(_payloads, _payloads.c.id == _jobs.c.id))
             .where(_jobs.c.id == id)
         )
@@ -124,14 +124,14 @@ class Jobs:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return None
-            attempts = await _attempts(connection, [id])
+            attempts = await read_attempts(connection, [id])
         return _job(row, attempts.get(id, []))
 
     async def page(self, wanted: Wanted) -> list[ListedJob]:
         """Return jobs, newest first, without payloads and results."""
         async with self._postgres.transaction() as connection:
             rows = (await connection.execute(_listing(wanted))).all()
-            attempts = await _attempts(connection, [row.id for row in rows])
+            attempts = await read_attempts(connection, [row.id for row in rows])
         return [ListedJob(**_shared(row, attempts.get(row.id, []))) for row in rows]
 
 
@@ -147,7 +147,7 @@ def _listing(wanted: Wanted) -> Select[Any]:
     return query.order_by(_jobs.c.created_at.desc(), _jobs.c.id.desc()).limit(wanted.limit)
 
 
-async def _attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
+async def read_attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
     found: dict[UUID, list[Attempt]] = {}
     if not ids:
         return found
@@ -158,7 +158,7 @@ async def _attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UU
 
 
 def _job(row: Row[Any], attempts: list[Attempt]) -> Job:
-    return Job(**_shared(row, attempts), payload=raw(row.payload), result=raw(row.result))
+    return Job(**_shared(row, attempts), payload=shown_payload(row.payload, row.raw), result=raw(row.result))
 
 
 def _shared(row: Row[Any], attempts: list[Attempt]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ a transaction of its own: nothing is locked while a confirm is awaited. A row th
 which nobody holds. Rows are taken in the order in which their leases end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.postgres import Postgres
@@ -26,25 +27,27 @@ _TAKE = text(
     ), taken AS (
         UPDATE jobs SET lease_until = now() + CAST(:lease AS double precision) * interval '1 second'
         FROM free WHERE jobs.id = free.id
-        RETURNING jobs.id, jobs.queue, jobs.type, jobs.generation, jobs.next_attempt, jobs.correlation_id,
+        RETURNING jobs.id, jobs.queue, jobs.type, jobs.generation, jobs.next_attempt, jobs.returned, jobs.correlation_id,
                   CASE WHEN next_attempt = 1 THEN coalesce(due_at, created_at) ELSE created_at END AS submitted_at,
                   coalesce(free.arrived, false) AS arrived, free.lease_until AS waited_until
     )
-    SELECT taken.*, payloads.body, payloads.reply_to, payloads.priority, payloads.traceparent
+    SELECT taken.*, payloads.body, payloads.raw, payloads.reply_to, payloads.priority, payloads.traceparent
     FROM taken JOIN payloads USING (id) ORDER BY waited_until, id
     """
 )
 # Rows are locked in the order of their ids, as the recorder does, so that neither waits for the other in a circle. The
-# attempt is looked at since the row may have its next one to publish already when the confirm of the last is written.
+# attempt is looked at since the row may have its next one to publish already when the confirm of the last is written;
+# and how often the job came back, since what the broker confirmed may have come back before that is written.
 _MARK = text(
     """
     WITH confirmed AS (
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:generations AS integer[]), CAST(:attempts AS integer[]),
-                             CAST(:keys AS bigint[])) AS confirmed (id, generation, attempt, key)
+                             CAST(:returned AS integer[]), CAST(:keys AS bigint[]))
+            AS confirmed (id, generation, attempt, returned, key)
     ), locked AS (
         SELECT jobs.id, confirmed.key FROM jobs JOIN confirmed USING (id)
         WHERE jobs.generation = confirmed.generation AND jobs.next_attempt = confirmed.attempt
-              AND jobs.published_at IS NULL
+              AND jobs.returned = confirmed.returned AND jobs.published_at IS NULL
         ORDER BY jobs.id FOR UPDATE OF jobs
     )
     UPDATE jobs SET published_at = now(),
@@ -72,6 +75,13 @@ _PENDING = text(
     GROUP BY queue
     """
 )
+_LIVE = text(
+    """
+    SELECT name FROM queues
+    WHERE name = ANY(CAST(:names AS text[])) AND defined_at IS NOT NULL
+          AND (removed_at IS NULL OR removed_at < defined_at)
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ class Confirmed:
     id: UUID
     generation: int
     attempt: int
+    returned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,7 @@ class Taken:
 
     job: Envelope
     arrived: bool
+    returned: int = 0  # how often it came back, since the broker had no queue for it
 
 
 class OutboxRows:
@@ -99,7 +111,12 @@ class OutboxRows:
             found = await connection.execute(
                 _TAKE, {"most": most, "lease": LEASE, "except_queues": list(except_queues)}
             )
-            return [Taken(_envelope(row), row.arrived) for row in found]
+            return [Taken(_envelope(row), row.arrived, row.returned) for row in found]
+
+    async def live(self, queues: Collection[str]) -> set[str]:
+        """Return which of these queues a JobQueue has."""
+        async with self._postgres.transaction() as connection:
+            return await live(connection, queues)
 
     async def mark(self, confirmed: Sequence[Confirmed]) -> int:
         """Note that the broker has these jobs, and return how many left the outbox; a job that has moved on keeps its state."""
@@ -108,7 +125,8 @@ class OutboxRows:
                 "ids": [one.id for one in confirmed],
                 "generations": [one.generation for one in confirmed],
                 "attempts": [one.attempt for one in confirmed],
-                "keys": [_queued_key(one) for one in confirmed],
+                "returned": [one.returned for one in confirmed],
+                "keys": [queued_key(one.generation, one.attempt) for one in confirmed],
             }
             return len((await connection.execute(_MARK, columns)).all())
 
@@ -123,9 +141,13 @@ class OutboxRows:
             return {row.queue: row.jobs for row in await connection.execute(_PENDING, {"lease": LEASE + 1})}
 
 
-def _queued_key(one: Confirmed) -> int:
+async def live(connection: AsyncConnection, queues: Collection[str]) -> set[str]:
+    return {row.name for row in await connection.execute(_LIVE, {"names": list(queues)})}
+
+
+def queued_key(generation: int, attempt: int) -> int:
     """Return the place of "the broker has it" among the reports; for a first attempt it is before any of its reports."""
-    return merge_key(State.QUEUED, one.generation, one.attempt if one.attempt > 1 else 0)
+    return merge_key(State.QUEUED, generation, attempt if attempt > 1 else 0)
 
 
 def _envelope(row: Row[Any]) -> Envelope:
@@ -133,7 +155,7 @@ def _envelope(row: Row[Any]) -> Envelope:
         id=row.id,
         queue=row.queue,
         type=row.type,
-        body=row.body.encode(),
+        body=row.body.encode() if row.raw is None else row.raw,
         attempt=row.next_attempt,
         generation=row.generation,
         submitted_at=row.submitted_at,

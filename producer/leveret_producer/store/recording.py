@@ -4,17 +4,16 @@ Rows are locked in the order of their ids before they are written, so that repli
 each other in a line. An id belongs to the queue that used it first; what another queue says about it is handed back.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.events import HandlersRegistered, QueueDecided, QueueDefined, QueueEvent, QueueObserved, QueueRemoved
-from leveret.jobs import FINAL
+from leveret.jobs import FINAL, State
 from leveret_producer.recorder import merge
-from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, MessageRow, Report
+from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, Report
 from leveret_producer.store import recording_sql as sql
 from leveret_producer.store.postgres import Postgres
 
@@ -29,6 +28,7 @@ class Recorded:
     attempts: frozenset[AttemptId] = frozenset()
     misplaced: frozenset[UUID] = field(default_factory=frozenset)  # ids that belong to another queue: not recorded
     without_payload: tuple[Report, ...] = ()  # ask for a message whose payload nobody knows: not recorded
+    dead: frozenset[tuple[UUID, int]] = frozenset()  # of the reported jobs with their generations, what is dead now
 
 
 class Recording:
@@ -66,22 +66,26 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report]) -> Rec
     rows = [row for row in rows if row.id not in misplaced]
     if not rows:
         return Recorded(misplaced=frozenset(misplaced))
-    changed = {row.id for row in await connection.execute(sql.JOBS, _columns(rows))}
+    changed = {row.id for row in await connection.execute(sql.JOBS, sql.columns(rows))}
     # A job of which nothing was known, and that another replica recorded for another queue just now.
     here = {row.id: row.queue for row in rows}
     if unseen := [row.id for row in rows if row.id not in before and row.id not in changed]:
         owners = await connection.execute(sql.LOCK, {"ids": unseen})
-        misplaced |= {row.id for row in owners if row.queue != here[row.id]}
+        before |= {row.id: (row.queue, row.state, row.generation) for row in owners}
+        misplaced |= {one for one in unseen if one in before and before[one][0] != here[one]}
     kept = [report for report in reports if report.event.id not in misplaced]
     if undated := [report.event for report in kept if report.event.submitted_at is None]:
         first = {event.id: event.at for event in sorted(undated, key=lambda event: event.at, reverse=True)}
         ordered = sorted(first)
         await connection.execute(sql.FIRST_SEEN, {"ids": ordered, "seen": [first[one] for one in ordered]})
     if messages := merge.messages(kept):
-        await connection.execute(sql.KEEP_MESSAGES, _columns(messages))
+        await connection.execute(sql.KEEP_MESSAGES, sql.columns(messages))
     new_attempts = await _record_attempts(connection, merge.attempts(kept))
     finished = [row for row in rows if row.id in changed and row.state in FINAL and not _was_final(before, row)]
-    return Recorded(tuple(finished), new_attempts, frozenset(misplaced))
+    now = {row.id: (row.state, row.generation) for row in rows if row.id in changed}
+    stands = {row.id: now.get(row.id) or before[row.id][1:] for row in rows if row.id in changed or row.id in before}
+    dead = {(one, generation) for one, (state, generation) in stands.items() if state == State.DEAD}
+    return Recorded(tuple(finished), new_attempts, frozenset(misplaced), dead=frozenset(dead))
 
 
 def _was_final(before: dict[UUID, tuple[str, str, int]], row: JobRow) -> bool:
@@ -92,14 +96,8 @@ def _was_final(before: dict[UUID, tuple[str, str, int]], row: JobRow) -> bool:
 async def _record_attempts(connection: AsyncConnection, rows: Sequence[AttemptRow]) -> frozenset[AttemptId]:
     if not rows:
         return frozenset()
-    changed = await connection.execute(sql.ATTEMPTS, _columns(rows))
+    changed = await connection.execute(sql.ATTEMPTS, sql.columns(rows))
     return frozenset((row.job_id, row.generation, row.attempt, row.delivery) for row in changed)
-
-
-def _columns(rows: Iterable[JobRow | AttemptRow | MessageRow]) -> dict[str, list[Any]]:
-    """Turn rows into one array a column, as unnest() takes them (asdict would copy every value: most of the time)."""
-    some = list(rows)
-    return {column.name: [getattr(row, column.name) for row in some] for column in fields(some[0])}
 
 
 async def _tell(connection: AsyncConnection, queue: str, event: HandlersRegistered | QueueEvent) -> None:
@@ -117,6 +115,8 @@ async def _tell(connection: AsyncConnection, queue: str, event: HandlersRegister
                     "version": event.version,
                     "max_attempts": event.max_attempts,
                     "timeout_seconds": event.timeout_seconds,
+                    "max_length": event.max_length,
+                    "dead_letters_of": event.dead_letters_of,
                     "at": event.at,
                 },
             )
@@ -127,4 +127,3 @@ async def _tell(connection: AsyncConnection, queue: str, event: HandlersRegister
         case QueueDecided(at, before, after, reason, message):
             why = {"reason": merge.clean(reason, 255), "message": merge.clean(message, merge.LONGEST_MESSAGE)}
             await connection.execute(sql.DECIDED, {"queue": queue, "at": at, "before": before, "after": after, **why})
-            await connection.execute(sql.TRIM_DECISIONS, {"queue": queue, "kept": sql.KEPT_DECISIONS})

@@ -1,13 +1,22 @@
 """The statements of the recorder: each writes any number of rows."""
 
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
 import msgspec
 from sqlalchemy import text
 
-KEPT_DECISIONS = 100  # a queue
+from leveret_producer.recorder.merge import AttemptRow, JobRow, MessageRow
 
 
 def encode(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def columns(rows: Sequence[JobRow] | Sequence[AttemptRow] | Sequence[MessageRow]) -> dict[str, list[Any]]:
+    """Turn rows into one array a column, as unnest() takes them (asdict would copy every value: most of the time)."""
+    return {column.name: [getattr(row, column.name) for row in rows] for column in fields(rows[0])}
 
 
 LOCK = text(
@@ -23,12 +32,12 @@ LOCK = text(
 JOBS = text(
     """
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at,
-        started_at, finished_at, result, error, progress, correlation_id, over_amqp, published_at, due_at, lease_until,
-        next_attempt)
+        started_at, finished_at, result, error, progress, correlation_id, dead_reason, over_amqp, published_at, due_at,
+        lease_until, next_attempt)
     SELECT id, queue, type, state, merge_key, tie, generation, attempt,
         coalesce(max_attempts, (SELECT stored.max_attempts FROM jobs AS stored WHERE stored.id = new.id),
                  (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)), created_at, started_at,
-        finished_at, result, error, progress, correlation_id, true, CASE WHEN due_at IS NULL THEN now() END, due_at,
+        finished_at, result, error, progress, correlation_id, dead_reason, true, CASE WHEN due_at IS NULL THEN now() END, due_at,
         coalesce(due_at, now()), CASE WHEN due_at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END
     FROM unnest(
         CAST(:id AS uuid[]), CAST(:queue AS text[]), CAST(:type AS text[]), CAST(:state AS text[]),
@@ -36,16 +45,17 @@ JOBS = text(
         CAST(:attempt AS integer[]), CAST(:max_attempts AS integer[]), CAST(:created_at AS timestamptz[]),
         CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]), CAST(:result AS text[]),
         CAST(:error AS text[]), CAST(:progress AS text[]), CAST(:correlation_id AS text[]),
-        CAST(:due_at AS timestamptz[])
+        CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[])
     ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
-        finished_at, result, error, progress, correlation_id, due_at)
+        finished_at, result, error, progress, correlation_id, due_at, dead_reason)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         state = excluded.state, merge_key = excluded.merge_key, tie = excluded.tie,
         generation = excluded.generation, attempt = excluded.attempt,
         max_attempts = excluded.max_attempts, started_at = excluded.started_at,
         finished_at = excluded.finished_at, result = excluded.result,
-        error = excluded.error, progress = excluded.progress,
+        error = excluded.error, progress = excluded.progress, dead_reason = excluded.dead_reason,
+        purged_at = CASE WHEN job.generation = excluded.generation THEN job.purged_at END,
         published_at = CASE WHEN excluded.due_at IS NULL THEN coalesce(job.published_at, now()) END,
         due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt
     WHERE job.queue = excluded.queue AND (job.merge_key, job.tie) < (excluded.merge_key, excluded.tie)
@@ -57,8 +67,8 @@ JOBS = text(
 HAVE_PAYLOAD = text("SELECT id FROM payloads WHERE id = ANY(CAST(:ids AS uuid[]))")
 KEEP_MESSAGES = text(
     """
-    INSERT INTO payloads (id, body, reply_to, priority, traceparent)
-    SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:body AS text[]), CAST(:reply_to AS text[]),
+    INSERT INTO payloads (id, body, raw, reply_to, priority, traceparent)
+    SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:body AS text[]), CAST(:raw AS bytea[]), CAST(:reply_to AS text[]),
                          CAST(:priority AS smallint[]), CAST(:traceparent AS text[]))
     ON CONFLICT (id) DO NOTHING
     """
@@ -99,11 +109,13 @@ HANDLERS = text(
 )
 DEFINED = text(
     """
-    INSERT INTO queues AS old (name, namespace, jobqueue, version, max_attempts, timeout_seconds, defined_at)
-    VALUES (:name, :namespace, :jobqueue, :version, :max_attempts, :timeout_seconds, :at)
+    INSERT INTO queues AS old (name, namespace, jobqueue, version, max_attempts, timeout_seconds, max_length,
+        dead_letters_of, defined_at)
+    VALUES (:name, :namespace, :jobqueue, :version, :max_attempts, :timeout_seconds, :max_length, :dead_letters_of, :at)
     ON CONFLICT (name) DO UPDATE SET namespace = excluded.namespace, jobqueue = excluded.jobqueue,
         version = excluded.version, max_attempts = excluded.max_attempts,
-        timeout_seconds = excluded.timeout_seconds, defined_at = excluded.defined_at
+        timeout_seconds = excluded.timeout_seconds, max_length = excluded.max_length,
+        dead_letters_of = excluded.dead_letters_of, defined_at = excluded.defined_at
     WHERE old.defined_at IS NULL OR old.defined_at < excluded.defined_at
     """
 )
@@ -124,11 +136,5 @@ DECIDED = text(
     """
     INSERT INTO decisions (queue, at, before, after, reason, message)
     VALUES (:queue, :at, :before, :after, :reason, :message) ON CONFLICT DO NOTHING
-    """
-)
-TRIM_DECISIONS = text(
-    """
-    DELETE FROM decisions WHERE queue = :queue AND at < (
-        SELECT at FROM decisions WHERE queue = :queue ORDER BY at DESC OFFSET :kept - 1 LIMIT 1)
     """
 )

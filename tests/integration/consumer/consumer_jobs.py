@@ -20,6 +20,13 @@ class Job(BaseModel):
     witness: Path
     seconds: float = 0
     times: int = 0
+    gate: Path | None = None  # a file that the job waits for
+
+
+async def work(job: Job) -> None:
+    await asyncio.sleep(job.seconds)
+    while job.gate and not job.gate.exists():  # noqa: ASYNC110 - the test makes it, in another process
+        await asyncio.sleep(0.05)
 
 
 def note(ctx: Context, job: Job, word: str) -> None:
@@ -35,7 +42,7 @@ async def noop(ctx: Context, job: dict[str, object]) -> None:
 @handlers.job("sleep", retry=at_once)
 async def sleep(ctx: Context, job: Job) -> float:
     note(ctx, job, "start")
-    await asyncio.sleep(job.seconds)
+    await work(job)
     note(ctx, job, "end")
     return job.seconds
 
@@ -43,6 +50,7 @@ async def sleep(ctx: Context, job: Job) -> float:
 @handlers.job("fail", retry=at_once)
 async def fail(ctx: Context, job: Job) -> str:
     note(ctx, job, "start")
+    await work(job)
     if ctx.attempt <= job.times:
         raise ValueError(f"attempt {ctx.attempt} of {ctx.max_attempts} fails as asked")
     return "done"

@@ -87,6 +87,7 @@ async def test_the_broker_is_killed_and_comes_back_and_every_job_ends(
 ) -> None:
     one = consumer(concurrency=3)
     await one.ready()
+    await rig.settle()
     jobs = [await rig.submit("sleep", {"witness": witness, "seconds": 2}) for _ in range(6)]
     await until("three run", lambda: len(lines(witness, "start")) == 3)
     await asyncio.to_thread(rabbitmq.kill)

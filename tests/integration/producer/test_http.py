@@ -202,6 +202,7 @@ async def test_the_openapi_document_names_what_exists(producer: Producer) -> Non
     document = (await producer.http.get("/openapi.json")).json()
     assert set(document["paths"]) == {
         "/healthz", "/readyz", "/v1/jobs", "/v1/jobs/{id}", "/v1/queues", "/v1/queues/{queue}", "/v1/queues/{queue}/jobs",
+        *(f"/v1/queues/{{queue}}/dead-letters{path}" for path in ("", "/{id}", "/redrive", "/purge", "/operations/{id}")),
     }  # fmt: skip
     text = json.dumps(document)
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:

@@ -151,7 +151,8 @@ async def test_what_is_not_due_is_not_counted_and_not_looked_through(store: Post
             )
         )
     assert "lease_until_id_idx" in plan
-    assert "Seq Scan" not in plan
+    for holding_rows in ("jobs_default", "jobs_by_day_rest"):  # the days' partitions are empty
+        assert f"Seq Scan on {holding_rows}" not in plan
 
 
 def _waits(id: UUID, at: datetime, publish_at: datetime, attempt: int = 1, payload: bytes = b"7") -> JobEvent:

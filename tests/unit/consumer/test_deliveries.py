@@ -24,6 +24,7 @@ from leveret_consumer.pools.threads import ThreadPool
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
 from leveret_consumer.settling import Settling
+from leveret_consumer.sources import job_made_of
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
@@ -37,6 +38,7 @@ class Delivered(aio_pika.Message):
             made.body, headers=made.headers, message_id=made.message_id, type=made.type, timestamp=made.timestamp
         )
         self.told, self.processed, self.number = told, False, job.id.int
+        self.consumer_tag = "pod"
 
     async def ack(self) -> None:
         self.processed = True
@@ -93,11 +95,18 @@ class World:
         self.runs.connection_lost()
 
     def deliver(
-        self, number: int, type: str = "wait", body: bytes = b"{}", message_id: str = "", **fields: int
+        self, number: int, type: str = "wait", body: bytes = b"{}", message_id: str = "", **fields: Any
     ) -> asyncio.Task[None]:
         message: Any = Delivered(Envelope(UUID(int=number), "q", type, body, **fields), self.told)
         message.message_id = message_id or message.message_id
         self.tasks.append(asyncio.create_task(self.deliveries.take(message)))
+        return self.tasks[-1]
+
+    def deliver_dead(self, number: int, tag: str = "pod") -> asyncio.Task[None]:
+        """Deliver another queue's dead letter."""
+        message: Any = Delivered(Envelope(UUID(int=number), "other", "wait", b"{}", attempt=5, generation=2), self.told)
+        message.consumer_tag = tag
+        self.tasks.append(asyncio.create_task(self.deliveries.take(message, "other.dead")))
         return self.tasks[-1]
 
     def _handlers(self) -> Handlers:
@@ -129,8 +138,10 @@ class World:
 
         return handlers
 
-    async def _publish(self, exchange: str, key: str, message: aio_pika.Message, timeout: float) -> None:
-        assert key == "q"
+    async def _publish(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
+    ) -> None:
+        assert routing_key == "q"
         if self.refusals:
             self.refusals -= 1
             raise NotConfirmed("refused")
@@ -277,6 +288,26 @@ async def test_a_drain_gives_back_what_waits_and_finishes_what_runs(world: World
     assert world.told[2:] == ["succeeded 1", "ack 1"]
 
 
+async def test_only_what_waits_of_one_consumer_tag_is_given_back(world: World) -> None:
+    world.deliver(1)
+    await turns()
+    world.deliver(2)
+    world.deliver_dead(3, tag="pod.1")
+    await turns()
+    assert await world.deliveries.give_back_waiting("pod.1") == 1
+    assert world.told == ["nack 3"]
+    assert await world.deliveries.give_back_waiting("pod") == 1
+    assert world.told == ["nack 3", "nack 2"]
+
+
+async def test_another_queues_dead_letter_is_a_first_attempt_of_a_job_of_this_queue(world: World) -> None:
+    world.go.set()
+    await world.deliver_dead(1)
+    made = job_made_of(UUID(int=1), 2, "q")
+    assert [(event.id, event.attempt, event.generation) for event in world.events] == [(made, 1, 1)] * 2
+    assert world.told == [f"succeeded {made.int}", "ack 1"]
+
+
 async def test_what_does_not_finish_in_time_is_stopped_and_given_back(world: World) -> None:
     world.deliver(1)
     await turns()
@@ -348,3 +379,28 @@ async def test_a_coroutine_that_swallows_its_cancellation_keeps_its_slot_and_is_
     world.go.set()
     await turns()
     assert world.load.busy == 0
+
+
+def delivered_before(world: World, number: int, times: int) -> Any:
+    return Delivered(Envelope(UUID(int=number), "q", "wait", b"{}"), world.told, **{"x-delivery-count": times})
+
+
+async def test_at_the_delivery_limit_a_job_is_not_started(world: World) -> None:
+    world.go.set()
+    await world.deliveries.take(delivered_before(world, 1, times=19))
+    assert (world.told, world.runs_of) == (["succeeded 1", "ack 1"], {1: 1})
+    await world.deliveries.take(delivered_before(world, 2, times=20))
+    assert (world.told[2:], world.runs_of) == (["copy to leveret.dead", "dead 2", "ack 2"], {1: 1})
+    assert world.copies[0][1].headers["leveret-reason"] == "DeliveryLimit"
+
+
+async def test_the_delivery_limit_does_not_undo_an_attempt_that_has_ended_here(world: World) -> None:
+    world.reporting.cancel()
+    await turns()
+    world.go.set()
+    await world.deliver(1)
+    await world.disconnect()
+    world.connect()
+    await turns()
+    await world.deliveries.take(delivered_before(world, 1, times=20))
+    assert (world.told, world.runs_of) == (["succeeded 1", "ack 1"], {1: 1})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from leveret import Context, Handlers, Reject, Retry, RetryLater
 from leveret.events import Error
-from leveret.jobs import DeadReason
+from leveret.jobs import DeadReason, Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Pool
 from leveret_consumer.ends import (
@@ -158,13 +159,17 @@ ENDS = [
 ]
 
 
+def job(type: str, does: str) -> Envelope:
+    return Envelope(UUID(int=1), "q", type, f'"{does}"'.encode())
+
+
 @pytest.mark.parametrize("pool", ["loop", "thread", "process"])
 @pytest.mark.parametrize(("does", "what"), ENDS)
 async def test_every_pool_tells_the_same(
     handlers: Handlers, pools: dict[Pool, WorkPool], pool: str, does: str, what: str
 ) -> None:
     handler = handlers[pool]
-    work = await pools[handler.pool].start(Call(handler, Context(type=pool), does, f'"{does}"'.encode()))
+    work = await pools[handler.pool].start(Call(handler, Context(type=pool), does, job(pool, does)))
     end = await asyncio.wait_for(work.ended, 30)
     assert kind(end) == what
     if isinstance(end, Postponed):
@@ -175,7 +180,7 @@ async def test_a_process_that_died_is_tried_again_whatever_the_classes(
     handlers: Handlers, pools: dict[Pool, WorkPool]
 ) -> None:
     handler = handlers["process"]
-    work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), "dies", b'"dies"'))
+    work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), "dies", job("process", "dies")))
     end = await asyncio.wait_for(work.ended, 30)
     assert isinstance(end, Failed)
     assert end.error.type == "ProcessDied"

@@ -21,6 +21,7 @@ from leveret_consumer.outcomes import (
     RetryFromStore,
     Succeeded,
     after_attempt,
+    delivered_too_often,
     unreadable,
 )
 
@@ -130,6 +131,21 @@ def test_the_wait_is_the_levels(level: int | None, seconds: int) -> None:
 def test_what_can_not_be_run_has_its_reason_twice() -> None:
     dead = unreadable(DeadReason.NO_ID, "no id")
     assert (dead.reason, dead.error.reason) == (DeadReason.NO_ID, "NoId")
+
+
+@pytest.mark.parametrize(
+    ("delivery", "limit", "says"),
+    [(0, 1, None), (1, 1, "once a consumer took"), (19, 20, None), (20, 20, "20 times a"), (99, 2, "99 times a")],
+)
+def test_a_job_that_was_delivered_too_often_is_a_dead_letter(delivery: int, limit: int, says: str | None) -> None:
+    outcome = delivered_too_often(delivery, limit)
+    if says is None:
+        assert outcome is None
+    else:
+        assert isinstance(outcome, DeadLetter)
+        assert outcome.reason == DeadReason.DELIVERY_LIMIT
+        assert outcome.error.message.startswith(says)
+        assert f"the delivery limit is {limit}" in outcome.error.message
 
 
 class Mute(Exception):

@@ -27,6 +27,18 @@ def test_what_the_operator_gives_is_read() -> None:
     assert settings.retry == RetryPolicy(3, backoff)
 
 
+def test_the_pods_grace_period_is_for_running_jobs_but_for_its_last_ten_seconds() -> None:
+    settings = read_settings(NEEDED | {"LEVERET_TIMEOUT": "2m", "LEVERET_GRACE_PERIOD": "3m"})
+    assert settings.grace == timedelta(minutes=2, seconds=50)
+
+
+def test_another_queues_dead_letters_and_the_delivery_limit_are_read() -> None:
+    settings = read_settings(NEEDED | {"LEVERET_SOURCE_QUEUE": "leveret.other.dead", "LEVERET_DELIVERY_LIMIT": "3"})
+    assert (settings.source_queue, settings.delivery_limit) == ("leveret.other.dead", 3)
+    settings = read_settings(NEEDED)
+    assert (settings.source_queue, settings.delivery_limit) == (None, 20)
+
+
 def test_the_defaults_are_the_job_queues() -> None:
     settings = read_settings(NEEDED)
     assert (settings.concurrency, settings.timeout, settings.retry) == (10, timedelta(seconds=30), RetryPolicy())
@@ -48,6 +60,16 @@ WRONG = [
     pytest.param({"LEVERET_TIMEOUT": "0s"}, "above 0s", id="no time"),
     pytest.param({"LEVERET_TIMEOUT": "9" * 30 + "h"}, "LEVERET_TIMEOUT", id="longer than there are days"),
     pytest.param({"LEVERET_GRACE": "soon"}, "LEVERET_GRACE: 'soon' is not a duration", id="grace"),
+    pytest.param(
+        {"LEVERET_GRACE_PERIOD": "59s"},
+        "LEVERET_GRACE_PERIOD is 59s, and must be at least the time-out of 30s \\+ 30s.*"
+        "terminationGracePeriodSeconds to 60, or lower spec.timeout",
+        id="a grace period below the time-out",
+    ),
+    pytest.param({"LEVERET_GRACE_PERIOD": "1"}, "LEVERET_GRACE_PERIOD: '1' is not a duration", id="grace period"),
+    pytest.param({"LEVERET_SOURCE_QUEUE": "leveret.other"}, "LEVERET_SOURCE_QUEUE.*dead letters", id="no dead letters"),
+    pytest.param({"LEVERET_SOURCE_QUEUE": "leveret.url-check.dead"}, "of another queue", id="its own dead letters"),
+    pytest.param({"LEVERET_DELIVERY_LIMIT": "21"}, "LEVERET_DELIVERY_LIMIT.*from 1 to 20", id="delivery limit"),
     pytest.param({"LEVERET_LOG": "xml"}, "LEVERET_LOG is 'xml'", id="log"),
     pytest.param({"LEVERET_RETRY": "{"}, "LEVERET_RETRY can't be used.*write JSON such as", id="not JSON"),
     pytest.param({"LEVERET_RETRY": "[]"}, "LEVERET_RETRY can't be used", id="not an object"),

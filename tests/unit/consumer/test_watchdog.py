@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leveret_consumer.runtime import HEARTBEAT
 from leveret_consumer.watchdog import Finding, Limits, Watchdog, Watched, look
 
 LIMITS = Limits()
@@ -118,6 +119,7 @@ def test_nothing_is_told_or_ended_before_its_time(steps: list[tuple[bool, float]
 BLOCKS = """
 import asyncio, time, uvloop
 from leveret.telemetry.logs import configure_logs
+from leveret_consumer.runtime import HEARTBEAT
 from leveret_consumer.watchdog import Limits, Watchdog
 
 def stuck_in_a_handler():
@@ -143,3 +145,8 @@ def test_a_process_whose_loop_is_blocked_says_where_and_ends() -> None:
         assert f'"level": "{level}"' in line
         assert "in stuck_in_a_handler" in line
         assert '"jobs": ["job-1", "job-2"]' in line
+
+
+def test_a_blocked_loop_ends_the_process_before_the_broker_gives_its_jobs_away() -> None:
+    last_sent_before, looks_in_a_row = HEARTBEAT / 2, 2
+    assert LIMITS.ends_after + LIMITS.longest_look < looks_in_a_row * HEARTBEAT - last_sent_before

@@ -1,6 +1,8 @@
 """The bench handlers do as they are told."""
 
 import logging
+import subprocess
+import sys
 import time
 
 import pytest
@@ -23,9 +25,10 @@ async def run(type: str, body: bytes, attempt: int = 1) -> bytes:
         ("sleep", b'{"seconds": 0}', b"null"),
         ("cpu", b'{"seconds": 0}', b"null"),
         ("fail", b'{"times": 0}', b"1"),
+        ("crash", b'{"times": 0}', b"0"),
         ("echo", b'{"value": {"a": [1, null, "x"]}}', b'{"a":[1,null,"x"]}'),
     ],
-    ids=["noop", "sleep", "cpu", "fail", "echo"],
+    ids=["noop", "sleep", "cpu", "fail", "crash", "echo"],
 )
 async def test_each_type_returns_its_result(type: str, body: bytes, result: bytes) -> None:
     assert await run(type, body) == result
@@ -45,9 +48,24 @@ async def test_fail_fails_that_many_attempts_and_then_succeeds() -> None:
     assert await run("fail", b'{"times": 2}', attempt=3) == b"3"
 
 
+CRASH = """
+import asyncio
+from examples.bench.handlers import Crash, crash_at_first
+from leveret import Context
+asyncio.run(crash_at_first(Context(type="crash", delivery={delivery}), Crash(times=2)))
+"""
+
+
+@pytest.mark.parametrize(("delivery", "code"), [(0, 137), (1, 137), (2, 0)])
+def test_crash_ends_its_process_at_that_many_deliveries(delivery: int, code: int) -> None:
+    ended = subprocess.run([sys.executable, "-c", CRASH.format(delivery=delivery)], timeout=60, check=False)
+    assert ended.returncode == code
+
+
 @pytest.mark.parametrize(
     ("type", "body"),
     [
+        ("crash", b'{"times": -1}'),
         ("sleep", b"{}"),
         ("sleep", b'{"seconds": -1}'),
         ("sleep", b'{"seconds": "soon"}'),

@@ -20,6 +20,20 @@ def test_a_job_queue_sends_its_dead_letters_at_least_once_to_a_queue_of_its_own(
     assert topology.Binding("leveret.jobs", "leveret.url-check", "leveret.url-check") in made.bindings
 
 
+def test_dead_letters_are_told_of_where_events_are() -> None:
+    assert topology.Binding("leveret.dead", "leveret.events", "a.b") in topology.for_queue("a.b").bindings
+
+
+def test_what_no_queue_takes_is_kept() -> None:
+    shared = topology.shared()
+    [jobs] = [exchange for exchange in shared.exchanges if exchange.name == "leveret.jobs"]
+    assert jobs.arguments == {"alternate-exchange": "leveret.unroutable"}
+    assert topology.Exchange("leveret.unroutable", "fanout") in shared.exchanges
+    assert topology.Binding("leveret.unroutable", "leveret.unroutable") in shared.bindings
+    [kept] = [queue for queue in shared.queues if queue.name == "leveret.unroutable"]
+    assert kept.arguments == {"x-queue-type": "quorum", "x-delivery-limit": -1}
+
+
 def test_dead_letters_can_land_before_anything_can_die() -> None:
     assert [queue.name for queue in topology.for_queue("a.b").queues] == ["a.b.dead", "a.b"]
 

@@ -1,10 +1,14 @@
 """The merge is a join: whatever the order, the batches and the duplicates, the same rows come out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from uuid import UUID
 
+import aio_pika
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,23 +16,26 @@ from leveret.events import Error, JobEvent, Progress
 from leveret.jobs import FINAL, State
 from leveret_producer.recorder import merge
 from leveret_producer.recorder.batch import rounds
-from leveret_producer.recorder.merge import AttemptRow, JobRow, Report
+from leveret_producer.recorder.merge import AttemptRow, JobRow, Letter, MessageRow, Report
 
 T0 = datetime(2026, 5, 1, tzinfo=UTC)
 IDS = [UUID(int=number) for number in range(1, 4)]
+LETTER = Letter(aio_pika.Message(b""), keeps_body=True, unanswered=False)  # type: ignore[arg-type]
 REPORTED = [State.RUNNING, State.RETRYING, State.SUCCEEDED, State.DEAD]
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Report]:
-    """Reports on a few jobs, each at a time of its own."""
+    """Reports on a few jobs, dead letters among them, each at a time of its own."""
     number = draw(st.integers(1, 12))
     reports = []
     for second in draw(st.permutations(range(number))):
+        letter = draw(st.none() | st.just(LETTER))
+        state = State.DEAD if letter else draw(st.sampled_from(REPORTED))
         event = JobEvent(
             id=draw(st.sampled_from(IDS)),
             type="t",
-            state=draw(st.sampled_from(REPORTED)),
+            state=state,
             at=T0 + timedelta(seconds=second),
             consumer=draw(st.sampled_from("ab")),
             attempt=draw(st.integers(1, 3)),
@@ -36,8 +43,9 @@ def histories(draw: st.DrawFn) -> list[Report]:
             delivery=draw(st.integers(0, 2)),
             publish_at=draw(st.none() | st.just(T0 + timedelta(hours=2))),
             progress=draw(st.none() | st.builds(Progress, st.floats(0, 1), st.none())),
+            error=Error(draw(st.sampled_from(["DeliveryLimit", "GaveUp"])), "") if state is State.DEAD else None,
         )
-        reports.append(Report("q", event))
+        reports.append(Report("q", event, letter))
     return reports
 
 
@@ -104,10 +112,33 @@ def test_only_a_retry_without_a_message_is_due_again_and_a_later_report_makes_th
     assert [row.due_at for row in merge.jobs([_event(State.RUNNING, 2, attempt=2), waits])] == [None]
     assert [row.due_at for row in merge.jobs([_event(State.DEAD, 2, publish_at=at)])] == [None]
     [message] = merge.messages([waits, waits])
-    assert (message.body, message.reply_to, message.priority, message.traceparent) == (" 7", "r", 255, None)
+    assert message == MessageRow(IDS[0], " 7", None, "r", 255, None)
     assert merge.messages([_event(State.RETRYING, 1, payload=msgspec.Raw(b"7"))]) == []
     assert not merge.needs_message(waits.event)
     assert merge.needs_message(_event(State.RETRYING, 1, publish_at=at).event)
+
+
+def test_the_consumers_word_on_a_dead_letter_counts_whichever_came_first() -> None:
+    told = _event(State.DEAD, 9, error=Error("GaveUp", "boom"), started_at=T0)
+    copies = [replace(_event(State.DEAD, at, error=Error("GaveUp", "")), letter=LETTER) for at in (8, 10)]
+    for order in permutations([told, *copies]):
+        [row] = merge.jobs(order)
+        assert (row.finished_at, row.started_at, row.dead_reason) == (T0 + timedelta(seconds=9), T0, "GaveUp")
+        assert [one.finished_at for one in merge.attempts(order)] == [T0 + timedelta(seconds=9)]
+    [first] = merge.jobs(copies[::-1])
+    assert first.finished_at == T0 + timedelta(seconds=8)
+    assert merge.attempts(copies) == []
+    [row] = merge.jobs([*copies, told, _event(State.SUCCEEDED, 30)])
+    assert (row.state, row.dead_reason) == ("succeeded", None)
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xfe", b'"a\0b"'])
+def test_a_payload_that_is_no_text_is_kept_as_bytes(payload: bytes) -> None:
+    letter = replace(_event(State.DEAD, 1, payload=msgspec.Raw(payload)), letter=LETTER)
+    [message] = merge.messages([letter, letter])
+    assert (message.body, message.raw) == ("", payload)
+    too_large = replace(letter, letter=replace(LETTER, keeps_body=False))
+    assert merge.messages([too_large]) == []
 
 
 def test_text_is_cleaned_and_cut() -> None:

@@ -1,0 +1,60 @@
+"""Which fault explains a second run: one that can cause it, at its time and at its place.
+
+A run is repeated where the broker delivers its message again (its consumer died or was cut off, or the broker went
+away), or where there are two messages of one job (a confirm or a mark was lost, and made up for by publishing again).
+What stops in its own time, an operator and a clock explain nothing.
+"""
+
+from collections.abc import Sequence
+
+from chaos.evidence import Accepted, Happened, Run, Witnessed
+from chaos.plan import Fault, Kind, Part
+
+HEARTBEATS = 45.0  # s: two missed ones of 20 s and a bit; a cut is known to the broker that much later
+LEASE = 45.0  # s: a job that is not marked as published is published again after 30 s
+EDGE = 3.0  # s: between an event and our noting it
+
+
+def cause_of(one: Accepted, first: Run, second: Run, faults: Sequence[Happened]) -> int | None:
+    """Return the latest fault that can have brought the second run about. The clock of ODD's consumer proves nothing."""
+    odd = one.job.part is Part.ODD
+    since, until = (one.at, float("inf")) if odd else (first.started_at, second.started_at)
+    for happened in reversed(faults):
+        if happened.began - EDGE > until:
+            continue
+        if _redelivers(happened, one.job.part, first.consumer) and happened.ended + _known_after(happened) >= since:
+            return happened.fault.number
+        if second.delivery == 0 and _copies(happened.fault, one.job.part) and happened.ended + LEASE >= one.at:
+            return happened.fault.number
+    return 0 if one.sent > 1 else None
+
+
+def hidden_cause_of(one: Accepted, seen: Witnessed, faults: Sequence[Happened]) -> int | None:
+    """Return the latest fault that can have kept a consumer from telling that it began."""
+    until = max((end.at for end in seen.ends), default=float("inf"))
+    for happened in reversed(faults):
+        in_time = happened.began - EDGE <= until and happened.ended + _known_after(happened) >= one.at
+        if in_time and _redelivers(happened, one.job.part, None):
+            return happened.fault.number
+    return 0 if one.sent > 1 else None
+
+
+def _known_after(happened: Happened) -> float:
+    return HEARTBEATS if happened.fault.kind is Kind.CUT else EDGE
+
+
+def _redelivers(happened: Happened, part: Part, consumer: str | None) -> bool:
+    """Say whether a fault makes the broker deliver again what a consumer of that part was running (None: any of them)."""
+    fault = happened.fault
+    if fault.part is part and fault.kind in (Kind.KILL, Kind.DELETE, Kind.CUT, Kind.CRASH):
+        return consumer is None or consumer in happened.pods
+    return fault.part is Part.BROKER and fault.kind in (Kind.KILL, Kind.DELETE, Kind.STOP)
+
+
+def _copies(fault: Fault, part: Part) -> bool:
+    """Say whether a fault can make two messages of one: a confirm or a mark that is lost is made up for by publishing again."""
+    if fault.kind in (Kind.MEMORY, Kind.DISK, Kind.CUT):
+        return fault.part is not Part.OPERATOR
+    if fault.part is Part.DATABASE:
+        return fault.kind in (Kind.KILL, Kind.DELETE, Kind.STOP)
+    return fault.part in (Part.PRODUCER, part) and fault.kind in (Kind.KILL, Kind.DELETE, Kind.CRASH)

@@ -1,0 +1,146 @@
+"""Which jobs a run submits, when, by which way, and what must become of each: drawn from the seed."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from chaos.plan import Part
+
+TARGETS = "http://url-check-targets"
+BENCH_ATTEMPTS, URL_ATTEMPTS = 4, 4  # what the run's JobQueues allow
+LATEST_START = 20.0  # s: the longest delay that is asked for
+CRASH = "crash"  # the type whose jobs end the process that runs them; a fault submits it
+Json = dict[str, object]
+
+
+class Way(StrEnum):
+    ONE = "HTTP, one"
+    LIST = "HTTP, a list"
+    AMQP = "AMQP"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job with its right end."""
+
+    part: Part  # the JobQueue
+    type: str
+    payload: Json
+    dead: bool = False  # else it succeeds
+    result: object = None  # of a success, for types other than check-url
+    status: int | None = None  # what check-url must report
+    path: str | None = None  # what the targets count its requests under
+    mark: str = ""  # what makes the path its own
+    requests: int = 0  # that they must have counted at least
+    delay: float | None = None  # s; AMQP has none
+
+    @property
+    def end(self) -> str:
+        return "dead" if self.dead else "succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is sent at once: one job, a list of them, or some messages. All are for one queue."""
+
+    number: int
+    at: float  # s after the start of the run
+    way: Way
+    jobs: tuple[Job, ...] = field(default_factory=tuple)
+
+    @property
+    def part(self) -> Part:
+        return self.jobs[0].part
+
+
+def renamed(job: Job, suffix: str) -> Job:
+    """Return the same job with a path of its own: what became of the first copy is not known."""
+    if job.path is None:
+        return job
+    mark = f"{job.mark}{suffix}"
+    path = job.path.replace(job.mark, mark)
+    return replace(job, path=path, mark=mark, payload={"url": f"{TARGETS}{path}"})
+
+
+def batches(seed: int, run: str, jobs: int, seconds: float) -> tuple[Batch, ...]:
+    """Return what is to be submitted in so many seconds: `jobs` in all. `run` keeps the paths of two runs apart."""
+    chance = random.Random(f"jobs {seed}")  # noqa: S311 - to be repeated, not to be secret
+    sizes = _sizes(chance, jobs)
+    found = []
+    made = 0
+    for number, (way, size) in enumerate(sizes):
+        make = _MAKERS[_part(chance)]
+        group = tuple(_maybe_later(chance, way, make(chance, f"{run}-{mark}")) for mark in range(made, made + size))
+        made += size
+        found.append(Batch(number, round(seconds * number / len(sizes), 2), way, group))
+    return tuple(found)
+
+
+def _sizes(chance: random.Random, jobs: int) -> list[tuple[Way, int]]:
+    """Lists carry most of the jobs; a third of the requests are single jobs and a third messages."""
+    sizes: list[tuple[Way, int]] = []
+    left = jobs
+    while left > 0:
+        way = chance.choice(tuple(Way))
+        size = 1 if way is Way.ONE else chance.randint(2, 40) if way is Way.LIST else chance.randint(1, 10)
+        sizes.append((way, min(size, left)))
+        left -= sizes[-1][1]
+    return sizes
+
+
+def _part(chance: random.Random) -> Part:
+    return chance.choices((Part.BENCH, Part.URLS, Part.ODD), (50, 40, 10))[0]
+
+
+def _maybe_later(chance: random.Random, way: Way, job: Job) -> Job:
+    if way is Way.AMQP or chance.random() > 0.1:
+        return job
+    return replace(job, delay=round(chance.uniform(0.5, LATEST_START), 1))
+
+
+def _bench(chance: random.Random, mark: str) -> Job:
+    draw = chance.random()
+    if draw < 0.30:
+        return Job(Part.BENCH, "noop", {})
+    if draw < 0.60:
+        return Job(Part.BENCH, "echo", {"value": mark}, result=mark)
+    if draw < 0.90:
+        return Job(Part.BENCH, "sleep", {"seconds": round(chance.uniform(0.02, 1.5), 2)})
+    if draw < 0.98:
+        times = chance.randint(1, BENCH_ATTEMPTS - 1)
+        return Job(Part.BENCH, "fail", {"times": times}, result=times + 1)
+    return Job(Part.BENCH, "fail", {"times": BENCH_ATTEMPTS + 5}, dead=True)
+
+
+def _odd(chance: random.Random, mark: str) -> Job:
+    draw = chance.random()
+    if draw < 0.45:
+        return Job(Part.ODD, "echo", {"value": mark}, result=mark)
+    if draw < 0.85:
+        return Job(Part.ODD, "sleep", {"seconds": round(chance.uniform(0.02, 0.5), 2)})
+    return Job(Part.ODD, "fail", {"times": 1}, result=2)
+
+
+def _url(chance: random.Random, mark: str) -> Job:
+    draw = chance.random()
+    if draw < 0.60:
+        return _check(mark, f"/ok?{mark}")
+    if draw < 0.75:
+        return _check(mark, f"/slow/{chance.uniform(0.05, 1.0):.2f}?{mark}")
+    if draw < 0.80:
+        return _check(mark, f"/redirect/2?{mark}")
+    if draw < 0.85:
+        return _check(mark, f"/status/404?{mark}", status=404)
+    if draw < 0.98:
+        times = chance.randint(1, URL_ATTEMPTS - 2)  # one attempt is left for a request that gets lost
+        return _check(mark, f"/flaky/{mark}/{times}", requests=times + 1)
+    return replace(_check(mark, f"/status/503?{mark}"), dead=True, status=None)
+
+
+def _check(mark: str, path: str, *, status: int = 200, requests: int = 1) -> Job:
+    url: Json = {"url": f"{TARGETS}{path}"}
+    return Job(Part.URLS, "check-url", url, status=status, path=path, mark=mark, requests=requests)
+
+
+_MAKERS: Mapping[Part, Callable[[random.Random, str], Job]] = {Part.BENCH: _bench, Part.URLS: _url, Part.ODD: _odd}

@@ -1,0 +1,199 @@
+"""Consume a queue for as long as a connection lasts, whatever the broker does to the subscription.
+
+There is one subscription in use. It's replaced, beside the old one so that nothing waits, when another prefetch is
+better or when the broker has lost it; after a `basic.cancel` there is nothing to keep, and a new one is tried until the
+queue is there. What was delivered to an old subscription is settled on its channel, which is closed after the last.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from typing import Protocol
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
+from leveret_consumer.prefetch import LEAST_CONSUMER_TIMEOUT
+from leveret_consumer.subscription import QueueMissing, Subscription, Take
+from leveret_consumer.tag_watch import Look, lost, next_look
+
+log = structlog.get_logger(__name__)
+
+TICK = 0.5  # s
+# Subscribing to a quorum queue in the milliseconds of its deletion is an internal error (541) to the broker: it closes the
+# connection, and with it goes what still runs on the old channel.
+SUBSCRIBES_AGAIN_AFTER = 1.0  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What is asked of the broker for each delivery."""
+
+    prefetch: int
+    timeout: timedelta = LEAST_CONSUMER_TIMEOUT  # a delivery may stay unacknowledged for so long
+
+
+class Listener(Protocol):
+    """Is told whether the queue is consumed."""
+
+    def consumes(self) -> None: ...
+
+    def waits(self, because: str) -> None: ...
+
+
+class Intake:
+    """One queue's deliveries on one connection."""
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        queue: str,
+        tag: str,
+        take: Take,
+        listener: Listener,
+        *,
+        wants: Callable[[], Wants],
+        shrunk: Callable[[str], Awaitable[object]] | None = None,
+        single_active: bool = False,
+        looks_for_queue_every: float = 1.0,
+    ) -> None:
+        """`wants` is asked at every tick; `shrunk` is told the tag of a subscription that held too much."""
+        self._connection, self._queue, self._tag, self._take, self._listener = connection, queue, tag, take, listener
+        self._wants, self._shrunk, self._single_active = wants, shrunk, single_active
+        self._looks_for_queue_every = looks_for_queue_every
+        self._numbers = count()
+        self._subscriptions: list[Subscription] = []
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._channel: AbstractChannel | None = None  # for looks
+        self._looking: asyncio.Task[Look | None] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Subscribe, and again whenever that ends, until asked to stop; raise BrokerGone if a channel in use is closed."""
+        while not stop.is_set():
+            try:
+                current = await self._subscribe(self._wants())
+            except QueueMissing as missing:
+                self._listener.waits(f"{missing} yet: the operator makes it for its JobQueue")
+                await _pause(self._looks_for_queue_every, stop)
+                continue
+            self._listener.consumes()
+            current = await self._keep(current, stop)
+            if current.channel_closed:
+                raise BrokerGone("the broker closed the channel that jobs were delivered on")
+            if not stop.is_set():
+                self._listener.waits("the broker ended the consumer; subscribing again")
+                self._retire(current)
+                await _pause(SUBSCRIBES_AGAIN_AFTER, stop)
+
+    async def cancel(self) -> None:
+        """Take no more."""
+        for subscription in self._subscriptions:
+            await subscription.cancel()
+
+    def close(self) -> None:
+        """Wait for nothing: the connection ends."""
+        for task in self._retiring:
+            task.cancel()
+        if self._looking:
+            self._looking.cancel()
+
+    async def _subscribe(self, wants: Wants) -> Subscription:
+        number = next(self._numbers)
+        subscription = await Subscription.open(
+            self._connection,
+            self._queue,
+            f"{self._tag}.{number}" if number else self._tag,
+            wants.prefetch,
+            self._take,
+            timeout=wants.timeout,
+        )
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def _keep(self, current: Subscription, stop: asyncio.Event) -> Subscription:
+        """Keep subscribed, with what is wanted, until the broker ends it or a stop; return the latest subscription."""
+        wants, found = self._wants(), None
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + next_look(None)
+        while True:
+            await _pause(TICK, stop, current.ended, look=self._looking)
+            if stop.is_set() or current.ended.is_set():
+                return current
+            wanted = self._wants()
+            if wanted != wants:
+                current = await self._resize(current, wants, wanted)
+                wants, found = wanted, None
+            if self._looking is None and loop.time() >= look_at:
+                # Not waited for: a broker under an alarm may answer much later, and a stop must not wait with it.
+                self._looking = asyncio.create_task(self._look(current))
+            elif self._looking and self._looking.done():
+                before, found = found, None if self._looking.cancelled() else self._looking.result()
+                self._looking = None
+                if found and lost(before, found):
+                    current, found = await self._again(current, wants), None
+                look_at = loop.time() + next_look(found)
+
+    async def _resize(self, old: Subscription, before: Wants, after: Wants) -> Subscription:
+        log.info("another prefetch", queue=self._queue, before=before.prefetch, after=after.prefetch)
+        new = await self._replace(old, after)
+        if new is not old and after.prefetch < before.prefetch and self._shrunk:
+            await self._shrunk(old.tag)
+        return new
+
+    async def _again(self, old: Subscription, wants: Wants) -> Subscription:
+        log.warning("the broker does not have this consumer any more; subscribing anew", queue=self._queue, tag=old.tag)
+        self._listener.waits("the broker lost the consumer; subscribing anew")
+        new = await self._replace(old, wants)
+        if new is not old:
+            self._listener.consumes()
+        return new
+
+    async def _replace(self, old: Subscription, wants: Wants) -> Subscription:
+        """Subscribe anew, then end the old subscription."""
+        try:
+            new = await self._subscribe(wants)
+        except QueueMissing:
+            old.ended.set()  # as the broker is about to tell, or should have
+            return old
+        await old.cancel()
+        self._retire(old)
+        return new
+
+    async def _look(self, current: Subscription) -> Look | None:
+        """Look at the queue; None if there is none, or nothing is known of it."""
+        try:
+            if self._channel is None or self._channel.is_closed:
+                self._channel = await self._connection.channel(publisher_confirms=False)
+            declared = await self._channel.declare_queue(self._queue, passive=True)
+        except ChannelNotFoundEntity:
+            current.ended.set()
+            return None
+        except BrokerErrors as problem:
+            log.debug("a look at the queue failed", queue=self._queue, because=str(problem))
+            return None
+        result = declared.declaration_result
+        return Look(
+            consumers=result.consumer_count or 0,
+            ready=result.message_count or 0,
+            delivered=current.delivered,
+            room=current.has_room,
+            alone=not self._single_active,
+        )
+
+    def _retire(self, subscription: Subscription) -> None:
+        self._subscriptions.remove(subscription)
+        task = asyncio.create_task(subscription.retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+
+async def _pause(seconds: float, *events: asyncio.Event, look: "asyncio.Task[Look | None] | None" = None) -> None:
+    """Wait so long, or until one of the events, or until a look has been taken."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait([*waiting, *([look] if look else [])], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()

@@ -1,0 +1,83 @@
+"""Sweep after operations on dead letters: one replica at a time for each queue, at most once a minute."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import structlog
+from aio_pika.abc import AbstractConnection
+
+from leveret.rabbitmq.connection import stay_connected
+from leveret.settings import Broker
+from leveret_producer.dead_letters.sweep import Sweep, Swept
+from leveret_producer.metrics import Metrics
+from leveret_producer.recorder import tally
+from leveret_producer.recorder.committing import commit
+from leveret_producer.recorder.merge import Report
+from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+from leveret_producer.store.recording import Recording
+from leveret_producer.store.sweeping import LEASE, Due, Sweeping
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 2.0  # s
+AFTER_TROUBLE = 5.0  # s
+
+
+class Sweeper:
+    def __init__(
+        self, sweeping: Sweeping, recording: Recording, metrics: Metrics, clock: Callable[[], datetime]
+    ) -> None:
+        self._sweeping = sweeping
+        self._recording = recording
+        self._metrics = metrics
+        self._sweep = Sweep(sweeping.known, self._tell, clock)
+
+    async def run(self, read: Callable[[], Broker], name: str) -> None:
+        """Sweep for ever. There is a connection to the broker for as long as a sweep takes."""
+        while True:
+            try:
+                due = await self._sweeping.claim()
+                if due:
+                    await self._one(due, read, name)
+                    continue
+            except (DatabaseUnavailable, TryAgain) as problem:
+                log.debug("a sweep of dead letters waits for the database", because=str(problem))
+                await asyncio.sleep(AFTER_TROUBLE)
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def _one(self, due: Due, read: Callable[[], Broker], name: str) -> None:
+        swept = Swept(0)
+
+        async def go(connection: AbstractConnection) -> None:
+            nonlocal swept
+            swept = await self._sweep.run(connection, due.queue)
+
+        renewing = asyncio.create_task(self._renew(due))
+        try:
+            await stay_connected(read, name, go)
+        finally:
+            renewing.cancel()
+        await self._sweeping.swept(due, complete=swept.complete)
+        if swept.gone or swept.told:
+            log.info(
+                "a queue of dead letters was swept",
+                queue=due.queue, there=swept.there, seen=swept.seen, gone=swept.gone, told=swept.told,
+            )  # fmt: skip
+
+    async def _renew(self, due: Due) -> None:
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            try:
+                await self._sweeping.renew(due)
+            except (DatabaseUnavailable, TryAgain) as problem:
+                log.debug("a sweep's lease can't be renewed yet", because=str(problem))
+
+    async def _tell(self, reports: Sequence[Report]) -> None:
+        """Have the store know of dead letters that it does not, or whose payload it lacks."""
+
+        async def write(some: Sequence[Report]) -> None:
+            tally.count(self._metrics, some, await self._recording.record(some))
+
+        for report, because in await commit(reports, write):
+            log.warning("a dead letter can't be recorded; it stays", job=str(report.event.id), because=because)

@@ -1,0 +1,88 @@
+"""Work off the operations on dead letters, a chunk at a time; any replica does, and carries on where another one died.
+
+A redrive fills the outbox, so it pauses while that is full: the limit is passed by one chunk at most.
+"""
+
+import asyncio
+
+import structlog
+
+from leveret_producer.outbox.bound import Bound
+from leveret_producer.problems import Refused
+from leveret_producer.store.dead_letter_operations import CHUNK, Claimed, Operations, Step
+from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+from leveret_producer.views import DeadLetterOperation
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY = 1.0  # s between looks for what another replica took in, or left behind
+FULL_PAUSE = 2.0  # s
+AFTER_TROUBLE = 1.0  # s
+
+
+class Worker:
+    def __init__(self, operations: Operations, bound: Bound) -> None:
+        self._operations = operations
+        self._bound = bound
+        self._something = asyncio.Event()
+
+    def wake(self) -> None:
+        """Tell that there is an operation: it needn't wait for the next look."""
+        self._something.set()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        while True:
+            self._something.clear()
+            try:
+                claimed = await self._operations.claim()
+                if claimed:
+                    await self._carry_on(claimed)
+                    continue
+            except (DatabaseUnavailable, TryAgain) as problem:
+                log.debug("operations on dead letters wait for the database", because=str(problem))
+                await asyncio.sleep(AFTER_TROUBLE)
+                continue
+            await self._wait()
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._something.wait(), LOOK_EVERY)
+        except TimeoutError:
+            return
+
+    async def _carry_on(self, claimed: Claimed) -> None:
+        """Do chunks until none is left, or until the outbox is full."""
+        while True:
+            try:
+                now = await (self._redrive(claimed) if claimed.redrives else self._operations.step(claimed))
+            except Refused as full:
+                log.info("a redrive waits for the outbox", operation=str(claimed.id), because=str(full))
+                await self._operations.release(claimed, FULL_PAUSE)
+                return
+            if now.operation.state == "done":
+                _tell(now.operation)
+                return
+
+    async def _redrive(self, claimed: Claimed) -> Step:
+        """Do a chunk; raise Refused if the outbox is full."""
+        self._bound.admit(CHUNK)
+        unused = CHUNK
+        try:
+            now = await self._operations.step(claimed)
+            unused -= now.jobs
+        finally:
+            self._bound.confirmed(unused)
+        return now
+
+
+def _tell(operation: DeadLetterOperation) -> None:
+    log.info(
+        "an operation on dead letters is finished",
+        operation=str(operation.id),
+        queue=operation.queue,
+        action=operation.action,
+        total=operation.total,
+        done=operation.done,
+        skipped=operation.skipped,
+    )

@@ -1,0 +1,100 @@
+"""Do every few minutes what the plan says, one replica at a time, and again soon where a lock was not to be had.
+
+The time is the earlier of the database's and this process's: a clock that jumped ahead would else remove what is not old.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from leveret.settings import Database, MissingSetting
+from leveret_producer.retention.partitions import Crowded, Partitions, Walk, alone
+from leveret_producer.retention.plan import Action, Create, Retention, plan
+
+log = structlog.get_logger(__name__)
+
+EVERY, SOON = 600.0, 60.0  # s
+MOST_LOOKED = 20_000  # rows a walk looks at in one turn
+
+# The locks were not granted in time, or in an order that would not do; or a row came in between.
+_ANOTHER_TIME = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.CheckViolationError,
+    asyncpg.QueryCanceledError,
+)
+# SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
+# 57 shutting down, 58 system error. Any other is a defect of ours.
+_AWAY = ("08", "25", "28", "3D", "53", "57", "58")
+
+
+class Keeper:
+    def __init__(
+        self, read: Callable[[], Database], name: str, retention: Retention, clock: Callable[[], datetime]
+    ) -> None:
+        self._read, self._name, self._retention, self._clock = read, name, retention, clock
+        self._walks: dict[str, Walk] = {}
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            try:
+                done = await self.turn()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, MissingSetting) as problem:
+                if isinstance(problem, asyncpg.PostgresError) and not str(problem.sqlstate).startswith(_AWAY):
+                    raise
+                log.warning("retention waits for the database", because=str(problem), next_try_seconds=SOON)
+                done = False
+            await asyncio.sleep(EVERY if done else SOON)
+
+    async def turn(self) -> bool:
+        """Do what is to be done; False: something is left for another time. Raises what asyncpg does."""
+        async with alone(self._read, f"{self._name} retention", self._walks) as partitions:
+            if partitions is None:
+                return True  # another replica is at it
+            now = min(self._clock(), await partitions.now())
+            done = True
+            for action in plan(now, await partitions.there(), self._retention):
+                try:
+                    await self._carry_out(action, partitions, now)
+                except _ANOTHER_TIME as problem:
+                    # The others wait behind us while we wait: once a turn is enough.
+                    log.info("left for another time", partition=action.partition.name, because=str(problem))
+                    done = False
+                    break
+            try:
+                await self._clear(partitions, now)
+            except _ANOTHER_TIME as problem:
+                log.info("old rows are left for another time", because=str(problem))
+                done = False
+            return done
+
+    async def _carry_out(self, action: Action, partitions: Partitions, now: datetime) -> None:
+        name = action.partition.name
+        if isinstance(action, Create):
+            if await partitions.create(action):
+                log.info("a partition was made", partition=name, because=action.because)
+            else:
+                log.info("a day is without a partition: too many of its rows are elsewhere already", partition=name)
+            return
+        removed = await partitions.remove(action.partition)
+        if isinstance(removed, Crowded):
+            over_before = now - self._retention.of(action.partition.table)
+            walk = await partitions.walk(name, action.partition.table, over_before, MOST_LOOKED)
+            log.info("a partition stays, for much of it must stay", partition=name, rows_deleted=walk.deleted)
+        else:
+            self._walks.pop(name, None)
+            log.info("a partition was removed", partition=name, because=action.because, rows_kept=removed.moved)
+
+    async def _clear(self, partitions: Partitions, now: datetime) -> None:
+        jobs = await partitions.clear_ended(self._retention, now)
+        payloads = 0
+        for rest in ("payloads_default", "payloads_by_day_rest"):
+            walk = await partitions.walk(rest, "payloads", now - self._retention.payloads, MOST_LOOKED)
+            payloads += walk.deleted
+        decisions = await partitions.clear_decisions(self._retention, now)
+        if jobs or payloads or decisions:
+            log.info("old rows were deleted", jobs=jobs, payloads=payloads, decisions=decisions)

@@ -1,0 +1,239 @@
+"""The order of settling, and replies: when, where to, and what becomes of one that nobody takes."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import aio_pika
+import pytest
+
+from leveret import wire
+from leveret.events import Error, JobEvent
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
+from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.wire import Unreadable
+from leveret_consumer.job_events import Ended
+from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
+from leveret_consumer.replying import Replies
+from leveret_consumer.reports import Reports
+from leveret_consumer.runs import Run
+from leveret_consumer.settling import Settling
+
+NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
+JOB = Envelope(UUID(int=1), "leveret.q", "resize", b"{}", attempt=2, reply_to="answers", correlation_id="c 1")
+FAILED = Error("AttemptsExhausted", "no luck.", "ValueError", "Traceback …")
+DEAD = DeadLetter(DeadReason.ATTEMPTS_EXHAUSTED, FAILED)
+
+
+class Message(aio_pika.Message):
+    """A delivery of JOB, with a hand that notes the ack."""
+
+    def __init__(self, told: list[str], **changes: Any) -> None:
+        fields = {"message_id": str(JOB.id), "type": "resize", "reply_to": "answers", "correlation_id": "c 1"} | changes
+        super().__init__(b"{}", headers={"leveret-reason": "left over", "mine": 1}, **fields)
+        self.told = told
+
+    async def ack(self) -> None:
+        self.told.append("ack")
+
+
+class Broker:
+    """Notes what is published, and refuses, or never answers, replies when told to."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.published: list[tuple[str, str, aio_pika.Message]] = []
+        self.refuses, self.hangs = 0, False
+
+    async def __call__(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
+    ) -> None:
+        assert mandatory is (exchange != ""), "a client that is gone is no error"
+        if exchange == "" and self.hangs:
+            await asyncio.Event().wait()
+        self.told.append(f"to {exchange or routing_key}")
+        if exchange == "" and self.refuses:
+            self.refuses -= 1
+            raise NotConfirmed("full")
+        self.published.append((exchange, routing_key, message))
+
+    @property
+    def replies(self) -> list[aio_pika.Message]:
+        return [message for exchange, _, message in self.published if exchange == ""]
+
+
+class Told(Reports):
+    """Every event is confirmed at once."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self.told = told
+
+    async def confirmed(self, event: JobEvent) -> None:
+        self.told.append(f"event {event.state}")
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def settling(broker: Broker) -> Settling:
+    return Settling(
+        "leveret.q",
+        "pod",
+        Told(broker.told),
+        broker,
+        now=lambda: NOON,
+        new_id=lambda: UUID(int=777),
+        replies=Replies(broker, pauses=(0, 0), dropped_after=0.2),
+    )
+
+
+ORDERS = [
+    pytest.param(Succeeded(b"17"), ["event succeeded", "to answers", "ack"], id="succeeded"),
+    pytest.param(DEAD, ["to leveret.dead", "event dead", "to answers", "ack"], id="dead"),
+    pytest.param(RetryAfter(2, FAILED), ["to leveret.delay.2", "event retrying", "ack"], id="not final: a retry"),
+    pytest.param(
+        RetryFromStore(NOON - NOON, FAILED), ["event retrying", "ack"], id="not final: a retry from the store"
+    ),
+]
+
+
+@pytest.mark.parametrize(("outcome", "order"), ORDERS)
+async def test_the_copy_then_the_event_then_the_reply_then_the_ack(
+    settling: Settling, broker: Broker, outcome: Outcome, order: list[str]
+) -> None:
+    message: Any = Message(broker.told)
+    await settling.job(message, JOB, Ended(outcome), None)
+    assert broker.told == order
+
+
+async def test_a_result_is_the_body_of_its_reply(settling: Settling, broker: Broker) -> None:
+    message: Any = Message(broker.told)
+    await settling.job(message, JOB, Ended(Succeeded(b'{"a":1}')), None)
+    (reply,) = broker.replies
+    assert (reply.body, reply.content_type, reply.correlation_id) == (b'{"a":1}', "application/json", "c 1")
+    assert reply.headers == {"leveret-outcome": "succeeded"}
+    assert (reply.delivery_mode, reply.expiration) == (aio_pika.DeliveryMode.PERSISTENT, None)
+
+
+async def test_a_dead_letter_is_answered_with_a_problem_document(settling: Settling, broker: Broker) -> None:
+    message: Any = Message(broker.told, correlation_id=None)
+    await settling.job(message, JOB, Ended(DEAD), None)
+    (reply,) = broker.replies
+    assert (reply.content_type, reply.headers) == ("application/problem+json", {"leveret-outcome": "dead"})
+    assert reply.correlation_id == str(JOB.id), "the message's id where it has no correlation id"
+    assert json.loads(reply.body) == {
+        "type": "https://leveret.dev/problems/job-dead",
+        "title": "The job is a dead letter",
+        "detail": "no luck. The job is kept in leveret.q.dead, and runs again if it is redriven.",
+        "reason": "AttemptsExhausted",
+        "job": str(JOB.id),
+        "queue": "leveret.q",
+        "error": {"reason": "AttemptsExhausted", "type": "ValueError", "message": "no luck."},
+    }
+
+
+@pytest.mark.parametrize(("reply_to", "told"), [("answers", ["to answers"]), (None, [])])
+async def test_what_can_not_be_run_is_answered_too(
+    settling: Settling, broker: Broker, reply_to: str | None, told: list[str]
+) -> None:
+    message: Any = Message(broker.told, message_id="x", correlation_id=None)
+    what = Unreadable(DeadReason.NO_ID, "no id", reply_to=reply_to)
+    await settling.unreadable(message, what, unreadable(what.reason, what.detail))
+    assert broker.told == ["to leveret.dead", "event dead", *told, "ack"]
+    for reply in broker.replies:
+        assert (json.loads(reply.body)["reason"], reply.correlation_id) == ("NoId", "x")
+
+
+async def test_a_job_without_an_address_is_not_answered(settling: Settling, broker: Broker) -> None:
+    message: Any = Message(broker.told, reply_to=None)
+    await settling.job(message, Envelope(JOB.id, JOB.queue, "resize", b"{}"), Ended(Succeeded(b"1")), None)
+    assert broker.told == ["event succeeded", "ack"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["leveret.events", "leveret.events.dead", "leveret.delay.3", "leveret.unroutable", "leveret.control", "a.b.dead"],
+)
+async def test_nothing_is_written_to_a_queue_of_our_own(settling: Settling, broker: Broker, name: str) -> None:
+    message: Any = Message(broker.told)
+    job = Envelope(JOB.id, JOB.queue, "resize", b"{}", reply_to=name)
+    await settling.job(message, job, Ended(Succeeded(b"1")), None)
+    assert broker.told == ["event succeeded", "ack"]
+
+
+@pytest.mark.parametrize(("refusals", "replies"), [(0, 1), (2, 1), (3, 0), (99, 0)])
+async def test_a_reply_that_is_refused_is_tried_three_times_and_holds_up_no_job(
+    settling: Settling, broker: Broker, refusals: int, replies: int
+) -> None:
+    broker.refuses = refusals
+    message: Any = Message(broker.told)
+    await settling.job(message, JOB, Ended(Succeeded(b"1")), None)
+    assert broker.told == ["event succeeded", *["to answers"] * min(refusals + 1, 3), "ack"]
+    assert len(broker.replies) == replies
+
+
+async def test_a_reply_that_is_never_confirmed_holds_up_no_job(settling: Settling, broker: Broker) -> None:
+    broker.hangs = True
+    message: Any = Message(broker.told)
+    await asyncio.wait_for(settling.job(message, JOB, Ended(Succeeded(b"1")), None), 60)
+    assert broker.told == ["event succeeded", "ack"]
+
+
+async def test_two_deliveries_of_one_run_are_answered_once(settling: Settling, broker: Broker) -> None:
+    run = Run(task=None, can_be_stopped=False)  # type: ignore[arg-type]
+    for _ in range(2):
+        message: Any = Message(broker.told)
+        await settling.job(message, JOB, Ended(DEAD), run)
+    assert broker.told == ["to leveret.dead", "event dead", "to answers", "ack", "ack"]
+
+
+async def test_a_reply_that_was_not_confirmed_is_sent_at_the_next_delivery(settling: Settling, broker: Broker) -> None:
+    run = Run(task=None, can_be_stopped=False)  # type: ignore[arg-type]
+    broker.refuses = 3
+    for _ in range(2):
+        message: Any = Message(broker.told)
+        await settling.job(message, JOB, Ended(Succeeded(b"1")), run)
+    assert len(broker.replies) == 1
+
+
+async def test_a_reply_is_tried_while_the_task_can_be_cancelled(broker: Broker) -> None:
+    broker.hangs = True
+    sending = asyncio.create_task(Replies(broker).send("answers", wire.reply(State.SUCCEEDED, "c", b"1"), job="1"))
+    await asyncio.sleep(0)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+
+
+COPIES = [
+    pytest.param(RetryAfter(None, FAILED), "leveret.jobs", 3, id="a retry"),
+    pytest.param(DEAD, "leveret.dead", 2, id="a dead letter"),
+]
+
+
+@pytest.mark.parametrize(("outcome", "exchange", "attempt"), COPIES)
+async def test_a_job_that_was_a_dead_letter_travels_on_under_its_own_id(
+    settling: Settling, broker: Broker, outcome: Outcome, exchange: str, attempt: int
+) -> None:
+    info = DeadLetterInfo(UUID(int=9), "leveret.other", "Rejected", "no", 1)
+    job = Envelope(UUID(int=2), "leveret.q", "resize", b"{}", attempt=2, dead_letter=info)
+    message: Any = Message(broker.told, message_id=str(info.id))
+    await settling.job(message, job, Ended(outcome), None)
+    ((sent_to, key, copy),) = broker.published
+    assert (sent_to, key, copy.message_id, copy.reply_to) == (exchange, "leveret.q", str(UUID(int=2)), None)
+    assert (copy.headers["leveret-attempt"], copy.headers["leveret-generation"], copy.headers["mine"]) == (
+        attempt,
+        1,
+        1,
+    )
+    assert copy.headers.get("leveret-reason") == (outcome.reason if isinstance(outcome, DeadLetter) else None)
+    told: Any = copy
+    again = wire.from_message(told, "leveret.q")
+    assert isinstance(again, Envelope)
+    assert again.dead_letter == info
