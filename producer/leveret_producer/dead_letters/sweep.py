@@ -141,7 +141,8 @@ async def _count(channel: AbstractChannel, queue: str) -> int | None:
 async def _gather(inbox: Inbox, seconds: float, most: int) -> list[AbstractIncomingMessage]:
     """Return what has come, having waited at most so long for the first; none when no more will."""
     try:
-        first = await asyncio.wait_for(inbox.get(), seconds)
+        async with asyncio.timeout(seconds):
+            first = await inbox.get()
     except TimeoutError:
         return []
     found = []

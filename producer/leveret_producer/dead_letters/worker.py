@@ -4,6 +4,7 @@ A redrive fills the outbox, so it pauses while that is full: the limit is passed
 """
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -46,10 +47,9 @@ class Worker:
             await self._wait()
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._something.wait(), LOOK_EVERY)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._something.wait()
 
     async def _carry_on(self, claimed: Claimed) -> None:
         """Do chunks until none is left, or until the outbox is full."""

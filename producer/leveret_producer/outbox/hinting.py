@@ -55,7 +55,8 @@ class Hinting:
                     await exchange.publish(message, signals.routing_key(hint), mandatory=False, timeout=SEND_TIMEOUT)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK)
+                async with asyncio.timeout(TICK):
+                    await self._wake.wait()
 
     async def look(self, queues: Queues, rows: OutboxRows, metrics: Metrics) -> None:
         """Read every few seconds what only the database knows: what is unpublished, and what waits longest."""

@@ -35,8 +35,7 @@ class Inbox:
         events, size, deadline = 0, 0, time.monotonic() + IDLE
         while events < MOST_EVENTS and size < MOST_BYTES and (left := deadline - time.monotonic()) > 0:
             try:
-                waiting = not self._messages.empty()
-                message = self._messages.get_nowait() if waiting else await asyncio.wait_for(self._messages.get(), left)
+                message = await self._next(left)
             except TimeoutError:
                 break
             if message is None:
@@ -51,6 +50,13 @@ class Inbox:
         if self._channel.is_closed:
             raise BrokerGone("the channel was closed")
         return messages
+
+    async def _next(self, within: float) -> AbstractIncomingMessage | None:
+        if not self._messages.empty():
+            return self._messages.get_nowait()
+        # Not `wait_for`: before Python 3.12 it forgets that it was cancelled if what it waits for comes in the same moment.
+        async with asyncio.timeout(within):
+            return await self._messages.get()
 
     async def acknowledge(self, batch: list[AbstractIncomingMessage]) -> None:
         await batch[-1].ack(multiple=True)
