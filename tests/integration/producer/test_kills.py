@@ -192,8 +192,14 @@ async def test_a_stop_publishes_what_was_accepted(broker: Broker, database: Data
         async with producing(broker, database) as producer:
             await ready(producer)
             await known(producer)
+            first = (await producer.submit({"type": "free", "payload": 1})).json()["id"]
+
+            async def is_published() -> bool:
+                return bool((await producer.http.get(f"/v1/jobs/{first}")).json()["state"] == "queued")
+
+            await eventually_true(is_published, "this replica publishes")
             answer = await producer.submit(*({"type": "free", "payload": 1} for _ in range(1_000)))
-        assert set(await message_ids(broker, QUEUE)) == {job["id"] for job in answer.json()["jobs"]}
+        assert set(await message_ids(broker, QUEUE)) == {first, *(job["id"] for job in answer.json()["jobs"])}
         async with producing(broker, database, "producer-b") as other:
             await ready(other)
             assert (await other.http.get("/v1/jobs?state=accepted")).json()["jobs"] == []
