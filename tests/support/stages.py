@@ -48,6 +48,7 @@ class Stage:
     needs: tuple[str, ...] = ()
     tests: str | None = None  # the folder that pytest runs after the commands
     test_seconds: int = 120
+    workers: int = 1  # processes that share the test files, each with servers of its own
     all_commands: bool = False  # goes on after a failing command, to show everything at once
 
 
@@ -91,7 +92,7 @@ STAGES = {
         Stage("unit", tests="tests/unit"),
         Stage("servers", ((*KIT, "images", "postgres", "rabbitmq"),)),
         Stage("images", ((*KIT, "images"),)),
-        Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300),
+        Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=2),
         Stage("chart", tests="tests/chart", needs=("tools",)),
         Stage("cluster", (UP, (*KIT, "load", "--name", CLUSTER)), needs=("images",)),
         Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900),
@@ -117,7 +118,8 @@ def commands(stage: Stage) -> list[Command]:
     if not stage.tests:
         return list(stage.commands)
     report = f"--junitxml={report_file(stage.name)}"
-    return [*stage.commands, module("pytest", stage.tests, report, f"--timeout={stage.test_seconds}")]
+    sharing = () if stage.workers == 1 else (f"--numprocesses={stage.workers}", "--dist=loadfile")
+    return [*stage.commands, module("pytest", stage.tests, report, f"--timeout={stage.test_seconds}", *sharing)]
 
 
 def report_file(name: str) -> Path:
