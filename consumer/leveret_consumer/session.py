@@ -5,7 +5,7 @@ jobs that were running.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -202,20 +202,18 @@ def _persistent(body: bytes) -> aio_pika.Message:
 
 async def _first_of(*works: Coroutine[None, None, None]) -> None:
     """Run all until one returns or raises; then cancel the others."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await _end(tasks)
+    await _run(works, asyncio.FIRST_COMPLETED)
 
 
 async def _all_of(*works: Coroutine[None, None, None]) -> None:
     """Run all until each has returned; once one raises, cancel the others and raise."""
+    await _run(works, asyncio.FIRST_EXCEPTION)
+
+
+async def _run(works: Iterable[Coroutine[None, None, None]], until: str) -> None:
     tasks = [asyncio.create_task(work) for work in works]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait(tasks, return_when=until)
         for task in done:
             task.result()
     finally:

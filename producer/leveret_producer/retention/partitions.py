@@ -23,6 +23,7 @@ import asyncpg
 
 from leveret.settings import Database
 from leveret_producer.retention.plan import TABLES, Create, Partition, Retention, ended_before
+from leveret_producer.store.postgres import connect
 
 LOCK = 0x6C65766572657404  # "leveret", 4: one number for all replicas
 CONNECT_TIMEOUT = 5.0  # s
@@ -241,21 +242,8 @@ def _stays(partition: Partition) -> str:
 @asynccontextmanager
 async def alone(read: Callable[[], Database], name: str, walks: dict[str, Walk]) -> AsyncIterator[Partitions | None]:
     """Connect and be the one replica that does this; None: another one is at it."""
-    place = read()
-    connection: asyncpg.Connection = await asyncpg.connect(
-        host=place.host,
-        port=place.port,
-        user=place.username,
-        password=place.password,
-        database=place.dbname,
-        timeout=CONNECT_TIMEOUT,
-        command_timeout=COMMAND_TIMEOUT,
-        server_settings={
-            "application_name": name,
-            "statement_timeout": STATEMENT_TIMEOUT,
-            "lock_timeout": INDEX_LOCK_TIMEOUT,
-        },
-    )
+    settings = {"statement_timeout": STATEMENT_TIMEOUT, "lock_timeout": INDEX_LOCK_TIMEOUT}
+    connection = await connect(read(), name, settings, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT)
     try:
         mine = await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK)
         yield Partitions(connection, walks) if mine else None

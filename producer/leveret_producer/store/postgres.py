@@ -7,7 +7,7 @@ before it went away, it asks to try again, or it refuses the data.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -45,30 +45,36 @@ class DataRefused(Exception):
     """The database will never take these values."""
 
 
+async def connect(
+    place: Database, name: str, settings: Mapping[str, str], *, timeout: float, command_timeout: float
+) -> asyncpg.Connection:
+    """Open one connection, under a name that pg_stat_activity shows; `settings` are the server's for it. Times in s."""
+    return await asyncpg.connect(
+        host=place.host,
+        port=place.port,
+        user=place.username,
+        password=place.password,
+        database=place.dbname,
+        timeout=timeout,
+        command_timeout=command_timeout,
+        server_settings={"application_name": name, **settings},
+    )
+
+
 class Postgres:
     """A pool of connections, and how the database fared when last asked."""
 
     def __init__(self, read: Callable[[], Database], *, connections: int, name: str) -> None:
-        async def connect() -> asyncpg.Connection:
-            place = read()
-            return await asyncpg.connect(
-                host=place.host,
-                port=place.port,
-                user=place.username,
-                password=place.password,
-                database=place.dbname,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=STATEMENT_TIMEOUT,
-                server_settings={
-                    "application_name": name,
-                    "statement_timeout": f"{STATEMENT_TIMEOUT:.0f}s",
-                    "idle_in_transaction_session_timeout": "30s",
-                },
-            )
+        async def open_one() -> asyncpg.Connection:
+            settings = {
+                "statement_timeout": f"{STATEMENT_TIMEOUT:.0f}s",
+                "idle_in_transaction_session_timeout": "30s",
+            }
+            return await connect(read(), name, settings, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT)
 
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=connect,
+            async_creator=open_one,
             pool_size=connections,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT,

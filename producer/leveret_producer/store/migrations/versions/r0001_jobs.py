@@ -9,6 +9,8 @@ JSON is kept as text, exactly as it was sent: PostgreSQL's own types would refus
 
 from alembic import op
 
+from leveret_producer.store.migrations.statements import execute
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -99,9 +101,7 @@ CREATE TABLE decisions (
 
 
 def upgrade() -> None:
-    for statement in _TABLES.split(";\n"):
-        if statement.strip():
-            op.execute(statement)
+    execute(_TABLES)
 
 
 def downgrade() -> None:

@@ -4,7 +4,7 @@ Such a row is in the outbox with a lease until its time comes. The outbox is rea
 million rows that wait cost those that are due nothing.
 """
 
-from alembic import op
+from leveret_producer.store.migrations.statements import execute
 
 revision = "0002"
 down_revision = "0001"
@@ -36,14 +36,8 @@ ALTER TABLE jobs DROP COLUMN next_attempt, DROP COLUMN due_at, DROP COLUMN run_a
 
 
 def upgrade() -> None:
-    _execute(_UP)
+    execute(_UP)
 
 
 def downgrade() -> None:
-    _execute(_DOWN)
-
-
-def _execute(statements: str) -> None:
-    for statement in statements.split(";\n"):
-        if statement.strip():
-            op.execute(statement)
+    execute(_DOWN)

@@ -3,7 +3,7 @@
 A body that is no text PostgreSQL takes is kept as bytes, so that what is redriven is what came.
 """
 
-from alembic import op
+from leveret_producer.store.migrations.statements import execute
 
 revision = "0003"
 down_revision = "0002"
@@ -58,14 +58,8 @@ ALTER TABLE jobs DROP COLUMN returned, DROP COLUMN purged_at, DROP COLUMN dead_r
 
 
 def upgrade() -> None:
-    _execute(_UP)
+    execute(_UP)
 
 
 def downgrade() -> None:
-    _execute(_DOWN)
-
-
-def _execute(statements: str) -> None:
-    for statement in statements.split(";\n"):
-        if statement.strip():
-            op.execute(statement)
+    execute(_DOWN)
