@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from api import eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,10 @@ def targets() -> Iterator[Targets]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_it_answers(url)
+            eventually("it answers", lambda: httpx.get(f"{url}/healthz", trust_env=False).is_success)
             yield Targets(process, url)
         finally:
             process.kill()
-
-
-def _wait_until_it_answers(url: str) -> None:
-    for _ in range(200):
-        try:
-            httpx.get(f"{url}/healthz", trust_env=False)
-        except httpx.TransportError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail(f"{url} does not answer")
 
 
 def test_log_and_counts_agree_under_load_and_hanging_requests_do_not_keep_it(targets: Targets) -> None:
