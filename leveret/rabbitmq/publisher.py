@@ -1,5 +1,5 @@
 """Publish so that it is known to have arrived: persistent, mandatory unless said otherwise, confirmed, and never waiting
-for ever.
+for ever. A publish under an alarm of the broker waits for its end, where the alarm is known.
 
 A publish that raises may still have arrived (the confirm was lost); whoever publishes again makes it at least once.
 """
@@ -9,6 +9,7 @@ import asyncio
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 
+from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
 
 CONFIRM_TIMEOUT = 30.0  # s; a broker under a memory or disk alarm confirms nothing
@@ -25,8 +26,9 @@ class Unroutable(NotConfirmed):
 class Publisher:
     """A channel with publisher confirms. Many publishes may be in flight at once."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, alarm: Alarm | None = None) -> None:
         self._channel = channel
+        self._patience = alarm.patience if alarm else asyncio.timeout
         self._exchanges: dict[str, AbstractExchange] = {}
 
     @classmethod
@@ -42,9 +44,12 @@ class Publisher:
         *,
         mandatory: bool = True,
     ) -> None:
-        """Return once the broker has confirmed; raise NotConfirmed, or Unroutable if it's mandatory."""
+        """Return once the broker has confirmed; raise NotConfirmed, or Unroutable if it's mandatory.
+
+        `timeout` in seconds, not counting those of an alarm.
+        """
         try:
-            async with asyncio.timeout(timeout):
+            async with self._patience(timeout):
                 await (await self._exchange(exchange)).publish(message, routing_key, mandatory=mandatory)
         except aio_pika.exceptions.PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem

@@ -22,7 +22,7 @@ from leveret import topology, wire
 from leveret.jobs import Envelope
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.rabbitmq.publisher import CONFIRM_TIMEOUT, NotConfirmed, Publisher, Unroutable
+from leveret.rabbitmq.publisher import NotConfirmed, Publisher, Unroutable
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
 from leveret_producer.outbox.gone import GoneQueues
@@ -41,7 +41,6 @@ TAKE = 500  # rows leased at once
 LOOK_EVERY = 0.5  # s between looks for rows whose lease ran out
 REFUSED_PAUSE = 1.0  # s
 RENEW_EVERY = 10.0  # s, the leases of what the broker holds back under an alarm
-LONGEST_ALARM = 86_400.0  # s that a publish waits for the end of an alarm
 FRESH = 20.0  # s; a job that has waited longer than this in memory may lose its lease to another replica
 
 
@@ -95,7 +94,7 @@ class Relay:
     async def session(self, connection: AbstractConnection) -> None:
         """Publish over one connection until it ends."""
         channels = [await connection.channel(publisher_confirms=True, on_return_raises=True) for _ in range(LANES)]
-        lanes = [(channel, Publisher(channel)) for channel in channels]
+        lanes = [(channel, Publisher(channel, self.alarm)) for channel in channels]
         self.connected = True
         self._note_alarm(raised=False)
         try:
@@ -194,13 +193,12 @@ class Relay:
         self._flying[job.id] = job
         began = time.perf_counter()
         try:
-            async with self.alarm.patience(CONFIRM_TIMEOUT):
-                await publisher.publish(topology.JOBS, job.queue, wire.to_message(job), LONGEST_ALARM)
+            await publisher.publish(topology.JOBS, job.queue, wire.to_message(job))
         except Unroutable:  # by hand, somebody deleted also the queue that takes what no other one does
             self._land(job)
             self._gone.note(job.queue)
             self._ledger.released([job.id], self._gone.PAUSE)
-        except (NotConfirmed, TimeoutError) as problem:
+        except NotConfirmed as problem:
             self._land(job)
             self._ledger.released([job.id], REFUSED_PAUSE)
             log.debug("not confirmed; the job stays in the outbox", job=str(job.id), because=str(problem))
