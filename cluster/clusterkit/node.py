@@ -48,7 +48,7 @@ def build() -> str:
         return tag
     say(f"node image: building {tag}")
     with work_dir() as work, concurrent.futures.ThreadPoolExecutor() as pool:
-        # debootstrap mostly waits for downloads and disk, the compiler for neither.
+        # mmdebstrap mostly waits for downloads and disk, the compiler for neither.
         debian_made = pool.submit(debian_base, NODE_SUITE, NODE_PACKAGES, "node-image")
         bin_dir = binaries()
         kind_source = go_module("sigs.k8s.io/kind", f"v{KIND}")[1]
