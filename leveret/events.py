@@ -1,8 +1,9 @@
 """What processes tell the store, as messages on the exchange `leveret.events`.
 
 Consumers report on jobs (routing key `job.<queue>`, many events in one message) and on the handlers that they run
-(`handlers.<queue>`); the operator tells what queues there are, what it saw and what it decided (`queue.<queue>`). The
-recorder takes a job's queue from the routing key, not from the body.
+(`handlers.<queue>`); the operator tells what queues there are, what it saw and what it decided (`queue.<queue>`), and
+which JobQueues a namespace has (`jobqueues.<namespace>`). The recorder takes a job's queue from the routing key, not from
+the body.
 """
 
 from collections.abc import Callable
@@ -95,6 +96,13 @@ class QueueRemoved(msgspec.Struct, frozen=True, tag="removed"):
     at: datetime
 
 
+class JobQueuesListed(msgspec.Struct, frozen=True):
+    """All JobQueues of a namespace, for what was deleted while no operator ran. Repeated every minute."""
+
+    at: datetime
+    queues: dict[str, str | None]  # by JobQueue: its queue, None for one whose specification can't be read
+
+
 class QueueObserved(msgspec.Struct, frozen=True, tag="observed", omit_defaults=True):
     """What the operator saw, at most every 5 s; None where it doesn't know."""
 
@@ -122,13 +130,14 @@ class QueueDecided(msgspec.Struct, frozen=True, tag="decided"):
 
 QueueEvent = QueueDefined | QueueRemoved | QueueObserved | QueueDecided
 
-Event = list[JobEvent] | HandlersRegistered | QueueEvent
+Event = list[JobEvent] | HandlersRegistered | JobQueuesListed | QueueEvent
 
 _encode = msgspec.json.Encoder().encode
 _decode: dict[str, Callable[[bytes], Event]] = {
     "job": msgspec.json.Decoder(list[JobEvent]).decode,
     "handlers": msgspec.json.Decoder(HandlersRegistered).decode,
     "queue": msgspec.json.Decoder[QueueEvent](QueueEvent).decode,
+    "jobqueues": msgspec.json.Decoder(JobQueuesListed).decode,
 }
 
 
@@ -137,11 +146,12 @@ def encode(event: Event) -> bytes:
 
 
 def decode(routing_key: str, body: bytes) -> tuple[str, Event]:
-    """Return the queue and what is said about it; raise ValueError for what no version of us wrote."""
-    kind, _, queue = routing_key.partition(".")
-    if kind not in _decode or not queue:
-        raise ValueError(f"the routing key {routing_key!r} is not job.<queue>, handlers.<queue> or queue.<queue>")
+    """Return the queue (or namespace) and what is said about it; raise ValueError for what no version of us wrote."""
+    kind, _, name = routing_key.partition(".")
+    if kind not in _decode or not name:
+        kinds = "job.<queue>, handlers.<queue>, queue.<queue> or jobqueues.<namespace>"
+        raise ValueError(f"the routing key {routing_key!r} is not {kinds}")
     try:
-        return queue, _decode[kind](body)
+        return name, _decode[kind](body)
     except msgspec.MsgspecError as problem:
         raise ValueError(f"the body is not that of {kind} events: {problem}") from problem

@@ -13,7 +13,7 @@ from leveret.retry import LEVELS
 JOBS = "leveret.jobs"  # direct: routing key = queue name
 DEAD = "leveret.dead"  # direct: routing key = name of the queue that the dead letter comes from
 UNROUTABLE = "leveret.unroutable"  # fanout, and its queue: what was published to the jobs' exchange for no queue
-EVENTS = "leveret.events"  # topic: job.<queue>, handlers.<queue>, queue.<queue>; also the recorder's queue
+EVENTS = "leveret.events"  # topic: job.…, handlers.…, queue.…, jobqueues.…; also the recorder's queue
 EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
 SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>
 

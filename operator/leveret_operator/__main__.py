@@ -58,7 +58,7 @@ async def operate(settings: Settings) -> int:
         probes = ProbeServer(registry, beat=beat, readiness=watch.readiness, port=settings.probe_port)
         probes.start()
         stack.callback(probes.close)
-        announcements = Announcements()
+        announcements = Announcements(settings.namespace)
         broker = BrokerLink(
             announcements, heard=loop.hear, changed=loop.wake_all, clock=clock, asked=metrics.asked_broker
         )

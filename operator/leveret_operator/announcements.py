@@ -1,18 +1,27 @@
 """What producers must know about queues, published to `leveret.events` with confirms.
 
-A definition is repeated every minute and on each connection, an observation is made at most every 5 s: both may be lost
-and come again. Decisions are kept until they are confirmed (at most the last 1,000).
+A definition is repeated every minute and on each connection, and so is the list of all JobQueues; an observation is made
+at most every 5 s: all these may be lost and come again. Decisions are kept until they are confirmed (at most the last 1,000).
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import aio_pika
 import structlog
 
-from leveret.events import QueueDecided, QueueDefined, QueueEvent, QueueObserved, QueueRemoved, encode
+from leveret.events import (
+    JobQueuesListed,
+    QueueDecided,
+    QueueDefined,
+    QueueEvent,
+    QueueObserved,
+    QueueRemoved,
+    encode,
+)
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.topology import EVENTS
@@ -37,8 +46,10 @@ class Publishes(Protocol):
 class Announcements:
     """Decides what is due, keeps it in order, and publishes it while there is a connection."""
 
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[str, QueueEvent]] = deque(maxlen=KEPT)
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._waiting: deque[tuple[str, QueueEvent | JobQueuesListed]] = deque(maxlen=KEPT)
+        self._listed_at: datetime | None = None
         self._there_is_some = asyncio.Event()
         self._defined: dict[str, QueueDefined] = {}
         self._observed: dict[str, QueueObserved] = {}
@@ -55,6 +66,13 @@ class Announcements:
     def new_connection(self) -> None:
         """Everything is defined anew."""
         self._defined.clear()
+        self._listed_at = None
+
+    def list_all(self, queues: Callable[[], Mapping[str, str | None]], now: datetime) -> None:
+        """Call often, once every JobQueue there is is known; `queues` gives each one's queue, None where it has none."""
+        if self._listed_at is None or now - self._listed_at >= REPEAT_EVERY:
+            self._listed_at = now
+            self._say(f"jobqueues.{self._namespace}", JobQueuesListed(now, dict(queues())))
 
     def define(self, jobqueue: JobQueue, source: Source | None, now: datetime) -> None:
         """Call whenever the queue is known to be on the broker; `source` is where its consumers take dead letters from."""
@@ -71,7 +89,7 @@ class Announcements:
         last = self._defined.get(jobqueue.queue)
         if last is None or now - last.at >= REPEAT_EVERY or _undated(last) != _undated(new):
             self._defined[jobqueue.queue] = new
-            self._say(jobqueue.queue, new)
+            self._say_of(jobqueue.queue, new)
 
     def observe(self, jobqueue: JobQueue, seen: QueueObserved) -> None:
         queue, limited = jobqueue.queue, jobqueue.queue_spec.max_length is not None
@@ -80,15 +98,15 @@ class Announcements:
         repeat = LIMITED_EVERY if limited else REPEAT_EVERY
         if age is None or age >= repeat or (age >= OBSERVED_EVERY and _undated(seen) != _undated(last)):
             self._observed[queue] = seen
-            self._say(queue, seen)
+            self._say_of(queue, seen)
 
     def decide(self, queue: str, decided: QueueDecided) -> None:
-        self._say(queue, decided)
+        self._say_of(queue, decided)
 
     def remove(self, queue: str, now: datetime) -> None:
         self._defined.pop(queue, None)
         self._observed.pop(queue, None)
-        self._say(queue, QueueRemoved(now))
+        self._say_of(queue, QueueRemoved(now))
 
     async def publish(self, publisher: Publishes) -> None:
         """Publish what waits, in order, until cancelled; raise BrokerGone if this connection can't."""
@@ -96,12 +114,12 @@ class Announcements:
             if not self._waiting:
                 self._there_is_some.clear()
                 await self._there_is_some.wait()
-            queue, event = self._waiting[0]
+            routing_key, event = self._waiting[0]
             message = aio_pika.Message(
                 encode(event), content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
             )
             try:
-                await publisher.publish(EVENTS, f"queue.{queue}", message)
+                await publisher.publish(EVENTS, routing_key, message)
             except NotConfirmed as problem:
                 log.warning("an event about a queue was not confirmed; it is tried again", because=str(problem))
                 if not isinstance(problem.__cause__, TimeoutError):
@@ -110,8 +128,11 @@ class Announcements:
             if self._waiting and self._waiting[0][1] is event:
                 self._waiting.popleft()
 
-    def _say(self, queue: str, event: QueueEvent) -> None:
-        self._waiting.append((queue, event))
+    def _say_of(self, queue: str, event: QueueEvent) -> None:
+        self._say(f"queue.{queue}", event)
+
+    def _say(self, routing_key: str, event: QueueEvent | JobQueuesListed) -> None:
+        self._waiting.append((routing_key, event))
         self._there_is_some.set()
 
 

@@ -45,6 +45,7 @@ class CentralLoop:
         try:
             while True:
                 self._match_registry(tools)
+                tools.announcements.list_all(tools.registry.queues, tools.clock())
                 for name in self._kept:
                     self._start(name, tools)
                 await self._until_next_tick(tools)

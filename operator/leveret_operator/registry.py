@@ -60,6 +60,10 @@ class Registry:
             del self.deployments[deployment.jobqueue]
             self._wake(deployment.jobqueue)
 
+    def queues(self) -> dict[str, str | None]:
+        """Return the queue of each JobQueue there is, None for one that was never understood."""
+        return {**dict.fromkeys(self.refused), **{name: known.queue for name, known in self.jobqueues.items()}}
+
     def scaled(self, jobqueue: str, replicas: int, revision: int) -> None:
         """Our own write, known before the watch tells it."""
         before = self.deployments.get(jobqueue)

@@ -124,7 +124,7 @@ class Scene:
             **played,
             bulk=Statistics(self.broker),  # type: ignore[arg-type]
             registry=self.registry,
-            announcements=Announcements(),
+            announcements=Announcements("leveret"),
             metrics=Metrics(CollectorRegistry()),
             around=Surroundings("leveret-broker", None, "json"),
             clock=lambda: self.now,

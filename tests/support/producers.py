@@ -104,9 +104,7 @@ async def operating(
         yield publisher
 
 
-async def tell(
-    publisher: Publisher, key: str, event: list[events.JobEvent] | events.HandlersRegistered | events.QueueEvent
-) -> None:
+async def tell(publisher: Publisher, key: str, event: events.Event) -> None:
     message = aio_pika.Message(events.encode(event), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
     await publisher.publish(topology.EVENTS, key, message)
 

@@ -40,9 +40,15 @@ class SetAside:
 
     @classmethod
     def of_told(cls, told: Told, because: str) -> "SetAside":
-        queue, event = told
-        kind = "handlers" if isinstance(event, events.HandlersRegistered) else "queue"
-        return cls(f"{kind}.{queue}", events.encode(event), because)
+        name, event = told
+        match event:
+            case events.HandlersRegistered():
+                kind = "handlers"
+            case events.JobQueuesListed():
+                kind = "jobqueues"
+            case _:
+                kind = "queue"
+        return cls(f"{kind}.{name}", events.encode(event), because)
 
     def message(self) -> aio_pika.Message:
         headers = {REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key}

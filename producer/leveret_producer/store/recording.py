@@ -10,14 +10,24 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from leveret.events import HandlersRegistered, QueueDecided, QueueDefined, QueueEvent, QueueObserved, QueueRemoved
+from leveret.events import (
+    HandlersRegistered,
+    JobQueuesListed,
+    QueueDecided,
+    QueueDefined,
+    QueueEvent,
+    QueueObserved,
+    QueueRemoved,
+)
 from leveret.jobs import FINAL, State
 from leveret_producer.recorder import merge
 from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, Report
 from leveret_producer.store import recording_sql as sql
 from leveret_producer.store.postgres import Postgres
 
-Told = tuple[str, HandlersRegistered | QueueEvent]  # a queue, and what is said about it
+Told = tuple[
+    str, HandlersRegistered | JobQueuesListed | QueueEvent
+]  # a queue (or namespace), and what is said about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,9 @@ async def _record_attempts(connection: AsyncConnection, rows: Sequence[AttemptRo
     return frozenset((row.job_id, row.generation, row.attempt, row.delivery) for row in changed)
 
 
-async def _tell(connection: AsyncConnection, queue: str, event: HandlersRegistered | QueueEvent) -> None:
+async def _tell(
+    connection: AsyncConnection, queue: str, event: HandlersRegistered | JobQueuesListed | QueueEvent
+) -> None:
     match event:
         case HandlersRegistered(version, types):
             values = {"queue": queue, "version": version, "types": sql.encode(types)}
@@ -120,6 +132,9 @@ async def _tell(connection: AsyncConnection, queue: str, event: HandlersRegister
                     "at": event.at,
                 },
             )
+        case JobQueuesListed(at, queues):
+            there = {"jobqueues": list(queues), "queues": list(queues.values())}
+            await connection.execute(sql.LISTED, {"namespace": queue, "at": at, **there})
         case QueueRemoved(at):
             await connection.execute(sql.REMOVED, {"name": queue, "at": at})
         case QueueObserved():

@@ -107,11 +107,13 @@ HANDLERS = text(
     ON CONFLICT (queue, version) DO UPDATE SET types = excluded.types, registered_at = now()
     """
 )
+# A time that an operator whose clock is ahead wrote would win over the right ones: none is later than the database's.
 DEFINED = text(
     """
     INSERT INTO queues AS old (name, namespace, jobqueue, version, max_attempts, timeout_seconds, max_length,
         dead_letters_of, defined_at)
-    VALUES (:name, :namespace, :jobqueue, :version, :max_attempts, :timeout_seconds, :max_length, :dead_letters_of, :at)
+    VALUES (:name, :namespace, :jobqueue, :version, :max_attempts, :timeout_seconds, :max_length, :dead_letters_of,
+        least(CAST(:at AS timestamptz), now()))
     ON CONFLICT (name) DO UPDATE SET namespace = excluded.namespace, jobqueue = excluded.jobqueue,
         version = excluded.version, max_attempts = excluded.max_attempts,
         timeout_seconds = excluded.timeout_seconds, max_length = excluded.max_length,
@@ -121,8 +123,19 @@ DEFINED = text(
 )
 REMOVED = text(
     """
-    INSERT INTO queues AS old (name, removed_at) VALUES (:name, :at)
+    INSERT INTO queues AS old (name, removed_at) VALUES (:name, least(CAST(:at AS timestamptz), now()))
     ON CONFLICT (name) DO UPDATE SET removed_at = greatest(old.removed_at, excluded.removed_at)
+    """
+)
+# What a list of all JobQueues does not hold was deleted while no operator ran. One whose queue isn't told keeps what it has.
+LISTED = text(
+    """
+    UPDATE queues SET removed_at = least(CAST(:at AS timestamptz), now())
+    WHERE namespace = :namespace AND defined_at < :at AND (removed_at IS NULL OR removed_at < defined_at)
+        AND NOT EXISTS (
+            SELECT FROM unnest(CAST(:jobqueues AS text[]), CAST(:queues AS text[])) AS there (jobqueue, queue)
+            WHERE there.jobqueue = queues.jobqueue AND coalesce(there.queue, queues.name) = queues.name
+        )
     """
 )
 OBSERVED = text(

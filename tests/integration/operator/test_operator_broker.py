@@ -35,7 +35,7 @@ def heard() -> list[Signal]:
 
 @pytest.fixture
 def announcements() -> Announcements:
-    return Announcements()
+    return Announcements("leveret")
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ async def test_an_operator_declares_nothing_and_goes_on_once_the_broker_is_upgra
     broker: Broker, rabbitmq: Server
 ) -> None:
     link = BrokerLink(
-        Announcements(),
+        Announcements("leveret"),
         heard=lambda signal: None,
         changed=lambda: None,
         clock=lambda: datetime.now(UTC),

@@ -7,7 +7,16 @@ import msgspec
 import pytest
 
 from leveret import events, signals
-from leveret.events import Error, HandlerInfo, HandlersRegistered, JobEvent, QueueDecided, QueueDefined, QueueObserved
+from leveret.events import (
+    Error,
+    HandlerInfo,
+    HandlersRegistered,
+    JobEvent,
+    JobQueuesListed,
+    QueueDecided,
+    QueueDefined,
+    QueueObserved,
+)
 from leveret.jobs import State, merge_key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,11 +32,10 @@ JOB = UUID(int=7)
         pytest.param("queue.a.b", QueueDefined("a", "b", NOW, "v1", 5, 30.0), id="defined"),
         pytest.param("queue.a.b", QueueObserved(NOW, ready=3), id="observed"),
         pytest.param("queue.a.b", QueueDecided(NOW, 0, 5, "Backlog", "…"), id="decided"),
+        pytest.param("jobqueues.a.b", JobQueuesListed(NOW, {"mails": "a.mails", "odd": None}), id="listed"),
     ],
 )
-def test_an_event_comes_out_as_it_went_in(
-    key: str, event: events.QueueEvent | HandlersRegistered | list[JobEvent]
-) -> None:
+def test_an_event_comes_out_as_it_went_in(key: str, event: events.Event) -> None:
     assert events.decode(key, events.encode(event)) == ("a.b", event)
 
 

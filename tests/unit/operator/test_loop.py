@@ -72,7 +72,8 @@ async def test_the_second_claim_waits_until_the_first_is_gone(looping: Looping) 
     looping.registry.jobqueue_is_gone("first")
     await until(lambda: looping.ready("third") == READY)
     assert looping.applied() == ["first-consumer", "third-consumer"]
-    told = [type(event).__name__ for queue, event in looping.tools.announcements._waiting if queue == "leveret.mails"]
+    waiting = looping.tools.announcements._waiting
+    told = [type(event).__name__ for key, event in waiting if key == "queue.leveret.mails"]
     assert told.count("QueueRemoved") == 1  # the second one's end was nobody's business
     assert told.index("QueueRemoved") < len(told) - 1 - told[::-1].index("QueueDefined")
 
@@ -100,9 +101,9 @@ async def test_a_jobqueue_that_is_made_anew_with_another_queue_leaves_the_old_on
     await until(lambda: looping.ready("first") == READY)
     looping.applies("first", "leveret.new", uid="2", second=1)  # its deletion was not seen
     await until(lambda: "leveret.new" in looping.broker.declared)
-    told = [(queue, type(event).__name__) for queue, event in looping.tools.announcements._waiting]
-    assert ("leveret.old", "QueueRemoved") in told
-    assert ("leveret.new", "QueueRemoved") not in told
+    told = [(key, type(event).__name__) for key, event in looping.tools.announcements._waiting]
+    assert ("queue.leveret.old", "QueueRemoved") in told
+    assert ("queue.leveret.new", "QueueRemoved") not in told
 
 
 async def test_a_source_that_comes_later_is_taken_from_and_let_go_with_its_jobqueue(looping: Looping) -> None:
