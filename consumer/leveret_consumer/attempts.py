@@ -18,7 +18,7 @@ from leveret_consumer import job_events
 from leveret_consumer.contexts import context_of
 from leveret_consumer.ends import End, cancelled, failure_of, timed_out
 from leveret_consumer.job_events import Ended
-from leveret_consumer.load import Load
+from leveret_consumer.load import Load, Slot
 from leveret_consumer.outcomes import Draws, after_attempt
 from leveret_consumer.pools.work import Call, Work, WorkPool
 from leveret_consumer.progress import Thinned
@@ -52,7 +52,7 @@ class Attempts:
         self._rules, self._pools, self._load, self._reports = rules, pools, load, reports
         self._now, self._draw, self._overrun, self._stops_within = now, draw, overrun, stops_within
 
-    async def run(self, job: Envelope, handler: Handler, payload: object) -> Ended:
+    async def run(self, job: Envelope, handler: Handler, payload: object, slot: Slot) -> Ended:
         """Run one attempt in the slot that was taken for it, and return how it ended."""
         policy = handler.retry or self._rules.retry
         limit = min(handler.timeout or self._rules.timeout, self._rules.timeout)
@@ -60,7 +60,9 @@ class Attempts:
         loop = asyncio.get_running_loop()
         progress = Thinned(loop, lambda value: self._tell(job, started_at, policy, value))
         context = context_of(job, policy.max_attempts, started_at + limit, progress)
-        work = await self._start(Call(handler, context, payload, job))
+        work = await self._pools[handler.pool].start(Call(handler, context, payload, job))
+        slot.give_to(work.ended)
+        work.ended.add_done_callback(_looked_at)
         self._tell(job, started_at, policy, None)
         began = loop.time()
         end = await self._end(work, job, handler, limit)
@@ -69,20 +71,6 @@ class Attempts:
         self._load.count(seconds)
         outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
         return Ended(outcome, policy.max_attempts, started_at, seconds)
-
-    async def _start(self, call: Call) -> Work:
-        try:
-            work = await self._pools[call.handler.pool].start(call)
-        except BaseException:
-            self._load.release()
-            raise
-        work.ended.add_done_callback(self._free_slot)
-        return work
-
-    def _free_slot(self, ended: "asyncio.Future[End]") -> None:
-        if not ended.cancelled():
-            ended.exception()  # looked at: of work that nobody waits for any more it would be reported as never seen
-        self._load.release()
 
     async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta) -> End:
         try:
@@ -102,6 +90,12 @@ class Attempts:
 
     def _tell(self, job: Envelope, started_at: datetime, policy: RetryPolicy, progress: Progress | None) -> None:
         self._reports.tell(job_events.running(job, self._rules.consumer, started_at, policy.max_attempts, progress))
+
+
+def _looked_at(ended: "asyncio.Future[End]") -> None:
+    """Of work that nobody waits for any more an exception would be reported as never seen."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _of(ended: "asyncio.Future[End]", handler: Handler) -> End:

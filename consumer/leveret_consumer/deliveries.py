@@ -88,6 +88,16 @@ class Deliveries:
         """Give back whatever is still delivered."""
         self._closed = True
 
+    def abandon(self) -> None:
+        """Start and settle nothing any more: the session is over, though its connection may live.
+
+        Whoever gets the deliveries next must not meet the outcome of an attempt that is about to be stopped. Nothing is
+        given back here: the broker takes back what was delivered on a channel when that closes.
+        """
+        self._closed = True
+        for held in self._held:
+            held.task.cancel()
+
     async def give_back_waiting(self, tag: str | None = None) -> int:
         """Give back what has no slot yet, only of one consumer tag if that is given; return how many."""
         return await self._return(
@@ -157,14 +167,15 @@ class Deliveries:
         key = key_of(job)
         run = self._runs.get(key)
         if run is None:
-            await self._load.take()
+            slot = await self._load.take()
             run = self._runs.get(key)
             if run:  # of another copy of the message, which came to its slot first
-                self._load.release()
+                slot.attempt_ended()
+            else:
+                attempt = self._attempts.run(job, handler, payload, slot)
+                run = self._runs.start(key, attempt, can_be_stopped=handler.pool is not Pool.THREAD)
+                run.task.add_done_callback(slot.attempt_ended)
         held.started = True
-        if run is None:
-            can_be_stopped = handler.pool is not Pool.THREAD
-            run = self._runs.start(key, self._attempts.run(job, handler, payload), can_be_stopped=can_be_stopped)
         return run
 
 

@@ -1,10 +1,13 @@
 """The slots of this process and how busy they are: what heartbeats and metrics tell.
 
-A slot is free again when its work has really ended: a thread that outlives its time-out keeps its slot.
+A slot is free again when its work has really ended: a thread that outlives its time-out keeps its slot. An attempt that
+ended before it had any work, cancelled before its first step perhaps, frees its slot itself.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -13,6 +16,23 @@ class Finished:
 
     attempts: int = 0
     busy_seconds: float = 0.0
+
+
+class Slot:
+    """One that is taken, by an attempt; from when there is work, it's the work's."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release, self._has_work = release, False
+
+    def give_to(self, ended: "asyncio.Future[Any]") -> None:
+        """Free it once the attempt's work has ended."""
+        self._has_work = True
+        ended.add_done_callback(lambda _: self._release())
+
+    def attempt_ended(self, _: object = None) -> None:
+        """Free it now if the attempt never had any work; for the done-callbacks of its task."""
+        if not self._has_work:
+            self._release()
 
 
 class Load:
@@ -24,12 +44,13 @@ class Load:
         self.turned = asyncio.Event()  # idle → busy or busy → idle; whoever looks clears it
         self._free = asyncio.Semaphore(slots)
 
-    async def take(self) -> None:
+    async def take(self) -> "Slot":
         """Wait for a free slot and take it, first come, first served."""
         await self._free.acquire()
         self.busy += 1
+        return Slot(self._release)
 
-    def release(self) -> None:
+    def _release(self) -> None:
         self.busy -= 1
         self._free.release()
 

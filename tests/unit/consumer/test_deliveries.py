@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -379,6 +380,59 @@ async def test_a_coroutine_that_swallows_its_cancellation_keeps_its_slot_and_is_
     world.go.set()
     await turns()
     assert world.load.busy == 0
+
+
+async def test_an_abandoned_session_starts_and_settles_nothing_any_more(world: World) -> None:
+    world.deliver(1)
+    await turns()
+    world.deliver(2)
+    await turns()
+    world.go.set()  # 1 ends in the very turn in which its session does
+    world.deliveries.abandon()
+    world.runs.connection_lost()
+    await turns()
+    assert (world.told, world.runs_of, world.load.busy, world.load.held) == ([], {1: 1}, 0, 0)
+    await world.deliver(3)
+    assert world.told == ["nack 3"]
+    world.connect()
+    await turns()
+    await world.deliver(1)
+    assert (world.told[1:], world.runs_of) == (["succeeded 1", "ack 1"], {1: 2})
+
+
+async def test_an_abandoned_session_lets_a_thread_go_on_and_does_not_settle_it(world: World) -> None:
+    may_end = threading.Event()
+
+    @world.handlers.job("thread")
+    def thread(ctx: Context, job: dict[str, object]) -> None:
+        may_end.wait(10)
+
+    world.deliver(1, "thread")
+    await turns()
+    world.deliveries.abandon()
+    world.runs.connection_lost()
+    await turns()
+    assert (world.told, world.load.busy) == ([], 1)
+    redelivered = world.deliver(1, "thread")
+    await redelivered
+    world.connect()
+    redelivered = world.deliver(1, "thread")
+    may_end.set()
+    await redelivered
+    assert world.told == ["nack 1", "succeeded 1", "ack 1"]
+    assert world.load.finished.attempts == 1
+
+
+async def test_an_attempt_that_is_cancelled_before_its_first_step_frees_its_slot(world: World) -> None:
+    taken = world.deliver(1)
+    await asyncio.sleep(0)
+    assert world.runs.get((UUID(int=1), 1, 1)), "the run's task is there, and has not begun"
+    world.runs.connection_lost()
+    await asyncio.gather(taken, return_exceptions=True)
+    assert (world.runs_of, world.load.busy) == ({}, 0)
+    world.go.set()
+    await asyncio.wait_for(world.deliver(2), 5)
+    assert world.runs_of == {2: 1}
 
 
 def delivered_before(world: World, number: int, times: int) -> Any:
