@@ -5,9 +5,11 @@ Every field has a default, so that a test of a handler makes one with the fields
 """
 
 import logging
+import math
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import SupportsFloat
 from uuid import UUID
 
 from leveret.jobs import DeadLetterInfo
@@ -56,6 +58,20 @@ class Context:
     log: JobLog = field(default_factory=_plain_log, repr=False)  # each line carries job, queue, type and attempt
     report_progress: ReportProgress = field(default=_nowhere, repr=False)
 
-    def progress(self, done: float, total: float | None = None) -> None:
-        """Tell how far the job is, in any unit; shown with the job within about a second. Safe in threads."""
-        self.report_progress(done, total)
+    def progress(self, done: SupportsFloat, total: SupportsFloat | None = None) -> None:
+        """Tell how far the job is, in any unit; shown with the job within about a second. Safe in threads.
+
+        Any number will do, a Fraction or one of numpy's too. Raises TypeError or ValueError for what is none, and for
+        NaN and infinity: JSON has neither.
+        """
+        self.report_progress(_finite("done", done), None if total is None else _finite("total", total))
+
+
+def _finite(name: str, value: SupportsFloat) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"progress must be finite numbers, and {name} is {value!r:.50}")
+    return number

@@ -77,10 +77,23 @@ class Handler:
             not_json = any(error["type"] == "json_invalid" for error in problem.errors(include_url=False))
             reason = DeadReason.NOT_JSON if not_json else DeadReason.INVALID_PAYLOAD
             raise BadPayload(reason, _sentence(problem)) from problem
+        except Exception as problem:  # a validator may raise anything, and will again
+            raise BadPayload(DeadReason.INVALID_PAYLOAD, _said(problem)) from problem
 
     def write(self, result: object) -> bytes:
-        """Return the result as JSON; raise pydantic's PydanticSerializationError if it isn't of the declared type."""
-        return self.result.dump_json(result, warnings="error")
+        """Return the result as JSON; raise ValueError for what can't be written so.
+
+        Pydantic's PydanticSerializationError, a ValueError, tells that it isn't of the declared type.
+        """
+        written = self.result.dump_json(result, warnings="error")
+        try:
+            _strict(written)
+        except msgspec.MsgspecError as problem:
+            raise ValueError(
+                f"the result is not written as JSON ({problem}): NaN and Infinity are none, so leave out "
+                "ser_json_inf_nan='constants' and whatever else writes them"
+            ) from problem
+        return written
 
     def schema(self) -> dict[str, object] | None:
         """Return the payload's JSON Schema, None where the type has none: it takes what its validator takes."""
@@ -195,6 +208,13 @@ def _first_line(problem: Exception) -> str:
 
 def _name(function: Function) -> str:
     return getattr(function, "__qualname__", repr(function))
+
+
+def _said(problem: Exception) -> str:
+    try:
+        return f"{type(problem).__name__}: {problem}"
+    except Exception:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
+        return type(problem).__name__
 
 
 def _sentence(problem: ValidationError) -> str:

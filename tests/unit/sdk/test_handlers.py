@@ -1,13 +1,16 @@
 """What can be a handler, what can't, and what its payload and result are."""
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypedDict
 
@@ -210,6 +213,77 @@ async def test_a_handler_is_tested_by_calling_it() -> None:
     assert await double(Context(report_progress=lambda done, total: seen.append((done, total))), Model(n=4)) == 8
     assert await double(Context(attempt=2), Model(n=4)) == 0
     assert seen == [(1, 2)]
+
+
+NUMBERS = [
+    pytest.param(3, 3.0, id="a whole number"),
+    pytest.param(Fraction(1, 2), 0.5, id="a fraction"),
+    pytest.param(Decimal("0.25"), 0.25, id="a decimal"),
+    pytest.param(True, 1.0, id="a truth value"),
+]
+
+
+@pytest.mark.parametrize(("given", "told"), NUMBERS)
+def test_progress_takes_every_finite_number_and_tells_a_float(given: Any, told: float) -> None:
+    seen: list[tuple[float, float | None]] = []
+    ctx = Context(report_progress=lambda done, total: seen.append((done, total)))
+    ctx.progress(given)
+    ctx.progress(0, given)
+    assert seen == [(told, None), (0.0, told)]
+    assert {type(value) for pair in seen for value in pair} == {float, type(None)}
+
+
+NO_NUMBERS = [
+    pytest.param(math.nan, ValueError, id="NaN"),
+    pytest.param(-math.inf, ValueError, id="infinity"),
+    pytest.param(Decimal("NaN"), ValueError, id="a decimal NaN"),
+    pytest.param(10**400, ValueError, id="beyond any float"),
+    pytest.param("half", ValueError, id="text"),
+    pytest.param(None, TypeError, id="none"),
+    pytest.param([], TypeError, id="a list"),
+]
+
+
+@pytest.mark.parametrize(("given", "raises"), NO_NUMBERS)
+def test_progress_that_is_no_finite_number_is_the_handlers_error(given: Any, raises: type[Exception]) -> None:
+    seen: list[object] = []
+    ctx = Context(report_progress=lambda done, total: seen.append(done))
+    with pytest.raises(raises):
+        ctx.progress(given)
+    with pytest.raises(ValueError, match="total is nan"):
+        ctx.progress(1, math.nan)
+    assert seen == []
+
+
+class WithNaN(BaseModel):
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+    n: float
+
+
+def test_a_result_that_would_be_no_json_is_refused() -> None:
+    def handler(ctx: Context, job: object) -> WithNaN: ...  # type: ignore[empty-body]
+
+    one = made(handler)
+    assert one.write(WithNaN(n=1)) == b'{"n":1.0}'
+    with pytest.raises(ValueError, match="NaN and Infinity are none"):
+        one.write(WithNaN(n=math.nan))
+
+
+class Careless(BaseModel):
+    a: dict[str, int]
+
+    @field_validator("a")
+    @classmethod
+    def has_x(cls, a: dict[str, int]) -> int:
+        return a["x"]
+
+
+def test_a_validator_may_raise_anything_and_the_payload_is_invalid() -> None:
+    def handler(ctx: Context, job: Careless) -> None: ...
+
+    with pytest.raises(BadPayload, match="KeyError: 'x'") as caught:
+        made(handler).read(b'{"a": {}}')
+    assert caught.value.reason is DeadReason.INVALID_PAYLOAD
 
 
 def test_the_log_carries_the_jobs_fields_and_the_callers(caplog: pytest.LogCaptureFixture) -> None:
