@@ -6,6 +6,7 @@ which JobQueues a namespace has (`jobqueues.<namespace>`). The recorder takes a 
 the body.
 """
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
@@ -132,6 +133,7 @@ QueueEvent = QueueDefined | QueueRemoved | QueueObserved | QueueDecided
 
 Event = list[JobEvent] | HandlersRegistered | JobQueuesListed | QueueEvent
 
+_value = json.JSONDecoder().raw_decode
 _encode = msgspec.json.Encoder().encode
 _decode: dict[str, Callable[[bytes], Event]] = {
     "job": msgspec.json.Decoder(list[JobEvent]).decode,
@@ -153,5 +155,33 @@ def decode(routing_key: str, body: bytes) -> tuple[str, Event]:
         raise ValueError(f"the routing key {routing_key!r} is not {kinds}")
     try:
         return name, _decode[kind](body)
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, RecursionError) as problem:
         raise ValueError(f"the body is not that of {kind} events: {problem}") from problem
+
+
+def each(body: bytes) -> list[bytes]:
+    """Return the events of a message about jobs one by one, as they are; raise ValueError if the body is no JSON list.
+
+    For a message that can't be read as a whole: most of its events can, alone. Python's own reader finds where each ends,
+    because it also takes NaN and Infinity, which may be what is wrong.
+    """
+    found: list[bytes] = []
+    try:
+        text = body.decode().strip()
+        at = 0
+        while text[at : at + 1] == ("," if found else "["):
+            start = _after_space(text, at + 1)
+            _, end = _value(text, start)
+            found.append(text[start:end].encode())
+            at = _after_space(text, end)
+    except RecursionError as problem:
+        raise ValueError("the body is no list of events: it is too deep") from problem
+    if text[at:] != "]":
+        raise ValueError("the body is no list of events")
+    return found
+
+
+def _after_space(text: str, at: int) -> int:
+    while text[at : at + 1].isspace():
+        at += 1
+    return at

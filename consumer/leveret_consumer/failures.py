@@ -29,7 +29,7 @@ def error_of(problem: BaseException, reason: str = FAILED) -> Error:
     return Error(
         reason=reason,
         message=cut_message(_message(problem)),
-        type=type(problem).__qualname__,
+        type=cut_message(type(problem).__qualname__),
         traceback=_traceback(problem),
     )
 

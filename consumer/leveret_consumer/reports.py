@@ -2,7 +2,8 @@
 
 `confirmed()` returns once the broker has the event; only then may a delivery be acknowledged. `tell()` does not wait:
 nothing depends on those. Reports belong to a connection: what is not confirmed when it ends is dropped, because the
-broker delivers those jobs again and they are reported on anew.
+broker delivers those jobs again and they are reported on anew. An event that can't be written as JSON is left out, so
+that its neighbours go; whoever waits for it is told.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from itertools import accumulate
 
 import structlog
 
+from leveret import events
 from leveret.events import JobEvent
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed
@@ -25,7 +27,13 @@ LARGEST_BATCH = 1024 * 1024  # bytes, roughly; the broker refuses messages above
 MOST_IN_FLIGHT = 8  # batches whose confirm is awaited
 PAUSE_AFTER_REFUSAL = 1.0  # s
 
+_NOT_WRITTEN = (TypeError, ValueError, OverflowError, RecursionError)  # what encoding raises
+
 Publish = Callable[[list[JobEvent]], Awaitable[None]]  # returns once confirmed, raises NotConfirmed
+
+
+class Unreportable(Exception):
+    """An event that can't be written as JSON; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Reports:
             self._add(_Waiting(event, None))
 
     async def confirmed(self, event: JobEvent) -> None:
-        """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before."""
+        """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before, or Unreportable."""
         if not self._publish:
             raise BrokerGone("not connected")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -101,10 +109,15 @@ class Reports:
         return batch
 
     async def _send(self, publish: Publish, batch: list[_Waiting]) -> None:
-        while True:
+        while batch:
             try:
                 await publish([waiting.event for waiting in batch])
                 break
+            except _NOT_WRITTEN:
+                # Looked for only now: writing each event twice would cost all that can be written.
+                if len(rest := [waiting for waiting in batch if _is_written(waiting)]) == len(batch):
+                    raise
+                batch = rest
             except NotConfirmed as problem:
                 log.warning("events are not confirmed", events=len(batch), because=str(problem))
                 await asyncio.sleep(PAUSE_AFTER_REFUSAL)
@@ -119,6 +132,19 @@ class Reports:
         for future in list(self._unconfirmed):
             if not future.done():
                 future.set_exception(BrokerGone("the connection ended before the event was confirmed"))
+
+
+def _is_written(waiting: _Waiting) -> bool:
+    try:
+        events.encode([waiting.event])
+    except _NOT_WRITTEN as problem:
+        because = f"{type(problem).__name__}: {problem}"
+        event = waiting.event
+        log.error("an event can't be written and is left out", job=str(event.id), state=event.state, because=because)
+        if waiting.confirmed and not waiting.confirmed.done():
+            waiting.confirmed.set_exception(Unreportable(f"the report on the job can't be written as JSON: {because}"))
+        return False
+    return True
 
 
 def _size(event: JobEvent) -> int:

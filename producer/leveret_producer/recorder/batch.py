@@ -77,14 +77,31 @@ def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
         return
     key = message.routing_key or ""
     try:
-        queue, content = events.decode(key, message.body)
-    except (ValueError, RecursionError) as problem:
-        batch.aside.append(SetAside(key, message.body, str(problem)))
-        return
+        _add(*events.decode(key, message.body), batch)
+    except ValueError as problem:
+        _read_each(key, message.body, batch, str(problem))
+
+
+def _read_each(key: str, body: bytes, batch: Batch, because: str) -> None:
+    """Read events on jobs one by one, so that a bad one does not take its neighbours with it."""
+    try:
+        alone = [b"[%b]" % one for one in events.each(body)] if key.startswith("job.") else []
+    except ValueError:  # not even a list; or one that breaks off, and nobody knows where its events end
+        alone = []
+    if not alone:
+        batch.aside.append(SetAside(key, body, because))
+    for one in alone:
+        try:
+            _add(*events.decode(key, one), batch)
+        except ValueError as problem:
+            batch.aside.append(SetAside(key, one, str(problem)))
+
+
+def _add(name: str, content: events.Event, batch: Batch) -> None:
     if isinstance(content, list):
-        batch.reports.extend(Report(queue, event) for event in content)
+        batch.reports.extend(Report(name, event) for event in content)
     else:
-        batch.told.append((queue, content))
+        batch.told.append((name, content))
 
 
 def rounds(reports: Sequence[Report]) -> list[list[Report]]:

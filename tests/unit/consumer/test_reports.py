@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from leveret.events import JobEvent
+from leveret import events
+from leveret.events import JobEvent, Progress
 from leveret.jobs import State
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret_consumer import reports
-from leveret_consumer.reports import Reports
+from leveret_consumer.reports import Publish, Reports, Unreportable
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
@@ -42,9 +45,9 @@ class Broker:
         await self.confirm.wait()
 
 
-async def serving(broker: Broker, use: Callable[[Reports], Awaitable[None]]) -> None:
+async def serving(broker: Broker | Publish, use: Callable[[Reports], Awaitable[None]]) -> None:
     served = Reports()
-    running = asyncio.create_task(served.run(broker.publish))
+    running = asyncio.create_task(served.run(broker.publish if isinstance(broker, Broker) else broker))
     await asyncio.sleep(0)
     try:
         await asyncio.wait_for(use(served), 10)
@@ -149,3 +152,39 @@ async def test_a_lost_connection_is_told_to_those_who_wait_and_the_next_one_star
     await served.confirmed(event(4))
     again.cancel()
     assert second.batches == [[4]]
+
+
+@pytest.mark.parametrize("bad", [Fraction(1, 2), object()], ids=["a fraction", "anything"])
+async def test_an_event_that_can_not_be_written_is_left_out_and_who_waits_for_it_is_told(bad: Any) -> None:
+    broker = Broker()
+
+    async def publish(batch: list[JobEvent]) -> None:
+        events.encode(batch)  # as a session does
+        await broker.publish(batch)
+
+    async def use(served: Reports) -> None:
+        served.tell(msgspec.structs.replace(event(1), progress=Progress(bad, None)))
+        neighbour = asyncio.create_task(served.confirmed(event(2)))
+        waits = asyncio.create_task(served.confirmed(msgspec.structs.replace(event(3), progress=Progress(bad, None))))
+        await neighbour
+        with pytest.raises(Unreportable, match="can't be written as JSON: TypeError"):
+            await waits
+        await served.confirmed(event(4))
+        await served.flush()
+
+    await serving(publish, use)
+    assert broker.batches == [[2], [4]]
+
+
+async def test_what_publishing_itself_raises_is_no_events_fault() -> None:
+    async def publish(batch: list[JobEvent]) -> None:
+        raise ValueError("of its own")
+
+    served = Reports()
+    running = asyncio.create_task(served.run(publish))
+    await asyncio.sleep(0)
+    waits = asyncio.create_task(served.confirmed(event(1)))
+    with pytest.raises(ExceptionGroup, match="unhandled errors"):
+        await asyncio.wait_for(running, 10)
+    with pytest.raises(BrokerGone):
+        await waits
