@@ -1,4 +1,4 @@
-"""A job as an AMQP message: which property and header carries what; and the reply to one.
+"""A job as an AMQP message: which property and header carries what. `reply` is the answer to one.
 
 Any client can write such a message, so reading one returns either an envelope or the reason why it can't be run; it
 never raises. The body is the payload itself and is not looked into here.
@@ -13,26 +13,22 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, FieldValue
 
-from leveret import topology
-from leveret.events import Error
-from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope
+from leveret.reply import address
 
 ATTEMPT = "leveret-attempt"
 GENERATION = "leveret-generation"
 REASON = "leveret-reason"
 ERROR = "leveret-error"
-OUTCOME = "leveret-outcome"  # of a reply
 DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
-JOB_DEAD = "https://leveret.dev/problems/job-dead"
-_FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
-_TAKEN_COUNT = "x-acquired-count"  # those that were given back, too
+FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
+TAKEN_COUNT = "x-acquired-count"  # those that were given back, too
 _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two readings of a clock differ a bit
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
 _MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
 _LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
-_OURS = frozenset({queue.name for queue in topology.shared().queues} | {"leveret.control"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> a
         timestamp=job.submitted_at,
         priority=job.priority,
         correlation_id=job.correlation_id,
-        reply_to=job.reply_to,
+        reply_to=address(job.reply_to),
     )
 
 
@@ -90,7 +86,7 @@ def copy_of(
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         priority=message.priority,
         correlation_id=message.correlation_id,
-        reply_to=reply_to,
+        reply_to=address(reply_to),
         message_id=message_id or message.message_id,
         timestamp=message.timestamp,
         type=message.type,
@@ -125,7 +121,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
     generation = _number(headers.get(GENERATION), at_least=1)
     job_id = _id(message.message_id)
     if problem := _problem(message, job_id):
-        return Unreadable(*problem, job_id, attempt, generation, message.reply_to)
+        return Unreadable(*problem, job_id, attempt, generation, address(message.reply_to))
     assert job_id is not None
     assert message.type is not None
     return Envelope(
@@ -139,7 +135,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         submitted_at=_submitted(message.timestamp, job_id),
         priority=message.priority or None,  # our client library writes 0 for none
         correlation_id=message.correlation_id,
-        reply_to=message.reply_to,
+        reply_to=address(message.reply_to),
         traceparent=_text(headers.get(TRACEPARENT)),
         dead_letter=_dead_letter(headers.get(DEAD_LETTER)),
     )
@@ -148,47 +144,6 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
 def dead_letter_header(info: DeadLetterInfo) -> str:
     """Return what the header `leveret-dead-letter` says."""
     return msgspec.json.encode(info).decode()
-
-
-def may_reply_to(name: str) -> bool:
-    """Tell whether a reply may go to a queue: not to those through which Leveret's own processes talk, nor to dead letters.
-
-    Whoever may submit a job could else make a consumer write what looks like a report.
-    """
-    return name not in _OURS and not name.endswith(topology.dead_queue(""))
-
-
-def reply(outcome: State, correlation_id: str | None, body: bytes) -> aio_pika.Message:
-    """Return the reply to a job's submitter: `body` is the result, or what `job_dead` returns.
-
-    It's persistent: a fixed queue may be read by nobody for a while, and the job that it tells of is gone from its own
-    queue by then. To other queues that costs nothing.
-    """
-    succeeded = outcome is State.SUCCEEDED
-    return aio_pika.Message(
-        body,
-        headers={OUTCOME: str(outcome)},
-        content_type="application/json" if succeeded else "application/problem+json",
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        correlation_id=correlation_id,
-    )
-
-
-def job_dead(job: UUID, queue: str, error: Error) -> bytes:
-    """Return the problem document (RFC 9457) that answers for a job that is a dead letter; it has no traceback."""
-    place = "Leveret's database" if error.reason == DeadReason.QUEUE_GONE else topology.dead_queue(queue)
-    return msgspec.json.encode(
-        {
-            "type": JOB_DEAD,
-            "title": "The job is a dead letter",
-            "detail": f"{error.message.removesuffix('.')}. "
-            f"The job is kept in {place}, and runs again if it is redriven.",
-            "reason": error.reason,
-            "job": job,
-            "queue": queue,
-            "error": {"reason": error.reason, "type": error.type, "message": error.message},
-        }
-    )
 
 
 def _problem(message: AbstractIncomingMessage, job_id: UUID | None) -> tuple[DeadReason, str] | None:
@@ -211,7 +166,7 @@ def _id(text: str | None) -> UUID | None:
 
 def _delivery(headers: Mapping[str, FieldValue]) -> int:
     """The broker's count. One that is above all that this queue has delivered came with the message from another queue."""
-    failed, taken = headers.get(_FAILED_COUNT), headers.get(_TAKEN_COUNT)
+    failed, taken = headers.get(FAILED_COUNT), headers.get(TAKEN_COUNT)
     count = _number(failed, at_least=0)
     return count if taken is None else min(count, _number(taken, at_least=0))
 

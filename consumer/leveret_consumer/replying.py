@@ -12,8 +12,8 @@ from typing import Protocol
 import aio_pika
 import structlog
 
-from leveret import wire
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.reply import may_reply_to
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Replies:
 
     async def send(self, reply_to: str, reply: aio_pika.Message, *, job: str) -> bool:
         """Publish a reply; tell whether the broker has confirmed it."""
-        if not wire.may_reply_to(reply_to):
+        if not may_reply_to(reply_to):
             log.warning("no reply is sent to a queue of Leveret's own", reply_to=reply_to, job=job)
             return False
         try:

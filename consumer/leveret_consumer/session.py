@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from leveret import events, signals, topology
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
 from leveret.rabbitmq.declare import declare
-from leveret.rabbitmq.publisher import NotConfirmed, Publisher
+from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
 from leveret.sdk.handlers import Handlers
 from leveret_consumer.attempts import Attempts
 from leveret_consumer.deliveries import Deliveries
@@ -37,9 +37,6 @@ log = structlog.get_logger(__name__)
 
 LOOKS_FOR_SOURCE_EVERY = 5.0  # s
 CONFIRMS_WITHIN = 5.0  # s for the last events' confirms
-# While the connection lives, a confirm that is late, as under a memory or disk alarm, still comes.
-CONFIRM_TIMEOUT = 3600.0  # s
-PAUSE_AFTER_REFUSAL = 1.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,13 @@ class Session:
         self._process, self._connection, self._publisher = process, connection, publisher
         settings = process.settings
         settling = Settling(
-            settings.queue, settings.pod, process.reports, publisher.publish, now=process.now, new_id=uuid7
+            settings.queue,
+            settings.pod,
+            process.reports,
+            publisher.publish,
+            now=process.now,
+            new_id=uuid7,
+            takes=partial(takes, connection),
         )
         self._deliveries = Deliveries(
             settings.queue,
@@ -119,6 +122,7 @@ class Session:
         try:
             await _first_of(
                 session._consume(),
+                publisher.closed(),
                 session._register(),
                 process.reports.run(session._publish_events),
                 process.heartbeats.run(send),
@@ -137,23 +141,15 @@ class Session:
 
     async def _register(self) -> None:
         """Tell of the handlers. Beside consuming: under an alarm the confirm may take as long as the alarm."""
-        while True:
-            try:
-                await self._publisher.publish(
-                    topology.EVENTS,
-                    f"handlers.{self._process.settings.queue}",
-                    _registration(self._process),
-                    CONFIRM_TIMEOUT,
-                )
-                break
-            except NotConfirmed as problem:
-                log.warning("the handlers are not registered yet", because=str(problem))
-                await asyncio.sleep(PAUSE_AFTER_REFUSAL)
+        name, message = f"handlers.{self._process.settings.queue}", _registration(self._process)
+        publish = partial(self._publisher.publish, topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
+        await until_confirmed(publish, "the registration of the handlers")
         await asyncio.Event().wait()  # done, and no reason for the session to end
 
     async def _publish_events(self, batch: list[JobEvent]) -> None:
         message = _persistent(events.encode(batch))
-        await self._publisher.publish(topology.EVENTS, f"job.{self._process.settings.queue}", message, CONFIRM_TIMEOUT)
+        name = f"job.{self._process.settings.queue}"
+        await self._publisher.publish(topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
 
     # What `drain` does, in its order.
 

@@ -4,11 +4,15 @@ The order is what makes it at least once. The copy (a dead letter, or the next a
 then the event is confirmed, then the reply of a job that is final, then comes the single ack. A crash between two steps
 repeats an earlier one and loses nothing. A next attempt that waits in the store has no copy: the event is what the store
 publishes it from.
+
+The broker closes the channel for a copy that it doesn't take, and the session ends with it. So a delivery that comes
+again is settled with care: a copy that the broker takes nowhere is not published, and the message goes to the dead
+letters by the broker's own hand.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import aio_pika
@@ -18,7 +22,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from leveret import topology, wire
 from leveret.events import Error
 from leveret.jobs import Envelope, State
-from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, until_confirmed
+from leveret.reply import job_dead, reply
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
 from leveret_consumer.contexts import log_fields
@@ -31,10 +36,7 @@ from leveret_consumer.runs import Run
 
 log = structlog.get_logger(__name__)
 
-PAUSE_AFTER_REFUSAL = 1.0  # s
-# A second copy is a second run of the job. While the connection lives a confirm that is late, as under a memory or disk
-# alarm, still comes: so wait for it, and publish again only when the broker refused.
-COPY_CONFIRM_TIMEOUT = 3600.0  # s
+Takes = Callable[[aio_pika.Message], Awaitable[bool]]  # whether the broker would; raises NotConfirmed if that's unknown
 
 
 class Settling:
@@ -47,16 +49,19 @@ class Settling:
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        takes: Takes | None = None,
         replies: Replies | None = None,
     ) -> None:
         self._queue, self._consumer, self._reports = queue, consumer, reports
-        self._publish, self._now, self._new_id = publish, now, new_id
+        self._publish, self._takes, self._now, self._new_id = publish, takes, now, new_id
         self._replies = replies or Replies(publish)
 
     async def job(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended, run: Run | None) -> None:
         """Settle a job; what an earlier delivery of the same run has had confirmed is left out."""
         if not (run and run.copied):
-            await self._copy(message, job, ended)
+            if not await self._copy(message, job, ended):
+                await _leave_to_broker(message, str(job.id))
+                return
             if run:
                 run.copied = True
         if not (run and run.reported):
@@ -77,53 +82,67 @@ class Settling:
         message back, and then it's there twice, under two ids.
         """
         job_id = what.id or self._new_id()
-        await self._until_confirmed(
-            topology.DEAD,
-            wire.copy_of(message, _why(dead), message_id=str(job_id), reply_to=what.reply_to),
-            str(job_id),
-        )
+        copy = wire.copy_of(message, _why(dead), message_id=str(job_id), reply_to=what.reply_to)
+        if not await self._until_confirmed(message, topology.DEAD, copy, str(job_id)):
+            await _leave_to_broker(message, str(job_id))
+            return
         await self._reports.confirmed(
             job_events.never_read(
                 what, job_id, message.type or "", consumer=self._consumer, at=self._now(), error=dead.error
             )
         )
         if what.reply_to:
-            body = wire.job_dead(job_id, self._queue, dead.error)
-            reply = wire.reply(State.DEAD, message.correlation_id or message.message_id, body)
-            await self._replies.send(what.reply_to, reply, job=str(job_id))
+            body = job_dead(job_id, self._queue, dead.error)
+            answer = reply(State.DEAD, message.correlation_id or message.message_id, body)
+            await self._replies.send(what.reply_to, answer, job=str(job_id))
         await message.ack()
         log.warning("a message can't be run", reason=dead.reason, detail=what.detail, job=str(job_id))
 
-    async def _copy(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> None:
+    async def _copy(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
         match ended.outcome:
             case Succeeded() | RetryFromStore():
-                pass
+                return True
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
-                await self._until_confirmed(exchange, _copy(message, job, job.attempt + 1, {}), str(job.id))
+                copy = _copy(message, job, job.attempt + 1, {})
             case DeadLetter():
-                copy = _copy(message, job, job.attempt, _why(ended.outcome))
-                await self._until_confirmed(topology.DEAD, copy, str(job.id))
+                exchange, copy = topology.DEAD, _copy(message, job, job.attempt, _why(ended.outcome))
+        return await self._until_confirmed(message, exchange, copy, str(job.id))
 
     async def _reply(self, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
         match ended.outcome:
             case Succeeded(result):
                 state, body = State.SUCCEEDED, result
             case DeadLetter(_, error):
-                state, body = State.DEAD, wire.job_dead(job.id, job.queue, error)
+                state, body = State.DEAD, job_dead(job.id, job.queue, error)
             case _:
                 return False
-        reply = wire.reply(state, message.correlation_id or message.message_id, body)
-        return await self._replies.send(reply_to, reply, job=str(job.id))
+        answer = reply(state, message.correlation_id or message.message_id, body)
+        return await self._replies.send(reply_to, answer, job=str(job.id))
 
-    async def _until_confirmed(self, exchange: str, copy: aio_pika.Message, job: str | None) -> None:
-        """Publish, and again after a refusal, until confirmed: the delivery stays unacknowledged meanwhile."""
-        while True:
-            try:
-                return await self._publish(exchange, self._queue, copy, COPY_CONFIRM_TIMEOUT)
-            except NotConfirmed as problem:
-                log.warning("a copy is not confirmed", job=job, exchange=exchange, because=str(problem))
-                await asyncio.sleep(PAUSE_AFTER_REFUSAL)
+    async def _until_confirmed(
+        self, message: AbstractIncomingMessage, exchange: str, copy: aio_pika.Message, job: str
+    ) -> bool:
+        """Publish, and again after a refusal, until confirmed; tell whether the broker takes such a message at all."""
+        if self._takes and message.redelivered and not await _known(self._takes, copy):
+            return False
+        publish = partial(self._publish, exchange, self._queue, copy, LATE_CONFIRM_TIMEOUT)
+        await until_confirmed(publish, "a copy", job=job, exchange=exchange)
+        return True
+
+
+async def _known(takes: Takes, copy: aio_pika.Message) -> bool:
+    try:
+        return await takes(copy)
+    except NotConfirmed as problem:
+        log.debug("whether the broker takes a copy is not known", because=str(problem))
+        return True
+
+
+async def _leave_to_broker(message: AbstractIncomingMessage, job: str) -> None:
+    """Reject: the broker, which has the message, makes a dead letter of it itself, and the recorder knows it by that."""
+    log.warning("the broker takes no copy of a message; it keeps the message itself as a dead letter", job=job)
+    await message.nack(requeue=False)
 
 
 def _copy(message: AbstractIncomingMessage, job: Envelope, attempt: int, why: dict[str, str]) -> aio_pika.Message:

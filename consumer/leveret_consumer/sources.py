@@ -63,7 +63,7 @@ def job_made_of(job: UUID, generation: int, queue: str) -> UUID:
 def _delivery(message: AbstractIncomingMessage, delivery: int) -> int:
     """A dead letter that the broker made has its counts in the first queue until this one has its own."""
     headers = message.headers
-    counts = headers.get("x-delivery-count"), headers.get("x-acquired-count")
+    counts = headers.get(wire.FAILED_COUNT), headers.get(wire.TAKEN_COUNT)
     return 0 if _BROKERS_REASON in headers and counts[0] == counts[1] else delivery
 
 

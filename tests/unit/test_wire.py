@@ -199,3 +199,17 @@ def test_a_redrive_keeps_the_job() -> None:
         "leveret-generation": 2,
         "leveret-reason": "x",
     }
+
+
+def test_an_address_that_the_broker_has_not_made_travels_nowhere() -> None:
+    """A publish with it is answered with the closing of the channel."""
+    literal = "amq.rabbitmq.reply-to"
+    read = wire.from_message(_received(reply_to=literal), "leveret.q")
+    unread = wire.from_message(_received(reply_to=literal, type=""), "leveret.q")
+    assert (read.reply_to, unread.reply_to) == (None, None)
+    assert wire.copy_of(_received(), {}, reply_to=literal).reply_to is None
+    assert wire.to_message(replace(JOB, reply_to=literal)).reply_to is None
+
+
+def _received(**fields: Any) -> Any:
+    return Received(**fields)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import structlog
 
-from leveret import wire
 from leveret.jobs import State
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
+from leveret.reply import job_dead, may_reply_to, reply
 from leveret_producer.recorder.merge import Report
 
 log = structlog.get_logger(__name__)
@@ -32,12 +32,12 @@ async def _answer(report: Report, publisher: Publisher) -> None:
     assert letter is not None
     assert event.reply_to is not None
     assert event.error is not None
-    if not wire.may_reply_to(event.reply_to):
+    if not may_reply_to(event.reply_to):
         log.warning("no reply is sent to a queue of Leveret's own", reply_to=event.reply_to, job=str(event.id))
         return
-    body = wire.job_dead(event.id, report.queue, event.error)
-    reply = wire.reply(State.DEAD, event.correlation_id or letter.message.message_id, body)
+    body = job_dead(event.id, report.queue, event.error)
+    message = reply(State.DEAD, event.correlation_id or letter.message.message_id, body)
     try:
-        await publisher.publish("", event.reply_to, reply, CONFIRM_TIMEOUT, mandatory=False)
+        await publisher.publish("", event.reply_to, message, CONFIRM_TIMEOUT, mandatory=False)
     except NotConfirmed as problem:
         log.warning("a reply is dropped", reply_to=event.reply_to, job=str(event.id), because=str(problem))

@@ -13,6 +13,7 @@ from leveret import wire
 from leveret.events import Error, JobEvent
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.reply import reply
 from leveret.wire import Unreadable
 from leveret_consumer.job_events import Ended
 from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
@@ -35,8 +36,13 @@ class Message(aio_pika.Message):
         super().__init__(b"{}", headers={"leveret-reason": "left over", "mine": 1}, **fields)
         self.told = told
 
+        self.redelivered = False
+
     async def ack(self) -> None:
         self.told.append("ack")
+
+    async def nack(self, requeue: bool) -> None:
+        self.told.append("nack" if requeue else "reject")
 
 
 class Broker:
@@ -46,6 +52,8 @@ class Broker:
         self.told: list[str] = []
         self.published: list[tuple[str, str, aio_pika.Message]] = []
         self.refuses, self.hangs = 0, False
+        self.takes: bool | None = True  # None: not known
+        self.asked = 0
 
     async def __call__(
         self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
@@ -58,6 +66,12 @@ class Broker:
             self.refuses -= 1
             raise NotConfirmed("full")
         self.published.append((exchange, routing_key, message))
+
+    async def takes_it(self, message: aio_pika.Message) -> bool:
+        self.asked += 1
+        if self.takes is None:
+            raise NotConfirmed("gone")
+        return self.takes
 
     @property
     def replies(self) -> list[aio_pika.Message]:
@@ -89,6 +103,7 @@ def settling(broker: Broker) -> Settling:
         broker,
         now=lambda: NOON,
         new_id=lambda: UUID(int=777),
+        takes=broker.takes_it,
         replies=Replies(broker, pauses=(0, 0), dropped_after=0.2),
     )
 
@@ -115,19 +130,19 @@ async def test_the_copy_then_the_event_then_the_reply_then_the_ack(
 async def test_a_result_is_the_body_of_its_reply(settling: Settling, broker: Broker) -> None:
     message: Any = Message(broker.told)
     await settling.job(message, JOB, Ended(Succeeded(b'{"a":1}')), None)
-    (reply,) = broker.replies
-    assert (reply.body, reply.content_type, reply.correlation_id) == (b'{"a":1}', "application/json", "c 1")
-    assert reply.headers == {"leveret-outcome": "succeeded"}
-    assert (reply.delivery_mode, reply.expiration) == (aio_pika.DeliveryMode.PERSISTENT, None)
+    (answer,) = broker.replies
+    assert (answer.body, answer.content_type, answer.correlation_id) == (b'{"a":1}', "application/json", "c 1")
+    assert answer.headers == {"leveret-outcome": "succeeded"}
+    assert (answer.delivery_mode, answer.expiration) == (aio_pika.DeliveryMode.PERSISTENT, None)
 
 
 async def test_a_dead_letter_is_answered_with_a_problem_document(settling: Settling, broker: Broker) -> None:
     message: Any = Message(broker.told, correlation_id=None)
     await settling.job(message, JOB, Ended(DEAD), None)
-    (reply,) = broker.replies
-    assert (reply.content_type, reply.headers) == ("application/problem+json", {"leveret-outcome": "dead"})
-    assert reply.correlation_id == str(JOB.id), "the message's id where it has no correlation id"
-    assert json.loads(reply.body) == {
+    (answer,) = broker.replies
+    assert (answer.content_type, answer.headers) == ("application/problem+json", {"leveret-outcome": "dead"})
+    assert answer.correlation_id == str(JOB.id), "the message's id where it has no correlation id"
+    assert json.loads(answer.body) == {
         "type": "https://leveret.dev/problems/job-dead",
         "title": "The job is a dead letter",
         "detail": "no luck. The job is kept in leveret.q.dead, and runs again if it is redriven.",
@@ -146,8 +161,8 @@ async def test_what_can_not_be_run_is_answered_too(
     what = Unreadable(DeadReason.NO_ID, "no id", reply_to=reply_to)
     await settling.unreadable(message, what, unreadable(what.reason, what.detail))
     assert broker.told == ["to leveret.dead", "event dead", *told, "ack"]
-    for reply in broker.replies:
-        assert (json.loads(reply.body)["reason"], reply.correlation_id) == ("NoId", "x")
+    for answer in broker.replies:
+        assert (json.loads(answer.body)["reason"], answer.correlation_id) == ("NoId", "x")
 
 
 async def test_a_job_without_an_address_is_not_answered(settling: Settling, broker: Broker) -> None:
@@ -204,7 +219,7 @@ async def test_a_reply_that_was_not_confirmed_is_sent_at_the_next_delivery(settl
 
 async def test_a_reply_is_tried_while_the_task_can_be_cancelled(broker: Broker) -> None:
     broker.hangs = True
-    sending = asyncio.create_task(Replies(broker).send("answers", wire.reply(State.SUCCEEDED, "c", b"1"), job="1"))
+    sending = asyncio.create_task(Replies(broker).send("answers", reply(State.SUCCEEDED, "c", b"1"), job="1"))
     await asyncio.sleep(0)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -237,3 +252,41 @@ async def test_a_job_that_was_a_dead_letter_travels_on_under_its_own_id(
     again = wire.from_message(told, "leveret.q")
     assert isinstance(again, Envelope)
     assert again.dead_letter == info
+
+
+REDELIVERED = [
+    pytest.param(False, False, 0, "ack", id="the first delivery is not asked about, which is most of them"),
+    pytest.param(True, True, 1, "ack", id="taken"),
+    pytest.param(True, None, 1, "ack", id="not known"),
+    pytest.param(True, False, 1, "reject", id="not taken"),
+]
+
+
+@pytest.mark.parametrize(("redelivered", "takes", "asked", "last"), REDELIVERED)
+async def test_a_copy_that_the_broker_does_not_take_is_published_once_at_most(
+    settling: Settling, broker: Broker, redelivered: bool, takes: bool | None, asked: int, last: str
+) -> None:
+    broker.takes = takes
+    message: Any = Message(broker.told)
+    message.redelivered = redelivered
+    await settling.job(message, JOB, Ended(RetryAfter(2, FAILED)), None)
+    assert (broker.asked, broker.told[-1]) == (asked, last)
+    assert (len(broker.told) == 1) == (last == "reject"), (
+        "nothing else is told of it: the broker's dead letter tells all"
+    )
+
+
+async def test_what_can_be_neither_run_nor_copied_is_left_to_the_broker(settling: Settling, broker: Broker) -> None:
+    broker.takes = False
+    message: Any = Message(broker.told)
+    message.redelivered = True
+    what = Unreadable(DeadReason.NO_ID, "no id")
+    await settling.unreadable(message, what, unreadable(what.reason, what.detail))
+    assert broker.told == ["reject"]
+
+
+async def test_a_success_has_no_copy_to_ask_about(settling: Settling, broker: Broker) -> None:
+    message: Any = Message(broker.told)
+    message.redelivered = True
+    await settling.job(message, JOB, Ended(Succeeded(b"1")), None)
+    assert broker.asked == 0

@@ -1,0 +1,63 @@
+"""The reply to a job's submitter: where it may go, and what it says."""
+
+from uuid import UUID
+
+import aio_pika
+import msgspec
+
+from leveret import topology
+from leveret.events import Error
+from leveret.jobs import DeadReason, State
+
+OUTCOME = "leveret-outcome"
+JOB_DEAD = "https://leveret.dev/problems/job-dead"
+# What a client of AMQP 0-9-1 writes for direct reply-to. The broker replaces it by the client's own address, and closes the
+# channel of a publisher who does not wait for replies so. As it stands it arrives through other protocols only.
+DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
+_OURS = frozenset({queue.name for queue in topology.shared().queues} | {"leveret.control"})
+
+
+def address(reply_to: str | None) -> str | None:
+    """Return where a reply goes, None for nowhere, as to an address that the broker has not replaced by a real one."""
+    return None if reply_to == DIRECT_REPLY_TO else reply_to
+
+
+def may_reply_to(name: str) -> bool:
+    """Tell whether a reply may go to a queue: not to those through which Leveret's own processes talk, nor to dead letters.
+
+    Whoever may submit a job could else make a consumer write what looks like a report.
+    """
+    return address(name) is not None and name not in _OURS and not name.endswith(topology.dead_queue(""))
+
+
+def reply(outcome: State, correlation_id: str | None, body: bytes) -> aio_pika.Message:
+    """Return the reply to a job's submitter: `body` is the result, or what `job_dead` returns.
+
+    It's persistent: a fixed queue may be read by nobody for a while, and the job that it tells of is gone from its own
+    queue by then. To other queues that costs nothing.
+    """
+    succeeded = outcome is State.SUCCEEDED
+    return aio_pika.Message(
+        body,
+        headers={OUTCOME: str(outcome)},
+        content_type="application/json" if succeeded else "application/problem+json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        correlation_id=correlation_id,
+    )
+
+
+def job_dead(job: UUID, queue: str, error: Error) -> bytes:
+    """Return the problem document (RFC 9457) that answers for a job that is a dead letter; it has no traceback."""
+    place = "Leveret's database" if error.reason == DeadReason.QUEUE_GONE else topology.dead_queue(queue)
+    return msgspec.json.encode(
+        {
+            "type": JOB_DEAD,
+            "title": "The job is a dead letter",
+            "detail": f"{error.message.removesuffix('.')}. "
+            f"The job is kept in {place}, and runs again if it is redriven.",
+            "reason": error.reason,
+            "job": job,
+            "queue": queue,
+            "error": {"reason": error.reason, "type": error.type, "message": error.message},
+        }
+    )
