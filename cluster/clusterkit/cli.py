@@ -52,6 +52,7 @@ def have_images(words: list[str]) -> None:
             done = pool.submit(have_images, [*BASES, *project.SERVICES])
             node.choose()
             done.result()
+        tools.say_path()  # what comes next by hand is `kind create cluster`
         return
     ours = [word for word in words if word in project.SERVICES]
     others = [word for word in words if word not in project.SERVICES]

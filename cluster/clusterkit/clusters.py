@@ -1,11 +1,14 @@
 """Clusters: created, started again, deleted."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import docker, kind_config, node, tools
 from .console import Fail, say
 from .shell import Word, output, run, until, works
+
+CONTROL_PLANE_ONLY = "node-role.kubernetes.io/control-plane"  # the taint that kind takes away from a lone node
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +27,13 @@ def names() -> list[str]:
 
 
 def up(wanted: Wanted) -> None:
-    """Have a cluster with a Ready node and DNS; raises Fail."""
+    """Have a cluster with a Ready node and DNS; one that is half made is made anew; raises Fail."""
     if wanted.config and not wanted.config.is_file():
         raise Fail(f"there is no file {wanted.config}")
     docker.ensure()
     tools.ensure()
-    restarted = False
-    if wanted.name in names():
-        restarted = start_again(wanted.name)
-        output(tools.need("kind"), "export", "kubeconfig", "--name", wanted.name)
-    else:
+    restarted = wanted.name in names() and have_again(wanted.name)
+    if wanted.name not in names():
         create(wanted)
     wait(wanted.name, restarted=restarted)
     tools.say_path()
@@ -53,7 +53,42 @@ def create(wanted: Wanted) -> None:
     image = wanted.image or node.choose(several_nodes=len(kind_config.roles(text)) > 1)
     argv: list[Word] = [tools.need("kind"), "create", "cluster", "--name", wanted.name, "--image", image]
     argv += ["--config", config] if config else []
-    run(f"cluster {wanted.name}: kind create cluster, image {image}", argv, log="kind")
+    try:
+        run(f"cluster {wanted.name}: kind create cluster, image {image}", argv, log="kind")
+    except BaseException:  # Ctrl-C too: what is there already would pass for a cluster
+        say(f"cluster {wanted.name}: not made; what there is of it is deleted")
+        works(tools.need("kind"), "delete", "cluster", "--name", wanted.name, timeout=120)
+        raise
+
+
+def have_again(name: str) -> bool:
+    """Start a cluster that was stopped, or delete it if it is half made; says whether it was stopped; raises Fail."""
+    restarted = start_again(name)
+    lack = lacking(name)
+    if not lack:
+        return restarted
+    say(f"cluster {name}: it is half made, without {lack}, as by an interrupted run: it is made anew")
+    delete(name)
+    return False
+
+
+def lacking(name: str) -> str | None:
+    """Say what an interrupted creation left out; None: nothing that is known to be missing; raises Fail.
+
+    Silence is no answer here, because a cluster that lacks something is deleted.
+    """
+    # kubeadm writes it last of what the node needs to start: without it no API server will ever answer.
+    if works("docker", "exec", f"{name}-control-plane", "test", "!", "-e", "/var/lib/kubelet/config.yaml"):
+        return "Kubernetes"
+    output(tools.need("kind"), "export", "kubeconfig", "--name", name)
+    kubectl = _kubectl(name)
+    ready: list[Word] = [*kubectl, "get", "--raw", "/readyz", "--request-timeout=5s"]
+    until(f"cluster {name}: its API server (`kit.py down --name {name}` removes it)", lambda: works(*ready), 180)
+    if "/standard" not in output(*kubectl, "get", "storageclasses", "-o", "name"):  # kind's last step
+        return "the StorageClass `standard`"
+    nodes = json.loads(output(*kubectl, "get", "nodes", "-o", "json"))["items"]
+    taints = {taint["key"] for node in nodes for taint in node["spec"].get("taints", [])}
+    return "a node that takes pods" if len(nodes) == 1 and CONTROL_PLANE_ONLY in taints else None
 
 
 def start_again(name: str) -> bool:
@@ -68,7 +103,7 @@ def start_again(name: str) -> bool:
 
 def wait(name: str, *, restarted: bool) -> None:
     """Wait for a Ready node and for DNS; raises Fail."""
-    kubectl: list[Word] = [tools.need("kubectl"), "--context", f"kind-{name}"]
+    kubectl = _kubectl(name)
     ready: list[Word] = [*kubectl, "wait", "--for=condition=Ready", "node", "--all", "--timeout=5s"]
     until(f"cluster {name}: a Ready node (`kit.py down --name {name}` removes it)", lambda: works(*ready), 180)
     rollout: list[Word] = [*kubectl, "-n", "kube-system", "rollout"]
@@ -83,9 +118,17 @@ def down(name: str) -> None:
     """Delete a cluster; one that is not there is fine; raises Fail."""
     if not docker.runs():
         raise Fail("docker is not running: there is no cluster to delete")
-    kind = tools.need("kind")
     if name not in names():
         say(f"cluster {name}: not there")
         return
-    run(f"cluster {name}: deleting", [kind, "delete", "cluster", "--name", name], log="kind")
+    delete(name)
     say(f"cluster {name}: deleted")
+
+
+def delete(name: str) -> None:
+    """Delete a cluster that is there; raises Fail."""
+    run(f"cluster {name}: deleting", [tools.need("kind"), "delete", "cluster", "--name", name], log="kind")
+
+
+def _kubectl(name: str) -> list[Word]:
+    return [tools.need("kubectl"), "--context", f"kind-{name}"]

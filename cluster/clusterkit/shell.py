@@ -1,5 +1,6 @@
 """Running other programs: long steps with a log and a sign of life, short ones for their output."""
 
+import contextlib
 import re
 import subprocess
 import time
@@ -44,6 +45,8 @@ def run(
             code = _wait(process, lambda: say(f"  … {step}: {time.monotonic() - began:.0f} s so far"))
         except BaseException:
             process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)  # what is tidied up now must not be made again behind our back
             raise
     if code:
         raise Fail(f"{step}: failed (exit {code}). The end of {path}:{tail(path, 25)}")
