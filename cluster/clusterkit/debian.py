@@ -35,7 +35,12 @@ def is_there(package: str) -> bool:
     """Say whether what a package brings is on this machine."""
     if package == "python3-venv":
         return works(sys.executable, "-c", "import ensurepip, venv")
-    return any(shutil.which(program) for program in PROGRAMS.get(package, (package,)))
+    return program(package) is not None
+
+
+def program(package: str) -> str | None:
+    """Find the program that a package brings, from Debian or from elsewhere; None where there is none."""
+    return next(filter(None, map(shutil.which, PROGRAMS.get(package, (package,)))), None)
 
 
 def install(*packages: str, needed_for: str) -> None:

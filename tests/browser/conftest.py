@@ -14,7 +14,8 @@ from api import Api
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from release import URL, api_of, apply_examples, install
 
-CHROMIUM = "/usr/bin/chromium"
+from clusterkit import debian
+
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -46,8 +47,10 @@ def worked(api: Api) -> Api:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
+    program = debian.program("chromium")
+    assert program, "there is no Chromium: python3 cluster/kit.py packages chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser
         browser.close()
 

@@ -46,3 +46,12 @@ def test_mirror(tmp_path: Path, release: str, file: str, text: str, mirror: str 
     path.parent.mkdir(parents=True)
     path.write_text(text)
     assert debian.mirror(tmp_path) == mirror
+
+
+@pytest.mark.parametrize("name", ["chromium", "google-chrome"])
+def test_a_browser_is_one_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert debian.program("chromium") is None
+    (tmp_path / name).touch(mode=0o755)
+    assert debian.program("chromium") == str(tmp_path / name)
+    assert debian.is_there("chromium")
