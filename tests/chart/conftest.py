@@ -19,7 +19,7 @@ class Chart:
 
     @staticmethod
     def render(*settings: str, values: str = "") -> list[Object]:
-        """Return the objects; settings are as for helm's --set, values is a file beside values.yaml."""
+        """Return the objects; settings are as for helm's --set, values is a file, by its path or its name beside values.yaml."""
         done = template(settings, values)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]

@@ -113,18 +113,34 @@ def test_the_brokers_data_outlives_its_pod(one, pods):
     assert pods["rabbitmq"]["spec"]["terminationGracePeriodSeconds"] >= 60
 
 
-def test_the_broker_knows_its_memory(chart):
-    def settings(*values):
-        (found,) = [
-            each["data"]["90-leveret.conf"]
-            for each in chart.render(*values)
-            if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "leveret-rabbitmq"
-        ]
-        return found
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ("memory: 3Gi", "3221225472"),
+        ("memory: 1.5Gi", "1610612736"),  # RabbitMQ reads no fraction
+        ("memory: 1500M", "1500000000"),
+        ("memory: 2147483648", "2147483648"),  # a number, which YAML may hold as 2.147483648e+09
+        ("memory: 2e9", "2000000000"),
+        ("memory: '2147483648'", "2147483648"),
+    ],
+)
+def test_the_broker_knows_its_memory(chart, tmp_path, limits, told):
+    values = tmp_path / "values.yaml"
+    values.write_text(f"rabbitmq: {{resources: {{limits: {{{limits}}}}}}}")
+    assert f"total_memory_available_override_value = {told}\n" in broker_settings(chart.render(values=str(values)))
 
-    assert "total_memory_available_override_value = 2Gi\n" in settings()
-    assert "total_memory_available_override_value = 3Gi\n" in settings("rabbitmq.resources.limits.memory=3Gi")
-    assert "override" not in settings("rabbitmq.resources.limits=null")
+
+def test_without_a_limit_the_node_is_the_broker_s(chart):
+    assert "override" not in broker_settings(chart.render("rabbitmq.resources.limits=null"))
+
+
+def broker_settings(objects):
+    (found,) = [
+        each["data"]["90-leveret.conf"]
+        for each in objects
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "leveret-rabbitmq"
+    ]
+    return found
 
 
 def test_the_database_is_in_a_subfolder_of_its_volume_and_commits_to_disk(pods):

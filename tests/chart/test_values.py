@@ -91,6 +91,8 @@ def test_components_have_the_same_keys(component):
             ["postgresql.enabled=false"],
             "set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname.",
         ),
+        (["rabbitmq.resources.limits.memory=512m"], "is 512m, which is no amount of memory that RabbitMQ can be told"),
+        (["rabbitmq.resources.limits.memory=much"], "or one with k, M, G, T, Ki, Mi, Gi or Ti, such as 1.5Gi."),
         (["prometheus.url=http://mine"], "set prometheus.enabled to false, or leave prometheus.url empty."),
         (["rabbitmq.managementPort=443"], "remove them, or set rabbitmq.enabled to false."),
         (["producer.service.nodePort=30080"], "set producer.service.type to NodePort, or remove the port."),

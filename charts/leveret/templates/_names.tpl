@@ -50,3 +50,20 @@ http://{{ include "leveret.fullname" . }}-prometheus:9090
 {{ .Values.prometheus.url }}
 {{- end -}}
 {{- end -}}
+
+{{- /* An amount of memory in bytes. RabbitMQ reads fewer forms than Kubernetes, no fraction for one, and what it can't read it ignores: then
+       all of the node's memory is its own. Argument: (list $whose $amount). */ -}}
+{{- define "leveret.bytes" -}}
+{{- $amount := index . 1 -}}
+{{- if kindIs "string" $amount -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $number := regexFind "^[0-9]+([.][0-9]+)?" $amount -}}
+{{- $unit := trimPrefix $number $amount -}}
+{{- if not (and $number (hasKey $units $unit)) -}}
+{{- fail (printf "%s is %s, which is no amount of memory that RabbitMQ can be told: write a number of bytes, or one with k, M, G, T, Ki, Mi, Gi or Ti, such as 1.5Gi." (index . 0) $amount) -}}
+{{- end -}}
+{{- mulf $number (get $units $unit) | int64 -}}
+{{- else -}}
+{{- int64 $amount -}}
+{{- end -}}
+{{- end -}}
