@@ -20,16 +20,17 @@ help:  ## print this list
 
 demo:  ## from nothing to a running system: cluster, install, examples, load, and a live view
 	@$(MAKE) --no-print-directory -j2 .venv/installed up
-	kubectl $(KUBE) apply -f manifests/examples/
 	$(VENV) -m demo
 
+# Consumers are not waited for: a JobQueue whose image can't be pulled is its owner's to mend.
 up:  ## the kind cluster with Leveret installed (again: what changed is renewed)
 	$(KIT) images
 	$(KIT) up --config kind-config.yaml
 	$(KIT) load --restart leveret
 	helm --kube-context kind-leveret upgrade --install leveret charts/leveret -n leveret --create-namespace \
 	  -f charts/leveret/values-kind.yaml
-	kubectl $(KUBE) rollout status statefulsets,deployments -l app.kubernetes.io/name=leveret --timeout=5m \
+	kubectl $(KUBE) rollout status statefulsets,deployments --timeout=5m \
+	  -l 'app.kubernetes.io/name=leveret,app.kubernetes.io/component!=consumer' \
 	  || { kubectl $(KUBE) get pods; echo "not every pod became ready: kubectl $(KUBE) describe pod NAME tells why" >&2; exit 1; }
 
 down:  ## remove the cluster `leveret` and all that is in it

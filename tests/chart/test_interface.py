@@ -1,5 +1,7 @@
 """What people and programs outside rely on: names, ports, mounts, environment."""
 
+import re
+
 import pytest
 
 EVERYTHING = {
@@ -56,6 +58,18 @@ def test_selectors_find_their_own_pods_and_no_others(objects, pods):
             labels = selector.get("matchLabels", selector)
             found = [name for name, pod in pods.items() if labels.items() <= pod["metadata"]["labels"].items()]
             assert found == [each["metadata"]["labels"]["app.kubernetes.io/component"]]
+
+
+def test_make_up_waits_for_every_part_and_for_no_consumer(root, objects):
+    (selector,) = re.findall(r"rollout status [^|]*? -l '([^']+)'", (root / "Makefile").read_text(), re.DOTALL)
+
+    def waited_for(labels):
+        terms = [re.fullmatch("(.+?)(!?=)(.+)", term).groups() for term in selector.split(",")]
+        return all((labels.get(key) == value) is (sign == "=") for key, sign, value in terms)
+
+    parts = [each["metadata"]["labels"] for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+    assert all(map(waited_for, parts))
+    assert not waited_for(parts[0] | {"app.kubernetes.io/component": "consumer"})
 
 
 @pytest.mark.parametrize(
