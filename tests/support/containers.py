@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import random
 import socket
 import subprocess
 import time
@@ -12,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LABEL = "leveret.test"
+FIRST_PORT, PORTS_EACH = 20_000, 3_000
+_given: set[int] = set()
 
 
 def docker(*words: str) -> str:
@@ -22,10 +26,19 @@ def docker(*words: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a port to listen on that nobody else is given.
+
+    The kernel hands out the ports from 32768 on to outgoing connections: one of those may be taken again before the
+    server that it is meant for has started. Each of the processes that share the tests has a range of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    while True:
+        port = random.randrange(*(FIRST_PORT + (worker + part) * PORTS_EACH for part in (0, 1)))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            if port not in _given:
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
 
 
 def wait_until(what: str, probe: Callable[[], bool], seconds: float = 60) -> None:

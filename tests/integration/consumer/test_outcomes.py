@@ -45,6 +45,7 @@ async def test_a_failed_attempt_runs_again_with_the_next_number(
     await consumer().ready()
     job = await rig.submit("fail", {"witness": witness, "times": 2})
     (end,) = await rig.final(job)
+    await rig.heard(job, 6)
     assert rig.states(job) == ["running", "retrying", "running", "retrying", "running", "succeeded"]
     assert [event.attempt for event in rig.of(job)] == [1, 1, 2, 2, 3, 3]
     error = rig.of(job)[1].error

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 from api import eventually
+from containers import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,7 @@ class Targets:
 
 @pytest.fixture
 def targets() -> Iterator[Targets]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "examples.url_check.targets", "--host", "127.0.0.1", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as process:
         url = f"http://127.0.0.1:{port}"

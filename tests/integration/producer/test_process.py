@@ -33,6 +33,10 @@ class Process:
             [sys.executable, "-m", "leveret_producer"], env=environment, stderr=subprocess.PIPE
         )
 
+    def is_ready(self) -> bool:
+        assert self.process.poll() is None, self.process.communicate()
+        return self.ask("/readyz")[0] == 200
+
     def ask(self, path: str, body: object = None, port: int | None = None) -> tuple[int, str]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port or self.port}{path}", data)
@@ -58,7 +62,7 @@ def process(broker: Broker, database: Database) -> Iterator[Process]:
 
 async def test_it_serves_and_leaves_in_order(process: Process, broker: Broker) -> None:
     async with operating(broker, QUEUE):
-        await asyncio.to_thread(wait_until, "ready", lambda: process.ask("/readyz")[0] == 200)
+        await asyncio.to_thread(wait_until, "ready", process.is_ready)
         await asyncio.to_thread(wait_until, "known", lambda: process.ask(f"/v1/queues/{QUEUE}")[0] == 200)
         jobs = [{"type": "free", "payload": number} for number in range(500)]
         status, told = await asyncio.to_thread(process.ask, f"/v1/queues/{QUEUE}/jobs", jobs)
