@@ -9,9 +9,18 @@ from .console import Fail, say
 from .shell import Word, run
 from .versions import BASES
 
-NOT_NEEDED = ("doc", "info", "locale", "man")  # of /usr/share
-# A mirror may be a copy that is no longer renewed; what it holds is still signed.
-OLD_MIRROR = 'Acquire::Check-Valid-Until "false"'
+OPTIONS = (
+    "--variant=minbase",
+    # A mirror may be a copy that is no longer renewed; what it holds is still signed. Not so for apt in the image.
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    '--customize-hook=rm "$1/etc/apt/apt.conf.d/99mmdebstrap"',
+    "--skip=output/dev",  # containers get a /dev of their own, and not every Docker may make device files
+    *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "info", "locale", "man")),
+)
+# bookworm merges /usr by a package that needs all of Perl, unless it is merged before.
+OF_SUITE = {"bookworm": ("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",)}
+# Beside the program: who signs Debian, and how to see whether this machine's apt knows that, for another distribution.
+MMDEBSTRAP = ("mmdebstrap", "debian-archive-keyring", "gpg")
 
 
 def debian_base(suite: str, packages: str, log: str) -> str:
@@ -21,13 +30,14 @@ def debian_base(suite: str, packages: str, log: str) -> str:
         return tag
     if os.geteuid() != 0:
         raise Fail("a Debian root file system cannot be made here because this user is not root")
-    debian.ensure("mmdebstrap", "mmdebstrap", needed_for="mmdebstrap is missing")
+    debian.ensure("mmdebstrap", *MMDEBSTRAP, needed_for="mmdebstrap is missing")
     with work_dir() as work:
-        archive = work / "root.tar"
-        argv: list[Word] = ["mmdebstrap", "--variant=minbase", f"--include={packages}", f"--aptopt={OLD_MIRROR}"]
-        argv += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in NOT_NEEDED]
-        argv += [suite, archive, *([mirror] if (mirror := debian.mirror()) else [])]
-        run(f"mmdebstrap {suite} for {log}", argv, log=log)
+        archive, mirror = work / "root.tar", debian.mirror()
+        argv: list[Word] = ["mmdebstrap", *OPTIONS, *OF_SUITE.get(suite, ()), f"--include={packages}", suite, archive]
+        argv += [mirror] if mirror else []
+        # The root is laid out there first: /tmp may be in memory, and apt's own user can't read below /root.
+        env = os.environ | {"TMPDIR": os.environ.get("TMPDIR") or "/var/tmp"}
+        run(f"mmdebstrap {suite} for {log}", argv, log=log, env=env)
         run("docker import", ["docker", "import", archive, tag], log=log, quiet=True)
     return tag
 

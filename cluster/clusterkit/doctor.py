@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from . import clusters, docker, golang, images, node, project, tools
+from . import bases, clusters, debian, docker, golang, images, node, project, tools
 from .cache import CACHE
 from .versions import BASES, GO_MIN, GO_WHEEL
 
@@ -20,7 +20,8 @@ def report() -> None:
     runtime = f"running, default runtime {docker.default_runtime()}" if running else ""
     todo = "start dockerd" if shutil.which("dockerd") else "apt-get install docker.io, start dockerd"
     _row("docker", runtime, "not running", todo)
-    _row("mmdebstrap", shutil.which("mmdebstrap"), "not there", "apt-get install mmdebstrap")
+    _row("mmdebstrap", shutil.which("mmdebstrap"), "not there", "apt-get install " + " ".join(bases.MMDEBSTRAP))
+    _row("Debian packages", debian.mirror() or "from Debian's own mirror")
     _row("go", golang.go_on_path(), f"none from {GO_MIN[0]}.{GO_MIN[1]} on", f"{GO_WHEEL} from PyPI")
     for name, origin in tools.ORIGIN.items():
         _row(name, tools.find(name), "none recent enough", origin)
