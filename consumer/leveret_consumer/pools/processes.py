@@ -1,7 +1,8 @@
 """Handlers with `cpu=True`: a process per slot, kept from job to job, killed when it runs over its time.
 
 A thread waits for each process that runs: a blocking read ends when the process answers and when it dies, so a crash,
-an `os._exit` or the kernel's out-of-memory killer is one failed attempt with its cause, and nothing else.
+an `os._exit` or the kernel's out-of-memory killer is one failed attempt with its cause, and nothing else. A process that
+does anything unforeseen is killed: what it says next would belong to no job, or to the wrong one.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from threading import Lock
 from typing import Literal
 
 from leveret.events import Error
@@ -18,26 +21,36 @@ from leveret.sdk.context import ReportProgress
 from leveret_consumer.ends import End, Failed, Failure, Postponed, Refused
 from leveret_consumer.failures import FAILED
 from leveret_consumer.pools import child
-from leveret_consumer.pools.work import Call, Work
+from leveret_consumer.pools.work import Call, Work, submit
 
+BOOTS_WITHIN = 60.0  # s; it imports the handlers
 _EXIT_KNOWN_WITHIN = 5.0  # s after the pipe broke
 
 
 class ProcessPool:
     """Processes are started when first needed, and again after one died. `place` is the handlers' module:object."""
 
-    def __init__(self, slots: int, place: str, form: Literal["json", "text"], longest: timedelta) -> None:
+    def __init__(
+        self,
+        slots: int,
+        place: str,
+        form: Literal["json", "text"],
+        longest: timedelta,
+        *,
+        boots_within: float = BOOTS_WITHIN,
+    ) -> None:
         # Not fork: this process has threads. A fork server's children share its imported modules' memory.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["leveret_consumer.pools.child"])
         self._arguments = (place, form, longest.total_seconds())
+        self._boots_within = boots_within
         self._threads = ThreadPoolExecutor(slots + 1, thread_name_prefix="process")
         self._idle: list[Child] = []
         self._all: set[Child] = set()
 
     async def start(self, call: Call) -> Work:
         """Return once a process has taken the job: its boot is not on the job's time."""
-        getting = asyncio.wrap_future(self._threads.submit(self._ready_child))
+        getting = submit(self._threads, self._ready_child)
         try:
             got = await asyncio.shield(getting)
         except asyncio.CancelledError:
@@ -47,8 +60,14 @@ class ProcessPool:
             failed: asyncio.Future[End] = asyncio.get_running_loop().create_future()
             failed.set_result(got)
             return Work(ended=failed, stop=None)
-        running = self._threads.submit(self._run, got, _request(call), call.context.report_progress)
-        return Work(ended=asyncio.wrap_future(running), stop=got.kill)
+        request = _request(call)
+        got.serves(request)
+        try:
+            running = submit(self._threads, self._run, got, request, call.context.report_progress)
+        except BaseException:
+            self._put_back(got)
+            raise
+        return Work(ended=running, stop=partial(got.stop, request))
 
     def close(self) -> None:
         for one in list(self._all):
@@ -63,18 +82,31 @@ class ProcessPool:
                 self._all.discard(one)
         one = Child(self._context, self._arguments)
         self._all.add(one)
-        if failure := one.boot():
-            self._all.discard(one)
-            return failure
-        return one
+        try:
+            failure = one.boot(self._boots_within)
+        except BaseException:
+            one.kill()
+            raise
+        finally:
+            if not one.alive():
+                self._all.discard(one)
+        return failure or one
 
     def _run(self, one: "Child", request: child.Request, report: ReportProgress) -> End:
-        end = one.run(request, report)
+        try:
+            return one.run(request, report)
+        except BaseException:
+            one.kill()
+            raise
+        finally:
+            self._put_back(one)
+
+    def _put_back(self, one: "Child") -> None:
+        one.serves(None)
         if one.alive():
             self._idle.append(one)
         else:
             self._all.discard(one)
-        return end
 
     def _keep_for_later(self, getting: "asyncio.Future[Child | Failure]") -> None:
         if not getting.cancelled() and not getting.exception() and isinstance(one := getting.result(), Child):
@@ -82,7 +114,7 @@ class ProcessPool:
 
 
 class Child:
-    """One process and the pipe to it. Used by one thread at a time, except `kill`."""
+    """One process and the pipe to it. Used by one thread at a time, except `stop` and `kill`."""
 
     def __init__(
         self,
@@ -91,14 +123,20 @@ class Child:
     ) -> None:
         self._pipe, theirs = context.Pipe()
         self._broken = False
+        self._serves: child.Request | None = None
+        self._changing = Lock()  # what it serves, against being stopped for it
         self._process = context.Process(target=child.main, args=(theirs, *arguments), name="handler")
         self._process.start()
         theirs.close()  # so that a read ends when the process does
 
-    def boot(self) -> Failure | None:
+    def boot(self, within: float) -> Failure | None:
         """Wait until it has imported the handlers; return what kept it from that."""
-        end = self._read(_no_report)
-        return None if isinstance(end, bytes) else end
+        end = self._read(_no_report) if self._pipe.poll(within) else _boots_too_long(within)
+        if isinstance(end, bytes):
+            return None
+        self.kill()
+        self._pipe.close()
+        return end
 
     def run(self, request: child.Request, report: ReportProgress) -> End:
         try:
@@ -110,7 +148,19 @@ class Child:
     def alive(self) -> bool:
         return not self._broken and self._process.is_alive()
 
+    def serves(self, request: child.Request | None) -> None:
+        """Note which job it has from now on, None for none."""
+        with self._changing:
+            self._serves = request
+
+    def stop(self, request: child.Request) -> None:
+        """Kill it if it still has this job: it may have ended it a moment ago, and have the next one."""
+        with self._changing:
+            if self._serves is request:
+                self.kill()
+
     def kill(self) -> None:
+        self._broken = True  # at once: the system takes a moment to tell that it is dead
         self._process.kill()
 
     def _read(self, report: Callable[[float, float | None], None]) -> End:
@@ -142,6 +192,18 @@ class Child:
                 "new process takes the next job",
             )
         )
+
+
+def _boots_too_long(within: float) -> Failure:
+    """Again no exception, so no class of a policy: whatever it waits for may be back at the next attempt."""
+    return Failed(
+        Error(
+            reason=FAILED,
+            type="ProcessNotReady",
+            message=f"the handler's process had not imported the handlers after {within:g} s and was killed; the attempt "
+            "counts as failed. Look at what the module does while it is imported: it may wait for something",
+        )
+    )
 
 
 def _ended(code: int | None) -> str:

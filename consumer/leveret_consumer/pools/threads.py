@@ -3,12 +3,11 @@
 Python can't stop a thread. One that outlives its time-out goes on, with its slot, until it ends or the process does.
 """
 
-import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
 from leveret_consumer.ends import End, end_of, failure_of
-from leveret_consumer.pools.work import Call, Work
+from leveret_consumer.pools.work import Call, Work, submit
 
 
 class ThreadPool:
@@ -17,7 +16,7 @@ class ThreadPool:
 
     async def start(self, call: Call) -> Work:
         context = contextvars.copy_context()
-        return Work(ended=asyncio.wrap_future(self._executor.submit(context.run, _run, call)), stop=None)
+        return Work(ended=submit(self._executor, context.run, _run, call), stop=None)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,6 +1,8 @@
 """Handlers that end as the payload says, one in each pool, under one policy."""
 
 import os
+import time
+from decimal import Decimal
 
 from leveret import Context, Handlers, Reject, Retry, RetryLater
 
@@ -28,6 +30,9 @@ def end(does: str) -> str:
             raise KeyError(does)
         case "large":
             return "x" * 300_000
+        case "sleeps":
+            time.sleep(0.3)
+            return "done"
         case "dies":
             os._exit(3)
         case _:
@@ -46,4 +51,6 @@ def in_a_thread(ctx: Context, job: str) -> str:
 
 @handlers.job("process", retry=policy, cpu=True)
 def in_a_process(ctx: Context, job: str) -> str:
+    if job == "babbles":
+        ctx.report_progress(Decimal(1), None)  # type: ignore[arg-type] # past the check; it crosses the pipe as a text
     return end(job)

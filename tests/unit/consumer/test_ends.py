@@ -2,12 +2,14 @@
 
 import asyncio
 import importlib
+import multiprocessing
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,3 +186,63 @@ async def test_a_process_that_died_is_tried_again_whatever_the_classes(
     end = await asyncio.wait_for(work.ended, 30)
     assert isinstance(end, Failed)
     assert end.error.type == "ProcessDied"
+
+
+async def test_a_process_whose_words_are_not_understood_is_one_failed_attempt_and_is_gone(
+    handlers: Handlers, pools: dict[Pool, WorkPool]
+) -> None:
+    handler = handlers["process"]
+
+    async def ends(does: str) -> object:
+        work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), does, job("process", does)))
+        await asyncio.wait({work.ended}, timeout=30)
+        return work.ended.exception() or work.ended.result()
+
+    assert await ends("returns") == b'"done"'
+    before = len(multiprocessing.active_children())
+    assert isinstance(await ends("babbles"), msgspec.ValidationError)
+    assert await ends("returns") == b'"done"'
+    assert len(multiprocessing.active_children()) <= before
+
+
+async def test_only_the_job_that_a_process_still_has_is_stopped(
+    handlers: Handlers, pools: dict[Pool, WorkPool]
+) -> None:
+    handler = handlers["process"]
+    pool = ProcessPool(1, "ends_jobs:handlers", "text", timedelta(seconds=30))
+    try:
+        first = await pool.start(Call(handler, Context(type="process"), "returns", job("process", "returns")))
+        assert await asyncio.wait_for(first.ended, 30) == b'"done"'
+        second = await pool.start(Call(handler, Context(type="process"), "sleeps", job("process", "sleeps")))
+        assert first.stop
+        first.stop()  # too late: its process has the second job now
+        assert await asyncio.wait_for(second.ended, 30) == b'"done"'
+        third = await pool.start(Call(handler, Context(type="process"), "sleeps", job("process", "sleeps")))
+        assert third.stop
+        third.stop()
+        end = await asyncio.wait_for(third.ended, 30)
+        assert isinstance(end, Failed)
+        assert "signal SIGKILL" in end.error.message
+    finally:
+        pool.close()
+
+
+async def test_a_process_that_does_not_get_ready_is_killed_and_one_failed_attempt(
+    handlers: Handlers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hanging_jobs.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = len(multiprocessing.active_children())
+    pool = ProcessPool(1, "hanging_jobs:handlers", "text", timedelta(seconds=30), boots_within=0.5)
+    try:
+        call = Call(handlers["process"], Context(type="process"), "returns", job("process", "returns"))
+        work = await asyncio.wait_for(pool.start(call), 30)
+        end = await work.ended
+    finally:
+        pool.close()
+    assert isinstance(end, Failed)
+    assert end.error.type == "ProcessNotReady"
+    assert "had not imported the handlers after 0.5 s and was killed" in end.error.message
+
+    while len(multiprocessing.active_children()) > before:  # noqa: ASYNC110 - a killed process takes a moment
+        await asyncio.sleep(0.01)
