@@ -10,19 +10,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Handler, Pool
 from leveret_consumer import job_events
-from leveret_consumer.contexts import context_of
-from leveret_consumer.ends import End, cancelled, failure_of, timed_out
+from leveret_consumer.contexts import context_of, log_fields
+from leveret_consumer.ends import End, cancelled, failure_of, not_started, timed_out
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load, Slot
 from leveret_consumer.outcomes import Draws, after_attempt
 from leveret_consumer.pools.work import Call, Work, WorkPool
 from leveret_consumer.progress import Thinned
 from leveret_consumer.reports import Reports
+
+log = structlog.get_logger(__name__)
 
 STOPS_WITHIN = 5.0  # s that a handler has for cleaning up after it was told to stop
 
@@ -60,7 +64,7 @@ class Attempts:
         loop = asyncio.get_running_loop()
         progress = Thinned(loop, lambda value: self._tell(job, started_at, policy, value))
         context = context_of(job, policy.max_attempts, started_at + limit, progress)
-        work = await self._pools[handler.pool].start(Call(handler, context, payload, job))
+        work = await self._start(Call(handler, context, payload, job))
         slot.give_to(work.ended)
         work.ended.add_done_callback(_looked_at)
         self._tell(job, started_at, policy, None)
@@ -71,6 +75,16 @@ class Attempts:
         self._load.count(seconds)
         outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
         return Ended(outcome, policy.max_attempts, started_at, seconds)
+
+    async def _start(self, call: Call) -> Work:
+        try:
+            return await self._pools[call.handler.pool].start(call)
+        except Exception as problem:
+            # No thread, process or file to be had, say. It's this machine's fault, so no class of a policy counts.
+            log.exception("a handler could not be started", **log_fields(call.job))
+            failed: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+            failed.set_result(not_started(problem))
+            return Work(ended=failed, stop=None)
 
     async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta) -> End:
         try:

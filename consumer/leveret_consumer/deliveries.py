@@ -4,7 +4,7 @@ What stands first is what costs least: a message that can't be run is set aside 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -15,12 +15,13 @@ from leveret.jobs import DeadReason, Envelope
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.sdk.handlers import BadPayload, Handler, Pool
 from leveret.wire import Unreadable
-from leveret_consumer import sources
+from leveret_consumer import sources, stumbles
 from leveret_consumer.attempts import Attempts
 from leveret_consumer.failures import cut_message
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load
 from leveret_consumer.outcomes import DeadLetter, delivered_too_often, unreadable
+from leveret_consumer.reports import Unreportable
 from leveret_consumer.runs import Run, Runs, key_of
 from leveret_consumer.settling import Settling
 
@@ -30,6 +31,10 @@ PAUSE_AFTER_ERROR = 1.0  # s, so that an error of our own does not send a messag
 _LOST = (BrokerGone, *BrokerErrors)
 
 
+class _Lost(Exception):
+    """The broker has the delivery again. Only what it raises itself means that: an OSError has many causes."""
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """A delivery that is not acknowledged."""
@@ -37,6 +42,7 @@ class Held:
     message: AbstractIncomingMessage
     task: asyncio.Task[object]
     source: str | None = None
+    job: Envelope | None = None  # once it is read
     started: bool = False  # it runs, or waits for nothing but its settlement
 
 
@@ -53,9 +59,11 @@ class Deliveries:
         load: Load,
         *,
         delivery_limit: int = topology.BROKER_DELIVERY_LIMIT,
+        pause_after_error: float = PAUSE_AFTER_ERROR,
     ) -> None:
         self._queue, self._handlers, self._attempts, self._settling = queue, handlers, attempts, settling
         self._runs, self._load, self._delivery_limit = runs, load, delivery_limit
+        self._pause_after_error = pause_after_error
         self._held: set[Held] = set()
         self._closed = False
 
@@ -73,13 +81,10 @@ class Deliveries:
         self._load.hold()
         try:
             await self._handle(held)
-        except _LOST as problem:
-            # Not acknowledged: the broker delivers it again, here or elsewhere.
-            log.info("a delivery is lost with its connection", job=message.message_id, because=str(problem))
-        except Exception:
-            log.exception("a delivery failed in the consumer itself; it goes back", job=message.message_id)
-            await asyncio.sleep(PAUSE_AFTER_ERROR)
-            await _give_back(message)
+        except _Lost as problem:
+            _note_lost(message, problem)
+        except Exception as problem:  # noqa: BLE001 - logged there
+            await self._stumbled(held, problem)
         finally:
             self._held.discard(held)
             self._load.let_go()
@@ -134,19 +139,60 @@ class Deliveries:
         )
         if isinstance(job, Unreadable):
             held.started = True
-            await self._settling.unreadable(message, job, unreadable(job.reason, job.detail))
+            await _settle(self._settling.unreadable(message, job, unreadable(job.reason, job.detail)))
             return
+        held.job = job
         # The limit first: reading the payload may be what ends the process.
         readable = self._too_often(job) or self._read(job)
         if isinstance(readable, DeadLetter):
             held.started = True
-            await self._settling.job(message, job, Ended(readable), None)
+            await _settle(self._settling.job(message, job, Ended(readable), None))
             return
         run = await self._run(held, job, *readable)
-        ended = await asyncio.shield(run.task)
+        try:
+            ended = await asyncio.shield(run.task)
+        except Exception:
+            self._runs.forget(key_of(job))  # else every delivery to come would get the same failed task
+            raise
         async with run.settling:
-            await self._settling.job(message, job, ended, run)
+            await _settle(self._settling.job(message, job, ended, run))
         self._runs.forget(key_of(job))
+
+    async def _stumbled(self, held: Held, problem: Exception) -> None:
+        """An error of our own, or of what we stand on: give the delivery back, but not for ever."""
+        message = held.message
+        times = self._runs.stumbles.note(message)
+        log.error("a delivery failed in the consumer itself", job=message.message_id, times=times, exc_info=problem)
+        if times < stumbles.MOST:
+            await asyncio.sleep(self._pause_after_error)
+            await _give_back(message)
+            return
+        held.started = True
+        try:
+            await self._give_up(held, stumbles.stumbled_too_often(problem, times))
+            self._runs.stumbles.forget(message)
+        except _Lost as lost:
+            _note_lost(message, lost)
+
+    async def _give_up(self, held: Held, dead: DeadLetter) -> None:
+        message, job = held.message, held.job
+        run = self._runs.get(key_of(job)) if job else None
+        try:
+            if run and run.is_told:  # a dead letter of a job that has its end, or its next attempt, would be a lie
+                await _settle(message.ack())
+            elif job:
+                await _settle(self._settling.job(message, job, Ended(dead), None))
+            else:
+                await _leave_to_broker(held)
+        except _Lost:
+            raise
+        except Unreportable:  # the dead letter is there, and the store reads those, too
+            await _settle(message.ack())
+        except Exception:
+            log.exception("a message can't be made a dead letter; the broker does", job=message.message_id)
+            await _leave_to_broker(held)
+        if job:
+            self._runs.forget(key_of(job))
 
     def _too_often(self, job: Envelope) -> DeadLetter | None:
         """A run that is here already is not started again, however often its message comes: it's settled as it ends."""
@@ -177,6 +223,26 @@ class Deliveries:
                 run.task.add_done_callback(slot.attempt_ended)
         held.started = True
         return run
+
+
+async def _settle(step: Awaitable[None]) -> None:
+    try:
+        await step
+    except _LOST as problem:
+        raise _Lost(str(problem)) from problem
+
+
+def _note_lost(message: AbstractIncomingMessage, problem: _Lost) -> None:
+    # Not acknowledged: the broker delivers it again, here or elsewhere.
+    log.info("a delivery is lost with its connection", job=message.message_id, because=str(problem))
+
+
+async def _leave_to_broker(held: Held) -> None:
+    """Have the broker itself keep it as a dead letter; what is in a queue of dead letters already can only go back."""
+    if held.source:
+        await _give_back(held.message)
+    elif not held.message.processed:
+        await _settle(held.message.nack(requeue=False))
 
 
 async def _give_back(message: AbstractIncomingMessage) -> None:

@@ -71,6 +71,13 @@ def failure_of(problem: BaseException, policy: RetryPolicy | None) -> Failure:
             return _by_class(problem, error_of(problem), policy)
 
 
+def not_started(problem: BaseException) -> Failed:
+    """Return the end of an attempt for which there was no thread or process: no exception of the handler's, so no class."""
+    error = error_of(problem)
+    message = f"the handler could not be started ({error.type}: {error.message}); the attempt counts as failed"
+    return Failed(msgspec.structs.replace(error, message=message))
+
+
 def timed_out(limit: timedelta, policy: RetryPolicy | None) -> Failure:
     """Return the end of an attempt that took too long: a TimeoutError to the policy's classes."""
     problem = TimeoutError(f"the attempt was not done within its time-out of {format_duration(limit)}")

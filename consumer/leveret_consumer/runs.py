@@ -21,6 +21,8 @@ from uuid import UUID
 
 from leveret.jobs import Envelope
 from leveret_consumer.job_events import Ended
+from leveret_consumer.outcomes import DeadLetter, RetryAfter
+from leveret_consumer.stumbles import Stumbles
 
 Key = tuple[UUID, int, int]  # job, generation, attempt
 
@@ -38,12 +40,18 @@ class Run:
     replied: bool = False  # the broker has the reply
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)  # of two deliveries of one run, one settles it
 
+    @property
+    def is_told(self) -> bool:
+        """Whether its end, or what follows, is known without the delivery: only the ack is missing."""
+        return self.reported or (self.copied and isinstance(self.task.result().outcome, RetryAfter | DeadLetter))
+
 
 class Runs:
     def __init__(self, remembered: int) -> None:
         """`remembered` is how many ended runs are kept after a lost connection."""
         self._runs: dict[Key, Run] = {}
         self._remembered = remembered
+        self.stumbles = Stumbles()
 
     def get(self, key: Key) -> Run | None:
         return self._runs.get(key)

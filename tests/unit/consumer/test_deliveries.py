@@ -6,22 +6,25 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
 import aio_pika
 import pytest
 
-from leveret import Context, Handlers, Retry, RetryLater, wire
+from leveret import Context, Handlers, Retry, RetryLater, events, wire
 from leveret.events import JobEvent
 from leveret.jobs import Envelope
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.sdk.handlers import Pool
+from leveret_consumer import stumbles
 from leveret_consumer.attempts import Attempts, Rules
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.load import Load
 from leveret_consumer.pools.loop import LoopPool
 from leveret_consumer.pools.threads import ThreadPool
+from leveret_consumer.pools.work import Call, Work
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
 from leveret_consumer.settling import Settling
@@ -46,9 +49,8 @@ class Delivered(aio_pika.Message):
         self.told.append(f"ack {self.number}")
 
     async def nack(self, requeue: bool) -> None:
-        assert requeue
         self.processed = True
-        self.told.append(f"nack {self.number}")
+        self.told.append(f"{'nack' if requeue else 'reject'} {self.number}")
 
 
 @dataclass
@@ -63,6 +65,8 @@ class World:
     runs_of: dict[int, int] = field(default_factory=dict)
     events: list[JobEvent] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+    raises: list[Exception] = field(default_factory=list)  # by what is ours, where something is drawn
+    publishing_raises: Exception | None = None
 
     def __post_init__(self) -> None:
         self.handlers = self._handlers()
@@ -76,7 +80,7 @@ class World:
             self.load,
             self.reports,
             now=lambda: NOON,
-            draw=lambda: 0.5,
+            draw=self._draw,
             overrun=self.overruns.append,
             stops_within=0.01,
         )
@@ -84,7 +88,9 @@ class World:
 
     def connect(self) -> None:
         settling = Settling("q", "pod", self.reports, self._publish, now=lambda: NOON, new_id=lambda: UUID(int=777))
-        self.deliveries = Deliveries("q", self.handlers, self.attempts, settling, self.runs, self.load)
+        self.deliveries = Deliveries(
+            "q", self.handlers, self.attempts, settling, self.runs, self.load, pause_after_error=0
+        )
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -139,10 +145,17 @@ class World:
 
         return handlers
 
+    def _draw(self) -> float:
+        if self.raises:
+            raise self.raises.pop()
+        return 0.5
+
     async def _publish(
         self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
     ) -> None:
         assert routing_key == "q"
+        if self.publishing_raises:
+            raise self.publishing_raises
         if self.refusals:
             self.refusals -= 1
             raise NotConfirmed("refused")
@@ -150,6 +163,7 @@ class World:
         self.told.append(f"copy to {exchange}")
 
     async def _report(self, batch: list[JobEvent]) -> None:
+        events.encode(batch)
         self.events += batch
         self.told += [f"{event.state} {event.id.int}" for event in batch if event.state != "running"]
 
@@ -433,6 +447,105 @@ async def test_an_attempt_that_is_cancelled_before_its_first_step_frees_its_slot
     world.go.set()
     await asyncio.wait_for(world.deliver(2), 5)
     assert world.runs_of == {2: 1}
+
+
+class NoneLeft:
+    """A pool that can't start anything, at first."""
+
+    def __init__(self, problem: Exception) -> None:
+        self._problems, self._then = [problem], LoopPool()
+
+    async def start(self, call: Call) -> Work:
+        if self._problems:
+            raise self._problems.pop()
+        return await self._then.start(call)
+
+    def close(self) -> None:
+        pass
+
+
+NO_START = [OSError(24, "Too many open files"), TimeoutError("no answer"), RuntimeError("can't start new thread")]
+
+
+@pytest.mark.parametrize("problem", NO_START, ids=lambda problem: type(problem).__name__)
+async def test_a_handler_that_can_not_be_started_is_a_failed_attempt(world: World, problem: Exception) -> None:
+    world.pools[Pool.LOOP] = NoneLeft(problem)
+    world.go.set()
+    await world.deliver(1, "picky")  # whose policy tries nothing again but an OSError
+    assert world.told == ["copy to leveret.jobs", "retrying 1", "ack 1"]
+    error = world.events[-1].error
+    assert error is not None
+    assert (error.reason, error.type) == ("Failed", type(problem).__name__)
+    assert error.message.startswith(f"the handler could not be started ({type(problem).__name__}: ")
+    assert (world.load.busy, world.load.held) == (0, 0)
+    await world.deliver(1, attempt=2)
+    assert world.told[3:] == ["succeeded 1", "ack 1"]
+
+
+@pytest.mark.parametrize("problem", [KeyError("ours"), OSError("ours"), TimeoutError("ours")])
+async def test_an_attempt_that_fails_in_the_consumer_itself_goes_back_and_runs_again(
+    world: World, problem: Exception
+) -> None:
+    world.go.set()
+    world.raises = [problem]
+    await world.deliver(1)
+    assert world.told == ["nack 1"]
+    await world.deliver(1)
+    assert (world.told[1:], world.runs_of, world.load.busy) == (["succeeded 1", "ack 1"], {1: 2}, 0)
+
+
+async def test_what_fails_in_the_consumer_itself_again_and_again_is_a_dead_letter_with_the_error(world: World) -> None:
+    world.go.set()
+    world.raises = [KeyError("ours") for _ in range(stumbles.MOST)]
+    for _ in range(stumbles.MOST):
+        await world.deliver(1)
+    assert world.told == ["nack 1"] * 4 + ["copy to leveret.dead", "dead 1", "ack 1"]
+    assert world.copies[0][1].headers["leveret-reason"] == "DeliveryLimit"
+    error = world.events[-1].error
+    assert error is not None
+    assert (error.type, error.traceback is not None) == ("KeyError", True)
+    assert error.message.startswith("5 times a consumer failed on this message itself, not its handler; ")
+    await world.deliver(1)  # redriven, say
+    assert world.told[7:] == ["succeeded 1", "ack 1"]
+
+
+async def test_other_attempts_and_other_jobs_are_counted_apart(world: World) -> None:
+    world.raises = [KeyError("ours") for _ in range(stumbles.MOST + 1)]
+    for number in (1, 2, 3):
+        await world.deliver(number, "fail", attempt=1)
+        await world.deliver(number, "fail", attempt=2)
+    assert world.told == ["nack 1", "nack 1", "nack 2", "nack 2", "nack 3", "nack 3"]
+
+
+async def test_a_job_whose_end_can_not_be_reported_is_a_dead_letter_that_tells_of_itself(world: World) -> None:
+    world.go.set()
+    for _ in range(stumbles.MOST):
+        taken: Any = Delivered(Envelope(UUID(int=1), "q", "wait", b"{}"), world.told)
+        taken.correlation_id = Fraction(1, 2)  # anything that is not written as JSON
+        await world.deliveries.take(taken)
+    assert world.told == ["nack 1"] * 4 + ["copy to leveret.dead", "ack 1"]
+    assert world.runs_of == {1: 1}, "its outcome is remembered, and it does not run again"
+    assert "can't be written as JSON" in str(world.copies[0][1].headers["leveret-error"])
+    await world.deliver(2)
+    assert world.told[6:] == ["succeeded 2", "ack 2"], "its neighbours are reported"
+
+
+async def test_what_can_not_even_be_made_a_dead_letter_is_left_to_the_broker(world: World) -> None:
+    world.publishing_raises = ValueError("no frame can hold this")
+    for _ in range(stumbles.MOST):
+        await world.deliver(1, "nobody")
+    assert world.told == ["nack 1"] * 4 + ["reject 1"]
+    for _ in range(stumbles.MOST):
+        await world.deliver(2, message_id="order 17")
+    assert world.told[5:] == ["nack 2"] * 4 + ["reject 2"]
+
+
+async def test_a_next_attempt_that_is_there_is_not_followed_by_a_dead_letter(world: World) -> None:
+    for _ in range(stumbles.MOST):
+        taken: Any = Delivered(Envelope(UUID(int=1), "q", "fail", b"{}"), world.told)
+        taken.correlation_id = Fraction(1, 2)
+        await world.deliveries.take(taken)
+    assert world.told == ["copy to leveret.delay.2", *["nack 1"] * 4, "ack 1"]
 
 
 def delivered_before(world: World, number: int, times: int) -> Any:
