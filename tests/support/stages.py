@@ -90,7 +90,7 @@ STAGES = {
         Stage("tools", ((*KIT, "tools"),)),
         Stage("check", CHECKS, needs=("tools",), all_commands=True),
         Stage("unit", tests="tests/unit"),
-        Stage("servers", ((*KIT, "images", "postgres", "rabbitmq"),)),
+        Stage("servers", ((*KIT, "images", "postgres", "rabbitmq", "prometheus"),)),
         Stage("images", ((*KIT, "images"),)),
         Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=2),
         Stage("chart", tests="tests/chart", needs=("tools",)),
