@@ -13,6 +13,7 @@ from math import floor, log2
 
 LEVELS = 13  # 2^0 … 2^12 s
 LONGEST_WAIT = timedelta(seconds=2 ** (LEVELS - 1))  # 4,096 s, in the broker
+MOST_ATTEMPTS = 32_767  # attempts are not counted beyond (`leveret.wire.MOST`): with more, none would be the last
 LONGEST_DELAY = timedelta(days=365)  # in the store; a wait beyond it counts as this long
 
 
@@ -45,8 +46,8 @@ class RetryPolicy:
     give_up_on: tuple[type[BaseException], ...] = ()  # these are not; they win over `retry_on`
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise ValueError(f"max attempts must be 1 or more, not {self.max_attempts}")
+        if not 1 <= self.max_attempts <= MOST_ATTEMPTS:
+            raise ValueError(f"max attempts must be 1 to {MOST_ATTEMPTS:,}, not {self.max_attempts:,}")
         _check_classes("retry_on", self.retry_on)
         _check_classes("give_up_on", self.give_up_on)
         if self.retry_on == ():

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leveret import wire
 from leveret.retry import (
     LEVELS,
     LONGEST_WAIT,
+    MOST_ATTEMPTS,
     Backoff,
     GiveUp,
     Jitter,
@@ -125,7 +127,8 @@ WRONG = [
     pytest.param(lambda: Backoff(factor=0.5), "below 1", id="shrinking"),
     pytest.param(lambda: Backoff(s(10), max=s(1)), "initial ≤ max", id="initial above max"),
     pytest.param(lambda: Backoff(s(-1)), "0s ≤ initial", id="negative"),
-    pytest.param(lambda: RetryPolicy(0), "1 or more", id="no attempt"),
+    pytest.param(lambda: RetryPolicy(0), "1 to 32,767, not 0", id="no attempt"),
+    pytest.param(lambda: RetryPolicy(32_768), "1 to 32,767, not 32,768", id="more than are counted"),
     pytest.param(lambda: RetryPolicy(retry_on=()), "nothing would be tried again", id="retry on nothing"),
     pytest.param(lambda: RetryPolicy(retry_on=ValueError), "must be a tuple of", id="a class alone"),  # type: ignore[arg-type]
     pytest.param(lambda: RetryPolicy(give_up_on=(int,)), "int.*no exception class", id="no exception"),  # type: ignore[arg-type]
@@ -249,3 +252,8 @@ def waits(delay: timedelta, draw: float) -> float:
 def test_a_level_is_one_that_there_is(delay: timedelta, draw: float) -> None:
     level = delay_level(delay, draw)
     assert level is None or 0 <= level < LEVELS
+
+
+def test_the_most_attempts_are_those_that_a_message_can_tell() -> None:
+    assert MOST_ATTEMPTS == wire.MOST
+    assert isinstance(after_failure(RetryPolicy(MOST_ATTEMPTS), wire.MOST, 0.5), GiveUp)

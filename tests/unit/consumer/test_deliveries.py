@@ -66,7 +66,7 @@ class World:
     events: list[JobEvent] = field(default_factory=list)
     go: asyncio.Event = field(default_factory=asyncio.Event)
     raises: list[Exception] = field(default_factory=list)  # by what is ours, where something is drawn
-    publishing_raises: Exception | None = None
+    publishing_raises: str | None = None
 
     def __post_init__(self) -> None:
         self.handlers = self._handlers()
@@ -155,7 +155,7 @@ class World:
     ) -> None:
         assert routing_key == "q"
         if self.publishing_raises:
-            raise self.publishing_raises
+            raise ValueError(self.publishing_raises)
         if self.refusals:
             self.refusals -= 1
             raise NotConfirmed("refused")
@@ -531,7 +531,7 @@ async def test_a_job_whose_end_can_not_be_reported_is_a_dead_letter_that_tells_o
 
 
 async def test_what_can_not_even_be_made_a_dead_letter_is_left_to_the_broker(world: World) -> None:
-    world.publishing_raises = ValueError("no frame can hold this")
+    world.publishing_raises = "no frame can hold this"
     for _ in range(stumbles.MOST):
         await world.deliver(1, "nobody")
     assert world.told == ["nack 1"] * 4 + ["reject 1"]

@@ -74,7 +74,7 @@ WRONG = [
     pytest.param({"LEVERET_RETRY": "{"}, "LEVERET_RETRY can't be used.*write JSON such as", id="not JSON"),
     pytest.param({"LEVERET_RETRY": "[]"}, "LEVERET_RETRY can't be used", id="not an object"),
     pytest.param({"LEVERET_RETRY": '{"max":1}'}, "unknown field `max`", id="an unknown field"),
-    pytest.param({"LEVERET_RETRY": '{"maxAttempts":0}'}, "1 or more", id="no attempt"),
+    pytest.param({"LEVERET_RETRY": '{"maxAttempts":0}'}, "1 to 32,767", id="no attempt"),
     pytest.param({"LEVERET_RETRY": '{"backoff":{"initial":"1h","max":"1s"}}'}, "initial ≤ max", id="contradiction"),
     pytest.param({"LEVERET_RETRY": '{"backoff":{"jitter":"some"}}'}, "jitter", id="jitter"),
 ]
