@@ -20,39 +20,35 @@ class Acks:
 
 
 class Acknowledger:
-    """The numbers of one channel."""
+    """The numbers of one channel. What it keeps is at most what the broker lets the channel have unacknowledged."""
 
     def __init__(self) -> None:
-        self._all_gone = 0  # this number and all below are acknowledged or given back
-        self._gone: set[int] = set()  # those above
+        self._highest = 0  # that was heard of
+        self._out: set[int] = set()  # those up to there that still run, or that nobody has heard of
         self._finished: set[int] = set()  # not acknowledged yet
 
     def finished(self, tag: int) -> None:
         """Note a delivery that the next flush acknowledges; raise ValueError for one that is gone."""
-        self._must_be_here(tag)
+        self._take(tag)
         self._finished.add(tag)
 
     def given_back(self, tag: int) -> None:
         """Note a delivery whose nack or reject has been written; raise ValueError for one that is gone."""
-        self._must_be_here(tag)
-        self._gone.add(tag)
+        self._take(tag)
 
     def flush(self) -> Acks:
         """Return the acks for all that has finished since the last flush."""
-        through = None
-        reached = self._all_gone
-        while (tag := reached + 1) in self._finished or tag in self._gone:
-            reached = tag
-            if tag in self._finished:
-                through = tag
-        self._gone.difference_update(range(self._all_gone + 1, reached + 1))
-        self._finished.difference_update(range(self._all_gone + 1, reached + 1))
-        self._all_gone = reached
-        singles = tuple(sorted(self._finished))
-        self._gone |= self._finished
+        first_out = min(self._out, default=self._highest + 1)
+        # Not simply the number below the first one out: a multiple ack that finds nothing is an error to the broker.
+        through = max((tag for tag in self._finished if tag < first_out), default=None)
+        singles = tuple(sorted(tag for tag in self._finished if tag > first_out))
         self._finished.clear()
         return Acks(through, singles)
 
-    def _must_be_here(self, tag: int) -> None:
-        if tag <= self._all_gone or tag in self._gone or tag in self._finished:
+    def _take(self, tag: int) -> None:
+        if tag > self._highest:
+            self._out.update(range(self._highest + 1, tag + 1))
+            self._highest = tag
+        if tag not in self._out:
             raise ValueError(f"delivery {tag} is acknowledged or given back already")
+        self._out.remove(tag)

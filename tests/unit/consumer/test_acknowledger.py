@@ -1,5 +1,7 @@
 """Which acks a channel gets: for each delivery one, and none for what was given back or still runs."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,3 +113,20 @@ def test_a_flush_is_one_multiple_ack_for_the_prefix_and_one_ack_for_each_other(c
         tags.finished(tag)
     prefix = next(tag for tag in range(1, 202) if tag not in finished) - 1
     assert tags.flush() == Acks(prefix or None, tuple(sorted(tag for tag in finished if tag > prefix)))
+
+
+def test_a_job_that_runs_long_costs_neither_memory_nor_time_for_those_that_end_beside_it() -> None:
+    tags = Acknowledger()
+    kept: list[int] = []
+    tracemalloc.start()
+    try:
+        for tag in range(2, 50_002):  # 1 runs on
+            tags.finished(tag)
+            assert tags.flush() == Acks(None, (tag,))
+            if tag % 10_000 == 0:
+                kept.append(tracemalloc.get_traced_memory()[0])
+        assert kept[-1] - kept[0] < 10_000, "bytes; one number alone takes 32"
+    finally:
+        tracemalloc.stop()
+    tags.finished(1)
+    assert tags.flush() == Acks(1)
