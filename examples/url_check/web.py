@@ -8,21 +8,18 @@ the connection goes to the address that was judged, while the Host header and TL
 import asyncio
 import errno
 import os
-import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from weakref import WeakKeyDictionary
 
 import httpcore
 import httpx
 
+from examples.url_check.names import Names, NameUnknown, Resolve
 from examples.url_check.policy import Address, Policy
 
-Resolve = Callable[[str, int], Awaitable[list[Address]]]
-
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 5.0  # for asking for the addresses and connecting to one
 ANSWER_SECONDS = 9.0  # below the handler's time-out of 10 s, so that the message can name the host that kept silent
 MOST_CONNECTIONS = 200
 MOST_IDLE = 8  # for the hops of one check and its neighbours; the pool asks each idle connection at each request
@@ -41,16 +38,6 @@ class Answer:
     location: str | None
 
 
-async def resolve_by_system(host: str, port: int) -> list[Address]:
-    """Return the addresses that the system's resolver knows; raise CheckFailed if there are none."""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as problem:
-        why = problem.strerror if isinstance(problem, socket.gaierror) else problem
-        raise CheckFailed(f"no address is known for {host}: {why}") from problem
-    return [ip_address(str(entry[4][0])) for entry in found]
-
-
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
     """Connects to what a name resolves to, if the policy lets it: one bad address refuses the name."""
 
@@ -67,12 +54,15 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._resolve(host, port)
+            async with asyncio.timeout(None) as limit:
+                addresses = await self._resolve(host, port, lambda: limit.reschedule(_end(loop.time(), timeout)))
                 for address in addresses:
                     self._policy.check_address(host, address)
                 return await self._connect_to_first(host, addresses, port, socket_options)
+        except NameUnknown as problem:
+            raise CheckFailed(str(problem)) from problem
         except TimeoutError:
             raise CheckFailed(f"could not connect to {host}:{port} within {timeout:g} s") from None
 
@@ -95,11 +85,12 @@ class Web:
         self,
         policy: Policy,
         *,
-        resolve: Resolve = resolve_by_system,
+        resolve: Resolve | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._policy = policy
+        self._names = Names()
         self._times = {
             "connect": CONNECT_SECONDS,
             "read": answer_seconds,
@@ -111,7 +102,7 @@ class Web:
             max_connections=MOST_CONNECTIONS,
             max_keepalive_connections=MOST_IDLE,
             keepalive_expiry=IDLE_SECONDS,
-            network_backend=CheckedNetwork(policy, resolve, network or httpcore.AnyIOBackend()),
+            network_backend=CheckedNetwork(policy, resolve or self._names.resolve, network or httpcore.AnyIOBackend()),
         )
 
     async def get(self, url: httpx.URL) -> Answer:
@@ -136,6 +127,7 @@ class Web:
 
     async def close(self) -> None:
         await self._pool.aclose()
+        self._names.close()
 
 
 _webs: WeakKeyDictionary[asyncio.AbstractEventLoop, Web] = WeakKeyDictionary()
@@ -158,6 +150,10 @@ async def _drain(response: httpcore.Response) -> None:
                 read += len(part)
                 if read > DRAIN_BYTES:
                     return
+
+
+def _end(now: float, seconds: float | None) -> float | None:
+    return None if seconds is None else now + seconds
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ipaddress import ip_address
 
 import httpcore
@@ -12,8 +13,9 @@ import pytest
 
 from examples.url_check.check import UrlReport, check
 from examples.url_check.handlers import CheckUrl, handlers
+from examples.url_check.names import THREADS, Begins, Names
 from examples.url_check.policy import Address, Policy
-from examples.url_check.web import CheckFailed, Web, web_of_this_loop
+from examples.url_check.web import CheckedNetwork, CheckFailed, Web, web_of_this_loop
 from leveret import Context
 
 LOOPBACK = Policy.parse("127.0.0.1")
@@ -182,7 +184,7 @@ async def test_a_name_that_changes_its_address_between_looking_and_connecting_ga
     """DNS rebinding: a public address for whoever judges, the loopback address for whoever connects."""
     asked: list[str] = []
 
-    async def rebinding(host: str, port: int) -> list[Address]:
+    async def rebinding(host: str, port: int, begins: Begins) -> list[Address]:
         asked.append(host)
         return [ip_address("127.0.0.1" if len(asked) > 1 else "198.51.101.1")]
 
@@ -206,7 +208,7 @@ async def test_a_name_that_changes_its_address_between_looking_and_connecting_ga
 
 
 async def test_one_forbidden_address_among_public_ones_refuses_the_name() -> None:
-    async def mixed(host: str, port: int) -> list[Address]:
+    async def mixed(host: str, port: int, begins: Begins) -> list[Address]:
         return [ip_address("1.1.1.1"), ip_address("10.0.0.7")]
 
     web = Web(Policy(), resolve=mixed)
@@ -217,12 +219,64 @@ async def test_one_forbidden_address_among_public_ones_refuses_the_name() -> Non
 
 
 async def test_the_next_address_is_tried_when_the_first_refuses(targets: str) -> None:
-    async def two(host: str, port: int) -> list[Address]:
+    async def two(host: str, port: int, begins: Begins) -> list[Address]:
         return [ip_address("127.0.0.3"), ip_address("127.0.0.1")]
 
     web = Web(Policy.parse("two.example"), resolve=two)
     assert (await check(f"http://two.example:{httpx.URL(targets).port}/ok", web)).status == 200
     await web.close()
+
+
+Answers = Callable[..., object]
+
+
+def silent_servers(release: threading.Event) -> tuple[list[str], Answers]:
+    """A resolver whose servers keep silent about `silent….example` until released, and what it was asked for."""
+    asked: list[str] = []
+
+    def look_up(host: str, port: int, type: int) -> object:
+        asked.append(host)
+        if host.startswith("silent"):
+            release.wait(30)
+        return socket.getaddrinfo("127.0.0.1", port, type=type)
+
+    return asked, look_up
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(targets: str, release: threading.Event) -> None:
+    asked, look_up = silent_servers(release)
+    names = Names(look_up)
+    network = CheckedNetwork(Policy.parse("good.example"), names.resolve, httpcore.AnyIOBackend())
+    others = [asyncio.create_task(network.connect_tcp(f"silent{i}.example", 80, 0.05)) for i in range(THREADS - 1)]
+    ends = await asyncio.gather(*others, return_exceptions=True)
+    assert {str(end) for end in ends} == {
+        f"could not connect to silent{i}.example:80 within 0.05 s" for i in range(THREADS - 1)
+    }
+    assert len(asked) == THREADS - 1, "their threads wait on, and there is one more"
+    stream = await network.connect_tcp("good.example", httpx.URL(targets).port or 80, 5.0)
+    await stream.aclose()
+    names.close()
+
+
+async def test_waiting_for_a_thread_is_not_on_the_time_for_connecting(targets: str, release: threading.Event) -> None:
+    asked, look_up = silent_servers(release)
+    names = Names(look_up, threads=1)
+    network = CheckedNetwork(Policy.parse("good.example"), names.resolve, httpcore.AnyIOBackend())
+    with pytest.raises(CheckFailed, match=r"could not connect to silent.example:80 within 0.1 s"):
+        await network.connect_tcp("silent.example", 80, 0.1)
+    waits = asyncio.create_task(network.connect_tcp("good.example", httpx.URL(targets).port or 80, 0.5))
+    done, _ = await asyncio.wait({waits}, timeout=0.6)
+    assert (done, asked) == (set(), ["silent.example"])
+    release.set()
+    await (await waits).aclose()
+    names.close()
 
 
 async def test_the_targets_count_each_request_by_path_with_query(web: Web, targets: str) -> None:
