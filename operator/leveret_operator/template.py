@@ -1,7 +1,8 @@
 """Merge a user's pod template into ours: lists by name, maps key by key, and what is ours stays ours.
 
 A value of ours that the template repeats unchanged is fine; one that it changes is refused by the field's name, so that
-nothing a user wrote is silently left out.
+nothing a user wrote is silently left out. The schema takes any JSON here: what can't be merged is refused by its name,
+too, and what we merge nothing into is the API server's to check.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,13 +47,14 @@ _YIELDS = frozenset(
 )
 
 
-class TemplateInvalid(ValueError):
-    """The template changes a field that Leveret sets."""
+_SET_BY_US = "is set by Leveret and can't be changed here; remove it from the template"
 
-    def __init__(self, field: str) -> None:
-        super().__init__(
-            f"spec.consumer.template.{field} is set by Leveret and can't be changed here; remove it from the template"
-        )
+
+class TemplateInvalid(ValueError):
+    """The template changes a field that Leveret sets, or has something in it that can't be merged."""
+
+    def __init__(self, field: str, problem: str = _SET_BY_US) -> None:
+        super().__init__(f"spec.consumer.template.{field} {problem}")
         self.field = field
 
 
@@ -88,10 +90,12 @@ def _merge(ours: object, theirs: object, key: str, field: str) -> object:
 def _merge_lists(ours: Sequence[object], theirs: Sequence[object], listed: str, field: str) -> list[object]:
     merged, key = list(ours), _KEYS[listed]
     places = {entry.get(key): place for place, entry in enumerate(ours) if isinstance(entry, Mapping)}
-    for entry in theirs:
+    for number, entry in enumerate(theirs):
         if not isinstance(entry, Mapping):
-            raise TemplateInvalid(field)
+            raise TemplateInvalid(f"{field}[{number}]", "is no map of fields")
         name = entry.get(key)
+        if key in entry and not isinstance(name, str):
+            raise TemplateInvalid(f"{field}[{number}].{key}", "is no text")
         if name not in places:
             merged.append(dict(entry))
             continue

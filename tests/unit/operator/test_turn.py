@@ -53,6 +53,13 @@ async def test_a_hint_is_answered_in_one_write(scene: Scene) -> None:
     assert "ScaledUp" in scene.cluster.told
 
 
+async def test_a_template_that_cannot_be_merged_is_told(scene: Scene) -> None:
+    consumer = replace(scene.kept.jobqueue.consumer, template={"spec": {"containers": [{"name": {}}]}})
+    scene.kept.jobqueue = replace(scene.kept.jobqueue, consumer=consumer)
+    await scene.turn(0)
+    assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
+
+
 async def test_the_last_check_keeps_the_last_replica(scene: Scene) -> None:
     scene.broker.empty = False
     for second in range(0, 400, 5):
