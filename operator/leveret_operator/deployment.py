@@ -96,6 +96,8 @@ def _pod_template(
         "metadata": {"labels": labels},
         "spec": {
             "automountServiceAccountToken": False,
+            # A Service named leveret-probe would set LEVERET_PROBE_PORT=tcp://…, and handlers have settings of their own.
+            "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace_seconds(jobqueue.timeout),
             "securityContext": {
                 "runAsNonRoot": True,

@@ -35,12 +35,13 @@ _OURS = frozenset(
         "spec.containers[consumer].securityContext.capabilities.add",
     }
 )
-# Ours by default only: a user may choose another user, for an image that is built that way.
+# Ours by default only: a user may choose another user, for an image that is built that way, or want Services' variables.
 _YIELDS = frozenset(
     {
         "spec.securityContext.runAsUser",
         "spec.securityContext.runAsGroup",
         "spec.securityContext.fsGroup",
+        "spec.enableServiceLinks",
         "spec.containers[consumer].imagePullPolicy",
         "spec.containers[consumer].securityContext.readOnlyRootFilesystem",
     }

@@ -166,5 +166,10 @@ def test_saying_the_same_again_is_no_change(jobqueue: JobQueue) -> None:
     assert pod(jobqueue, same)["containers"][0]["command"] == ["python", "-m", "leveret_consumer"]
 
 
+def test_services_set_no_variables_unless_a_user_wants_them(jobqueue: JobQueue) -> None:
+    assert pod(jobqueue)["enableServiceLinks"] is False
+    assert pod(jobqueue, of_pod(enableServiceLinks=True))["enableServiceLinks"] is True
+
+
 def test_a_user_may_choose_the_user(jobqueue: JobQueue) -> None:
     assert pod(jobqueue, of_pod(securityContext={"runAsUser": 1234}))["securityContext"]["runAsUser"] == 1234
