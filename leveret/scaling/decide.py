@@ -33,6 +33,7 @@ class Observation:
     backlog: int | None  # jobs: ready, unacknowledged, or not yet confirmed
     at_least: int  # the part of the backlog that is known
     empty_since: datetime | None  # start of the proven zero; None while there is none
+    source: int = 0  # the part of both that is another queue's dead letters, which go to one pod at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def decide(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decisi
     recent = tuple(want for want in wants if seen.at - want.at < policy.stabilization)
     if seen.backlog is None:
         return _unknown(policy, seen, recent)
-    wanted, reason, message = _wanted(policy, seen.backlog)
+    wanted, reason, message = _wanted(policy, seen.backlog, seen.source)
     recent = _remember(recent, Want(seen.at, wanted))
     held = _clamp(policy, min(seen.replicas, recent[0].replicas))
     if held > wanted:
@@ -82,7 +83,7 @@ def decide(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decisi
 
 def _unknown(policy: Policy, seen: Observation, recent: tuple[Want, ...]) -> Decision:
     """Hold, or rise to what is known to be there."""
-    needed = ceil(seen.at_least / policy.backlog_per_replica)
+    needed = _replicas(policy, seen.at_least, seen.source)
     replicas = _clamp(policy, max(seen.replicas, needed))
     message = "the broker's numbers are missing or too old, so nothing is taken away"
     if seen.at_least:
@@ -91,15 +92,23 @@ def _unknown(policy: Policy, seen: Observation, recent: tuple[Want, ...]) -> Dec
     return Decision(replicas, Reason.SIGNALS_STALE, message, _remember(recent, Want(seen.at, replicas)))
 
 
-def _wanted(policy: Policy, backlog: int) -> tuple[int, Reason, str]:
+def _wanted(policy: Policy, backlog: int, source: int) -> tuple[int, Reason, str]:
     """What the backlog alone asks for, within the limits."""
-    by_backlog = ceil(backlog / policy.backlog_per_replica)
-    message = f"backlog {backlog:,} at {policy.backlog_per_replica:,} a replica wants {by_backlog:,}"
+    by_backlog = _replicas(policy, backlog, source)
+    counted = f"backlog {backlog:,}"
+    if source > policy.backlog_per_replica:
+        counted = f"{counted}, of which {source:,} are dead letters of another queue and ask for one replica,"
+    message = f"{counted} at {policy.backlog_per_replica:,} a replica wants {by_backlog:,}"
     if by_backlog > policy.max_replicas:
         return policy.max_replicas, Reason.MAX_REPLICAS, f"{message}, the maximum is {policy.max_replicas:,}"
     if by_backlog < policy.min_replicas:
         return policy.min_replicas, Reason.MIN_REPLICAS, f"{message}, the minimum is {policy.min_replicas:,}"
     return by_backlog, Reason.BACKLOG, message
+
+
+def _replicas(policy: Policy, jobs: int, source: int) -> int:
+    """What so many jobs ask for; however many of them are the source's, those ask for one replica at most."""
+    return ceil((jobs - source + min(source, policy.backlog_per_replica)) / policy.backlog_per_replica)
 
 
 def _towards_zero(policy: Policy, seen: Observation) -> tuple[int, Reason, str]:

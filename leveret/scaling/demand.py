@@ -123,8 +123,9 @@ def assess(
     source: Reading | None = None,
 ) -> tuple[Demand, Signals]:
     """Put everything together; return it with the signals to hand back at the next tick."""
-    in_flight = sum(said.in_flight for said in signals.beats.values() if now - said.at <= HEARTBEAT_GOOD_FOR)
-    counted = combine(live, bulk, in_flight=in_flight, unconfirmed=0, now=now, source=source)
+    held = [said.in_flight for said in signals.beats.values() if now - said.at <= HEARTBEAT_GOOD_FOR]
+    one_holds = max(held, default=0)
+    counted = combine(live, bulk, in_flight=sum(held), unconfirmed=0, now=now, one_holds=one_holds, source=source)
     signals = forget(signals, counted.total if counted.total is not None else counted.ready, now)
     for seen in (live, source[0] if source else None):
         if seen and seen.ready and now - seen.at <= LIVE_GOOD_FOR:

@@ -52,7 +52,8 @@ def look(
     demand, signals = assess(memory.signals, live, bulk, replicas=replicas, now=now, source=source)
     everything = together(bulk, source[1]) if source else bulk
     proof = prove_empty(memory.proof, everything, last_work=demand.last_work, now=now)
-    observation = Observation(now, replicas, demand.backlog.total, demand.backlog.at_least, proof.empty_since)
+    backlog = demand.backlog
+    observation = Observation(now, replicas, backlog.total, backlog.at_least, proof.empty_since, backlog.source)
     decision = decide(policy, observation, memory.wants)
     return Look(demand, observation, decision, Memory(signals, proof, decision.wants))
 

@@ -63,3 +63,27 @@ def test_two_readings_are_as_old_as_the_older_and_unknown_where_one_is() -> None
     assert together(ago(1, 3, 2), ago(4, 0, None)) == ago(4, 3, None)
     assert together(ago(1, 3, 2), None) is None
     assert together(None, ago(1, 3, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "in_flight", "one_holds", "total", "its"),
+    [
+        pytest.param((None, ago(4, 3, 2)), (None, ago(4, 5, 1)), 0, 0, 11, 6, id="as-bulk-says"),
+        pytest.param((None, ago(4, 3, 2)), (ago(1, 9), ago(4, 5, 1)), 0, 0, 15, 10, id="live-is-fresher"),
+        pytest.param((None, ago(4, 0, 0)), (None, ago(4, 5, 0)), 50, 50, 55, 55, id="one-pod-may-hold-them"),
+        pytest.param((None, ago(4, 0, 0)), (None, ago(4, 5, 0)), 90, 50, 95, 55, id="no-other-pod-can"),
+        pytest.param((None, ago(4, 9, 60)), (None, ago(4, 5, 0)), 50, 50, 74, 5, id="bulk-has-counted-them"),
+        pytest.param((ago(1, 9), None), (None, ago(4, 5, 3)), 50, 50, None, 55, id="unknown-but-for-heartbeats"),
+        pytest.param((ago(1, 9), ago(4, 9, 0)), (None, None), 50, 40, None, 40, id="the-source-unknown"),
+    ],
+)
+def test_what_may_be_the_sources(
+    own: Reading, source: Reading, in_flight: int, one_holds: int, total: int | None, its: int
+) -> None:
+    backlog = combine(*own, in_flight=in_flight, unconfirmed=0, now=NOW, one_holds=one_holds, source=source)
+    assert (backlog.total, backlog.source) == (total, its)
+    assert backlog.source <= backlog.at_least
+
+
+def test_without_a_source_nothing_is_its() -> None:
+    assert combine(None, ago(4, 3, 2), in_flight=9, unconfirmed=0, now=NOW, one_holds=9).source == 0

@@ -15,9 +15,15 @@ POLICY = Policy(0, 10, backlog_per_replica=50, stabilization=timedelta(seconds=6
 
 
 def seen_at(
-    second: float, replicas: int, backlog: int | None, *, at_least: int = 0, empty_since: datetime | None = None
+    second: float,
+    replicas: int,
+    backlog: int | None,
+    *,
+    at_least: int = 0,
+    empty_since: datetime | None = None,
+    source: int = 0,
 ) -> Observation:
-    return Observation(START + timedelta(seconds=second), replicas, backlog, at_least, empty_since)
+    return Observation(START + timedelta(seconds=second), replicas, backlog, at_least, empty_since, source)
 
 
 class Story:
@@ -133,6 +139,27 @@ def test_up_from_zero(backlog: int, replicas: int, reason: Reason) -> None:
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
+@pytest.mark.parametrize(
+    ("backlog", "source", "replicas"),
+    [
+        pytest.param(5_000, 5_000, 1, id="nothing-of-its-own"),
+        pytest.param(5_001, 5_000, 2, id="one-job-of-its-own"),
+        pytest.param(5_120, 5_000, 4, id="120-of-its-own"),  # 120 and 50 are 3.4 times 50
+        pytest.param(120, 10, 3, id="fewer-than-one-replica-takes"),
+    ],
+)
+def test_dead_letters_of_another_queue_ask_for_one_replica_at_most(backlog: int, source: int, replicas: int) -> None:
+    decision = decide(POLICY, seen_at(0, 0, backlog, source=source), ())
+    assert (decision.replicas, decision.reason) == (replicas, Reason.BACKLOG)
+    known = seen_at(0, 0, None, at_least=backlog, source=source)
+    assert decide(POLICY, known, ()).replicas == replicas
+
+
+def test_the_message_says_why_dead_letters_ask_for_no_more() -> None:
+    message = "backlog 5,020, of which 5,000 are dead letters of another queue and ask for one replica, at 50 a replica"
+    assert decide(POLICY, seen_at(0, 0, 5_020, source=5_000), ()).message == f"{message} wants 2"
+
+
 policies = st.builds(
     Policy,
     min_replicas=st.integers(0, 5),
@@ -176,6 +203,12 @@ def test_more_backlog_never_means_fewer_replicas(
 ) -> None:
     less, more = (decide(policy, seen_at(0, replicas, n), falling(past)).replicas for n in sorted((one, other)))
     assert less <= more
+
+
+@given(policies, backlogs, backlogs)
+def test_a_source_never_asks_for_more_than_one_replica(policy: Policy, own: int, source: int) -> None:
+    alone, both = (decide(policy, seen_at(0, 0, own + n, source=n), ()).replicas for n in (0, source))
+    assert alone <= both <= alone + 1
 
 
 @given(policies, replica_counts, backlogs, pasts, st.booleans())

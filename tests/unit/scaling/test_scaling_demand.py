@@ -1,5 +1,6 @@
 """Hints and heartbeats, their ages, and the rates and burst counts made from them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -154,3 +155,17 @@ def test_a_whole_life_from_the_last_job_to_zero_and_to_a_message_found_at_the_la
     # 10 s window; zeros read at 0 and 10 prove it from 0 on, 20 s later it is checked: a message. Zeros at 25 and 35
     # prove it from 25 on, and at 45 nothing is found.
     assert written == [(10, 1), (45, 0)]
+
+
+def test_one_pod_that_takes_many_dead_letters_is_enough() -> None:
+    memory: Memory = begin(0, START)
+    written = []
+    for second in range(12):
+        now, moment = at(second), at(second - second % 5)  # the broker writes its numbers every 5 s
+        if second >= 2:
+            memory = replace(memory, signals=hear_beat(memory.signals, "c", Beat(now, 100, 20 * second), now))
+        source = (Depth(now, 5_000), Depth(moment, 5_000, 0 if second < 5 else 100))
+        seen = look(POLICY, memory, (Depth(now, 0), Depth(moment, 0, 0)), replicas=1, now=now, source=source)
+        memory = seen.memory
+        written.append(seen.decision.replicas)
+    assert set(written) == {1}
