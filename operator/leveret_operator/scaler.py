@@ -110,7 +110,8 @@ async def act(kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:
     written = tools.clock()
     tools.registry.scaled(jobqueue.name, decision.replicas, revision)
     if decision.replicas > before:
-        tools.metrics.reacted(jobqueue.queue, max(0.0, (written - (kept.work_since or now)).total_seconds()))
+        if kept.work_since is not None:
+            tools.metrics.reacted(jobqueue.queue, max(0.0, (written - kept.work_since).total_seconds()))
         kept.work_since = None
     await _record(kept, tools, Decided(written, before, decision.replicas, decision.reason, decision.message))
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 from played import Scene
+from prometheus_client import CollectorRegistry
 
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import JobQueue
 from leveret_operator.kubernetes_api import ApiRefused
+from leveret_operator.metrics import Metrics
 from leveret_operator.queue_names import NoQueue
 
 
@@ -51,6 +53,21 @@ async def test_a_hint_is_answered_in_one_write(scene: Scene) -> None:
     decided = scene.cluster.status["decisions"][0]
     assert (decided["from"], decided["to"], decided["reason"]) == (0, 10, "MaxReplicas")
     assert "ScaledUp" in scene.cluster.told
+
+
+async def test_how_long_a_scale_up_took_is_measured_where_it_is_known(scene: Scene) -> None:
+    registry = CollectorRegistry()
+    scene.tools = replace(scene.tools, metrics=Metrics(registry))
+
+    def measured(what: str) -> float | None:
+        return registry.get_sample_value(f"leveret_scaling_reaction_seconds_{what}", {"queue": "leveret.url-check"})
+
+    await scene.turn(0)
+    await scene.turn(1, bulk=(200, 0))  # came over AMQP: nobody said since when
+    assert (scene.cluster.sizes, measured("count")) == ([2], None)
+    scene.kept.work_since = scene.now
+    await scene.turn(1.25, bulk=(500, 0))
+    assert (scene.cluster.sizes, measured("count"), measured("sum")) == ([2, 5], 1, 0.25)
 
 
 async def test_a_template_that_cannot_be_merged_is_told(scene: Scene) -> None:
