@@ -16,6 +16,7 @@ from leveret.scaling.decide import Policy
 from leveret.topology import BROKER_DELIVERY_LIMIT
 
 LABEL = "leveret.dev/jobqueue"
+CONSUMERS = "-consumer"  # behind a JobQueue's name: the name of its Deployment
 NOT_KNOWN = datetime.max.replace(tzinfo=UTC)  # a creation that nobody dated is later than any other
 
 Json = Mapping[str, object]
@@ -65,7 +66,7 @@ class JobQueue:
 
     @property
     def deployment(self) -> str:
-        return f"{self.name}-consumer"
+        return f"{self.name}{CONSUMERS}"
 
     @property
     def version(self) -> str:
@@ -107,15 +108,21 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A consumer Deployment as the API server has it."""
+    """A Deployment with our label as the API server has it."""
 
     name: str
-    jobqueue: str
+    jobqueue: str  # by the Deployment's name, which can't be changed, as its label can
     uid: str
     revision: int  # grows with each change of the object
     wanted: int  # spec.replicas
     there: int  # pods
     fingerprint: str  # of the pod template and what else we apply
+    controller: str | None = None  # the uid of the object that controls it
+
+    @property
+    def is_consumers(self) -> bool:
+        """Whether it has the name of a JobQueue's consumers."""
+        return self.name == f"{self.jobqueue}{CONSUMERS}"
 
 
 def parse_jobqueue(body: Json) -> JobQueue:
@@ -165,14 +172,16 @@ def parse_recorded(body: Json) -> Recorded:
 def parse_deployment(body: Json) -> Deployment:
     meta, spec, status = _map(body, "metadata"), _map(body, "spec"), _map(body, "status")
     shape = {"template": spec.get("template"), "owners": meta.get("ownerReferences"), "labels": meta.get("labels")}
+    name = str(meta["name"])
     return Deployment(
-        name=str(meta["name"]),
-        jobqueue=str(_map(meta, "labels").get(LABEL, "")),
+        name=name,
+        jobqueue=name.removesuffix(CONSUMERS),
         uid=str(meta["uid"]),
         revision=_int(meta.get("resourceVersion"), 0),
         wanted=_int(spec.get("replicas"), 1),
         there=_int(status.get("replicas"), 0),
         fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest(),
+        controller=next((str(one.get("uid")) for one in _maps(meta, "ownerReferences") if one.get("controller")), None),
     )
 
 

@@ -85,7 +85,7 @@ async def stand_back(kept: Kept, tools: Tools, because: NoQueue) -> None:
 
     There are some where the one that claimed the queue first was seen later: two that were made in the same second.
     """
-    now, there = tools.clock(), tools.registry.deployments.get(kept.jobqueue.name)
+    now, there = tools.clock(), tools.registry.deployment_of(kept.jobqueue)
     say_broker(kept, tools)
     kept.declared_in, kept.applied, kept.desired = None, None, None
     no = State(False, because.reason, because.message)
@@ -112,7 +112,7 @@ async def apply_deployment(kept: Kept, tools: Tools) -> None:
     if refused := tools.registry.refused.get(jobqueue.name):
         kept.say(deployment=State(False, "SpecInvalid", f"{refused}; the last good Deployment stays"))
         return
-    there = tools.registry.deployments.get(jobqueue.name)
+    there = tools.registry.deployment_of(jobqueue)
     wanted = (jobqueue, kept.taken_from)
     if kept.applied == wanted and there is not None and there.fingerprint == kept.fingerprint:
         return

@@ -47,6 +47,9 @@ class Registry:
         self._wake(name)
 
     def deployment_is(self, deployment: Deployment) -> None:
+        """Take it if it has the name that consumers have: anybody's may carry our label."""
+        if not deployment.is_consumers:
+            return
         before = self.deployments.get(deployment.jobqueue)
         if before is not None and before.uid == deployment.uid and before.revision > deployment.revision:
             return
@@ -59,6 +62,11 @@ class Registry:
         if before is not None and before.uid == deployment.uid:
             del self.deployments[deployment.jobqueue]
             self._wake(deployment.jobqueue)
+
+    def deployment_of(self, jobqueue: JobQueue) -> Deployment | None:
+        """Return the JobQueue's own Deployment; one that another object controls is not."""
+        there = self.deployments.get(jobqueue.name)
+        return there if there is not None and there.controller in (None, jobqueue.uid) else None
 
     def queues(self) -> dict[str, str | None]:
         """Return the queue of each JobQueue there is, None for one that was never understood."""

@@ -28,7 +28,7 @@ async def report(kept: Kept, tools: Tools, seen: Look | None) -> None:
 
 async def report_standing_back(kept: Kept, tools: Tools) -> None:
     """Tell of a JobQueue without a queue: the numbers of that name are another's to tell."""
-    there = tools.registry.deployments.get(kept.jobqueue.name)
+    there = tools.registry.deployment_of(kept.jobqueue)
     await _tell(kept, tools, None, replace(NOTHING_KNOWN, replicas=there.there if there else None))
 
 
@@ -54,7 +54,7 @@ def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:
 
 
 def _numbers(kept: Kept, tools: Tools, seen: Look | None) -> QueueNumbers:
-    there = tools.registry.deployments.get(kept.jobqueue.name)
+    there = tools.registry.deployment_of(kept.jobqueue)
     dead = tools.bulk.depth(dead_queue(kept.jobqueue.queue))
     demand = seen.demand if seen else None
     return QueueNumbers(

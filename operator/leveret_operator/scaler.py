@@ -31,7 +31,7 @@ ACTIVE_FOR = timedelta(seconds=30)  # so long after the last sign of work the li
 
 async def observe(kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
     """Look at the queue; None while there is no Deployment to decide about."""
-    there = tools.registry.deployments.get(kept.jobqueue.name)
+    there = tools.registry.deployment_of(kept.jobqueue)
     if there is None:
         kept.say(scaling=State(False, "NoDeployment", "there is no Deployment to scale"))
         return None

@@ -101,7 +101,7 @@ def test_decisions_and_conditions_survive_a_restart() -> None:
 
 def deployment(**template: object) -> dict[str, Any]:
     return {
-        "metadata": {"name": "d", "uid": "u", "resourceVersion": "7", "labels": {"leveret.dev/jobqueue": "bench"}},
+        "metadata": {"name": "bench-consumer", "uid": "u", "resourceVersion": "7"},
         "spec": {"replicas": 3, "template": template},
         "status": {"replicas": 2},
     }
@@ -109,8 +109,17 @@ def deployment(**template: object) -> dict[str, Any]:
 
 def test_a_deployments_fingerprint_follows_the_template_and_not_the_size() -> None:
     one = parse_deployment(deployment(a=1))
-    assert (one.jobqueue, one.wanted, one.there, one.revision) == ("bench", 3, 2, 7)
+    assert (one.jobqueue, one.is_consumers, one.controller) == ("bench", True, None)
+    assert (one.wanted, one.there, one.revision) == (3, 2, 7)
     scaled = deployment(a=1)
     scaled["spec"]["replicas"] = 9
     assert parse_deployment(scaled).fingerprint == one.fingerprint
     assert parse_deployment(deployment(a=2)).fingerprint != one.fingerprint
+
+
+def test_a_deployment_says_whose_it_is() -> None:
+    body = deployment()
+    owners = [{"kind": "Team", "uid": "t"}, {"kind": "JobQueue", "uid": "q", "controller": True}]
+    body["metadata"] |= {"name": "mine", "labels": {"leveret.dev/jobqueue": "bench"}, "ownerReferences": owners}
+    one = parse_deployment(body)
+    assert (one.is_consumers, one.controller) == (False, "q")

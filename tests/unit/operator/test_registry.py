@@ -50,3 +50,17 @@ def test_a_list_finds_what_the_watch_missed(jobqueue: JobQueue) -> None:
     registry.only_these_are_there([], [])
     assert not registry.jobqueues
     assert not registry.deployments
+
+
+def test_a_deployment_that_only_carries_the_label_is_not_the_consumers() -> None:
+    registry = Registry(Woken())
+    registry.deployment_is(DEPLOYMENT)
+    registry.deployment_is(replace(DEPLOYMENT, name="mine", uid="d2", revision=9, wanted=7))
+    assert registry.deployments == {"url-check": DEPLOYMENT}
+
+
+def test_a_deployment_that_another_object_controls_is_not_the_jobqueues(jobqueue: JobQueue) -> None:
+    registry = Registry(Woken())
+    for controller, its in ((None, True), (jobqueue.uid, True), ("of an earlier one", False)):
+        registry.deployment_is(replace(DEPLOYMENT, controller=controller))
+        assert (registry.deployment_of(jobqueue) is not None) is its

@@ -77,6 +77,17 @@ async def test_a_template_that_cannot_be_merged_is_told(scene: Scene) -> None:
     assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
 
 
+async def test_another_objects_deployment_is_not_scaled(scene: Scene) -> None:
+    await scene.turn(0)
+    there = scene.registry.deployments["url-check"]
+    scene.registry.deployment_is(replace(there, controller="of something else", revision=50))
+    scene.cluster.refuses["apply"] = ApiRefused(422, "Invalid", "Only one reference can have Controller set to true")
+    await scene.turn(1, bulk=(900, 0))
+    assert scene.cluster.sizes == []
+    assert scene.cluster.condition("Ready") == ("False", "DeploymentRefused")
+    assert scene.cluster.condition("ScalingActive") == ("False", "NoDeployment")
+
+
 async def test_the_last_check_keeps_the_last_replica(scene: Scene) -> None:
     scene.broker.empty = False
     for second in range(0, 400, 5):
