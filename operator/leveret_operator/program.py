@@ -52,6 +52,10 @@ async def run(parts: Parts) -> int:
         found.set()
         await parts.watch.run(watch_stop, watch_ready)
 
+    async def listing() -> None:
+        await found.wait()
+        await parts.watch.keep_listing()
+
     async def keep_signals() -> None:
         """kopf takes the signals for itself when it starts; ours stop things in order."""
         await watch_ready.wait()
@@ -64,14 +68,15 @@ async def run(parts: Parts) -> int:
     bulk = asyncio.create_task(tools.bulk.run(), name="statistics")
     working = asyncio.create_task(work(), name="central loop")
     watching = asyncio.create_task(watch(), name="watch")
+    listed = asyncio.create_task(listing(), name="lists beside the watch")
     stopping = asyncio.create_task(_wait(stop), name="stop")
-    everything = {beating, signals, broker, bulk, working, watching, stopping}
+    everything = {beating, signals, broker, bulk, working, watching, listed, stopping}
     ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
-    for part in (working, broker, bulk, signals):
+    for part in (working, broker, bulk, listed, signals):
         await _cancel(part)
     watch_stop.set()
     await asyncio.wait({watching}, timeout=WATCH_STOPS_WITHIN if watch_ready.is_set() else 0)
-    for part in (watching, beating, stopping):
+    for part in (beating, stopping, watching):  # without a beat the kubelet ends what kopf might not
         await _cancel(part)
     return _exit_status(ended, stopping)
 

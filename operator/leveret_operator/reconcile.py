@@ -110,7 +110,7 @@ async def apply_deployment(kept: Kept, tools: Tools) -> None:
     """See to it that the Deployment is as the JobQueue says; repair what was changed or deleted by hand."""
     jobqueue, now = kept.jobqueue, tools.clock()
     if refused := tools.registry.refused.get(jobqueue.name):
-        kept.say(deployment=State(False, "SpecInvalid", f"{refused}; the last good Deployment stays"))
+        kept.say(deployment=State(False, "SpecInvalid", f"{refused.problem}; the last good Deployment stays"))
         return
     there = tools.registry.deployment_of(jobqueue)
     wanted = (jobqueue, kept.taken_from)

@@ -4,12 +4,20 @@ The watch's handlers write here and return; the central loop reads. A full list,
 may miss: an object that was deleted while the watch was being set up anew.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Set
+from dataclasses import dataclass, replace
 
 from leveret_operator.jobqueue import BadSpec, Deployment, JobQueue, Recorded
 
 Wake = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A JobQueue whose newest spec can't be understood."""
+
+    uid: str
+    problem: BadSpec
 
 
 class Registry:
@@ -18,7 +26,7 @@ class Registry:
     def __init__(self, wake: Wake) -> None:
         self.jobqueues: dict[str, JobQueue] = {}
         self.recorded: dict[str, Recorded] = {}  # by uid: the status as it was when the object was first seen
-        self.refused: dict[str, BadSpec] = {}
+        self.refused: dict[str, Refused] = {}
         self.deployments: dict[str, Deployment] = {}
         self._wake = wake
 
@@ -32,17 +40,18 @@ class Registry:
         if before != jobqueue:
             self._wake(jobqueue.name)
 
-    def jobqueue_is_bad(self, name: str, problem: BadSpec) -> None:
+    def jobqueue_is_bad(self, name: str, uid: str, problem: BadSpec) -> None:
         """It keeps running as it was, if it ran before."""
-        self.refused[name] = problem
+        self.refused[name] = Refused(uid, problem)
         self._wake(name)
 
     def jobqueue_is_gone(self, name: str, uid: str | None = None) -> None:
-        jobqueue = self.jobqueues.get(name)
-        if jobqueue is None or (uid is not None and jobqueue.uid != uid):
+        refused, jobqueue = self.refused.get(name), self.jobqueues.get(name)
+        if refused is not None and uid in (None, refused.uid):
+            del self.refused[name]
+        if jobqueue is None or uid not in (None, jobqueue.uid):
             return
         del self.jobqueues[name]
-        self.refused.pop(name, None)
         self.recorded.pop(jobqueue.uid, None)
         self._wake(name)
 
@@ -78,10 +87,19 @@ class Registry:
         if before is not None:
             self.deployments[jobqueue] = replace(before, wanted=replicas, revision=max(before.revision, revision))
 
-    def only_these_are_there(self, jobqueues: Iterable[str], deployments: Iterable[str]) -> None:
-        """Drop what a full list does not hold; both by uid."""
-        kept, kept_deployments = set(jobqueues), set(deployments)
-        for jobqueue in [known for known in self.jobqueues.values() if known.uid not in kept]:
-            self.jobqueue_is_gone(jobqueue.name, jobqueue.uid)
-        for deployment in [known for known in self.deployments.values() if known.uid not in kept_deployments]:
+    def uids(self) -> frozenset[str]:
+        """Return the uid of everything that is known."""
+        return frozenset({uid for _, uid in self._named()} | {known.uid for known in self.deployments.values()})
+
+    def drop(self, uids: Set[str]) -> None:
+        """Forget what a full list does not hold."""
+        for name, uid in self._named():
+            if uid in uids:
+                self.jobqueue_is_gone(name, uid)
+        for deployment in [known for known in self.deployments.values() if known.uid in uids]:
             self.deployment_is_gone(deployment)
+
+    def _named(self) -> list[tuple[str, str]]:
+        """The JobQueues' names and uids; two of one name where the newer one was never understood."""
+        understood = [(name, known.uid) for name, known in self.jobqueues.items()]
+        return understood + [(name, known.uid) for name, known in self.refused.items()]

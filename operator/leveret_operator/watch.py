@@ -2,7 +2,8 @@
 
 kopf's handlers only parse and put down what they saw. A watch can miss things (an object deleted while the watch is set
 up anew) or stand still while the process looks alive: so everything is listed once a minute, which repairs what was
-missed, and an object that the list has and the watch hasn't told after 15 s means that the watch is not in sync.
+missed. What a list holds and the watch hasn't told after 15 s means that the watch is not in sync; after 3 min the
+process ends, to be started anew. What the watch tells while a list is under way is newer than the list, and stays.
 """
 
 import asyncio
@@ -17,12 +18,20 @@ from leveret.telemetry.probes import Readiness
 from leveret_operator.jobqueue import LABEL, BadSpec, Json, parse_deployment, parse_jobqueue, parse_recorded
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused, KubernetesApi
 from leveret_operator.registry import Registry
+from leveret_operator.watch_lag import WatchLag
 
 log = structlog.get_logger(__name__)
 
-LIST_EVERY = 60.0  # s
-LIST_AGAIN = 2.0  # s, after a list that failed or found the watch behind
+LIST_EVERY = timedelta(seconds=60)
+LIST_AGAIN = timedelta(seconds=2)  # after a list that failed or found the watch behind
 MAY_BE_BEHIND = timedelta(seconds=15)
+# kopf notices a dead stream after 70 s and tries for up to 53 s to set it up anew; what takes longer it doesn't mend
+# (https://github.com/nolar/kopf/issues/1276).
+STANDS_STILL = timedelta(minutes=3)
+
+
+class WatchStandsStill(Exception):
+    """Lists succeed, and the watch doesn't tell what they hold."""
 
 
 class Watch:
@@ -31,109 +40,131 @@ class Watch:
     ) -> None:
         self._api, self._registry = api, registry
         self._namespace, self._pod, self._clock = namespace, pod, clock
-        self._told: dict[str, int] = {}  # by uid: the generation of each JobQueue that the watch has told
-        self._behind_since: datetime | None = None
-        self._says = "the JobQueues were not listed yet"
-        self._listed = False
+        self._lag = WatchLag()
+        self._gone: set[str] = set()  # uids that the watch told gone since the last list was asked for
+        self._listed_at: datetime | None = None  # the last list that worked
+        self._problem = ""  # why the last list did not
 
     def readiness(self) -> Readiness:
         """Whether the watch is in sync; asked from the probes' thread."""
-        since = self._behind_since
-        if self._listed and (since is None or self._clock() - since < MAY_BE_BEHIND):
-            return Readiness(True, "the watch is in sync")
-        return Readiness(False, self._says)
+        now, listed_at, behind_since = self._clock(), self._listed_at, self._lag.behind_since
+        if listed_at is None:
+            return Readiness(False, self._problem or "the JobQueues were not listed yet")
+        age = now - listed_at
+        if age > LIST_EVERY + MAY_BE_BEHIND:
+            because = self._problem or "no answer yet"
+            seconds = int(age.total_seconds())
+            return Readiness(False, f"JobQueues and Deployments could not be listed for {seconds:,} s: {because}")
+        if behind_since is not None and now - behind_since >= MAY_BE_BEHIND:
+            return Readiness(False, "the watch has not told everything that a list holds")
+        return Readiness(True, "the watch is in sync")
 
     async def wait_for_resource(self) -> None:
         """Return once JobQueues can be listed: the CRD may come later than the operator."""
-        listed = await self._list()
+        listed = await self.list_all()
         while not listed:
-            await asyncio.sleep(LIST_AGAIN)
-            listed = await self._list()
+            await asyncio.sleep(LIST_AGAIN.total_seconds())
+            listed = await self.list_all()
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event) -> None:
         """Watch until `stop` is set; raise what kopf can't recover from. `ready` is set once kopf has started."""
-        listing = asyncio.create_task(self._keep_listing(), name="lists beside the watch")
-        try:
-            await kopf.operator(
-                registry=self._kopf_registry(),
-                settings=_kopf_settings(),
-                identity=self._pod,  # type: ignore[arg-type] # kopf would ask for a user name; our user has none
-                standalone=True,
-                namespaces=[self._namespace],
-                stop_flag=stop,
-                ready_flag=ready,
-            )
-        finally:
-            listing.cancel()
+        await kopf.operator(
+            registry=self._kopf_registry(),
+            settings=_kopf_settings(),
+            identity=self._pod,  # type: ignore[arg-type] # kopf would ask for a user name; our user has none
+            standalone=True,
+            namespaces=[self._namespace],
+            stop_flag=stop,
+            ready_flag=ready,
+        )
+
+    async def keep_listing(self) -> None:
+        """List until cancelled; raise WatchStandsStill once the watch has been behind for 3 min."""
+        while True:
+            in_sync = await self.list_all() and self._lag.behind_since is None
+            await asyncio.sleep((LIST_EVERY if in_sync else LIST_AGAIN).total_seconds())
 
     def _kopf_registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
-        kopf.on.event("leveret.dev", "v1alpha1", "jobqueues", registry=registry)(self._jobqueue_event)
+        kopf.on.event("leveret.dev", "v1alpha1", "jobqueues", registry=registry)(self.jobqueue_event)
         labelled = {LABEL: kopf.PRESENT}
-        kopf.on.event("apps", "v1", "deployments", registry=registry, labels=labelled)(self._deployment_event)
+        kopf.on.event("apps", "v1", "deployments", registry=registry, labels=labelled)(self.deployment_event)
         return registry
 
-    async def _jobqueue_event(self, event: Mapping[str, Any], **_: object) -> None:
-        self._take_jobqueue(event["object"], gone=event["type"] == "DELETED", watched=True)
+    async def jobqueue_event(self, event: Mapping[str, Any], **_: object) -> None:
+        """Take what the watch tells of a JobQueue."""
+        body = event["object"]
+        if self._hear(event):
+            self._registry.jobqueue_is_gone(_name(body), _uid(body))
+        else:
+            self._take_jobqueue(body)
 
-    async def _deployment_event(self, event: Mapping[str, Any], **_: object) -> None:
-        deployment = parse_deployment(event["object"])
-        if event["type"] == "DELETED":
+    async def deployment_event(self, event: Mapping[str, Any], **_: object) -> None:
+        """Take what the watch tells of a Deployment with our label."""
+        gone, deployment = self._hear(event), parse_deployment(event["object"])
+        if gone:
             self._registry.deployment_is_gone(deployment)
         else:
             self._registry.deployment_is(deployment)
 
-    def _take_jobqueue(self, body: Json, *, gone: bool = False, watched: bool = False) -> None:
-        meta = body["metadata"]
-        assert isinstance(meta, Mapping)
-        name, uid = str(meta["name"]), str(meta["uid"])
-        if gone:
-            self._told.pop(uid, None)
-            self._registry.jobqueue_is_gone(name, uid)
-            return
-        if watched:
-            self._told[uid] = int(meta.get("generation", 1))
+    def _hear(self, event: Mapping[str, Any]) -> bool:
+        """Note what the watch told; return whether it was that an object is gone."""
+        uid = _uid(event["object"])
+        if event["type"] == "DELETED":
+            self._gone.add(uid)
+            self._lag.tell_gone(uid)
+            return True
+        self._lag.tell(uid, _revision(event["object"]))
+        return False
+
+    def _take_jobqueue(self, body: Json) -> None:
+        name = _name(body)
         try:
             self._registry.jobqueue_is(parse_jobqueue(body), parse_recorded(body))
         except BadSpec as problem:
             log.warning("a JobQueue can't be understood; it stays as it was", jobqueue=name, problem=str(problem))
-            self._registry.jobqueue_is_bad(name, problem)
+            self._registry.jobqueue_is_bad(name, _uid(body), problem)
 
-    async def _keep_listing(self) -> None:
-        while True:
-            in_sync = await self._list() and self._behind_since is None
-            await asyncio.sleep(LIST_EVERY if in_sync else LIST_AGAIN)
-
-    async def _list(self) -> bool:
-        """List everything; return whether that worked."""
+    async def list_all(self) -> bool:
+        """List everything; return whether that worked. Raises WatchStandsStill."""
+        self._gone.clear()
+        known, told = self._registry.uids(), self._lag.all_told()
         try:
             jobqueues, deployments = await self._api.list_jobqueues(), await self._api.list_deployments()
         except (ApiGone, ApiRefused) as problem:
-            missing = isinstance(problem, ApiRefused) and problem.status == 404
-            because = "the resource JobQueue is not there yet; install its CRD" if missing else str(problem)
-            if self._says != because:
-                log.warning("JobQueues and Deployments can't be listed; tried again", because=because)
-            self._says = because
+            self._not_listed(problem)
             return False
-        for body in jobqueues:
+        for body in filter(self._is_news, jobqueues):
             self._take_jobqueue(body)
-        for body in deployments:
+        for body in filter(self._is_news, deployments):
             self._registry.deployment_is(parse_deployment(body))
-        self._registry.only_these_are_there(map(_uid, jobqueues), map(_uid, deployments))
-        self._compare(jobqueues)
-        self._listed = True
+        listed = {_uid(body): _revision(body) for body in (*jobqueues, *deployments) if _uid(body) not in self._gone}
+        self._registry.drop(known - listed.keys() - self._gone)
+        now = self._clock()
+        self._lag.compare(listed, told, now)
+        self._listed_at, self._problem = now, ""
+        self._must_not_stand_still(now)
         return True
 
-    def _compare(self, jobqueues: list[Json]) -> None:
-        """Note since when the watch is behind the list."""
-        uids = {_uid(body) for body in jobqueues}
-        self._told = {uid: generation for uid, generation in self._told.items() if uid in uids}
-        if all(_generation(body) <= self._told.get(_uid(body), 0) for body in jobqueues):
-            self._behind_since = None
-        elif self._behind_since is None:
-            self._behind_since = self._clock()
-            self._says = "the watch has not told everything that a list holds"
+    def _not_listed(self, problem: ApiGone | ApiRefused) -> None:
+        missing = isinstance(problem, ApiRefused) and problem.status == 404
+        because = "the resource JobQueue is not there yet; install its CRD" if missing else str(problem)
+        if self._problem != because:
+            log.warning("JobQueues and Deployments can't be listed; tried again", because=because)
+        self._problem = because
+
+    def _is_news(self, listed: Json) -> bool:
+        """Whether the watch told nothing newer while the list was under way."""
+        uid = _uid(listed)
+        return uid not in self._gone and self._lag.told(uid) <= _revision(listed)
+
+    def _must_not_stand_still(self, now: datetime) -> None:
+        since = self._lag.behind_since
+        if since is not None and now - since >= STANDS_STILL:
+            raise WatchStandsStill(
+                f"the watch has not told what lists hold since {since:%H:%M:%S}, for 3 min or longer"
+            )
 
 
 def _kopf_settings() -> kopf.OperatorSettings:
@@ -151,11 +182,21 @@ def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
 
+def _name(body: Json) -> str:
+    return str(_meta(body)["name"])
+
+
 def _uid(body: Json) -> str:
-    meta = body["metadata"]
-    return str(meta["uid"]) if isinstance(meta, Mapping) else ""
+    return str(_meta(body)["uid"])
 
 
-def _generation(body: Json) -> int:
+def _revision(body: Json) -> int:
+    """Return the resourceVersion, which grows with each change; 0 where it is no number, which nobody is owed."""
+    version = str(_meta(body).get("resourceVersion", ""))
+    return int(version) if version.isdecimal() else 0
+
+
+def _meta(body: Json) -> Json:
     meta = body["metadata"]
-    return int(meta.get("generation", 1)) if isinstance(meta, Mapping) else 0
+    assert isinstance(meta, Mapping)
+    return meta

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from leveret_operator.jobqueue import Deployment, JobQueue, Recorded
+from leveret_operator.jobqueue import BadSpec, Deployment, JobQueue, Recorded
 from leveret_operator.registry import Registry
 
 DEPLOYMENT = Deployment("url-check-consumer", "url-check", "d1", revision=5, wanted=1, there=1, fingerprint="f")
@@ -45,11 +45,23 @@ def test_a_list_finds_what_the_watch_missed(jobqueue: JobQueue) -> None:
     registry = Registry(Woken())
     registry.jobqueue_is(jobqueue, Recorded())
     registry.deployment_is(DEPLOYMENT)
-    registry.only_these_are_there([jobqueue.uid], [DEPLOYMENT.uid])
+    registry.jobqueue_is_bad("bad", "b1", BadSpec("timeout"))
+    assert registry.uids() == {jobqueue.uid, DEPLOYMENT.uid, "b1"}
+    registry.drop({"of something else"})
     assert registry.jobqueues
-    registry.only_these_are_there([], [])
+    registry.drop({jobqueue.uid, DEPLOYMENT.uid, "b1"})
     assert not registry.jobqueues
     assert not registry.deployments
+    assert not registry.refused
+
+
+def test_one_that_was_never_understood_is_forgotten_when_it_is_gone() -> None:
+    registry = Registry(Woken())
+    registry.jobqueue_is_bad("bad", "b1", BadSpec("timeout"))
+    registry.jobqueue_is_gone("bad", uid="of an earlier one")
+    assert registry.queues() == {"bad": None}
+    registry.jobqueue_is_gone("bad", uid="b1")
+    assert registry.queues() == {}
 
 
 def test_a_deployment_that_only_carries_the_label_is_not_the_consumers() -> None:
