@@ -3,10 +3,10 @@
 import pytest
 
 OPERATOR = {
-    ("leveret.dev", "jobqueues"): {"get", "list", "watch"},
-    ("leveret.dev", "jobqueues/status"): {"get", "patch"},
-    ("apps", "deployments"): {"get", "list", "watch", "create", "patch"},
-    ("apps", "deployments/scale"): {"get", "patch"},
+    ("leveret.dev", "jobqueues"): {"list", "watch"},
+    ("leveret.dev", "jobqueues/status"): {"patch"},
+    ("apps", "deployments"): {"list", "watch", "create", "patch"},
+    ("apps", "deployments/scale"): {"patch"},
     ("", "events"): {"create", "patch"},
 }
 PROMETHEUS = {("", "pods"): {"get", "list", "watch"}}
