@@ -1,7 +1,8 @@
 """The handlers of the JobQueue `bench`: work of a known kind and length.
 
 Each run writes one log line with the job's id, its attempt, and how many runs of its type this process has made, so that a
-test can tell from the logs alone what ran, how often, and where.
+test can tell from the logs alone what ran, how often, and where. A log may go with its pod, so each run but those of `cpu`,
+which are not in the event loop, tells a witness too if there is one (`examples.bench.witness`).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, JsonValue
 
+from examples.bench.witness import tell_witness
 from leveret import Context, Handlers
 
 KILLED = 137  # the exit code of what the kernel ended for want of memory
@@ -53,12 +55,12 @@ class ToldToFail(Exception):
 
 @handlers.job("noop")
 async def noop(ctx: Context, job: Noop) -> None:
-    _note_run(ctx)
+    await _begin(ctx)
 
 
 @handlers.job("sleep")
 async def sleep_for(ctx: Context, job: Sleep) -> None:
-    _note_run(ctx)
+    await _begin(ctx)
     await asyncio.sleep(job.seconds)
 
 
@@ -73,7 +75,7 @@ def burn_cpu(ctx: Context, job: Cpu) -> None:
 @handlers.job("fail")
 async def fail_at_first(ctx: Context, job: Fail) -> int:
     """Fail the first `times` attempts, then return the attempt that succeeded."""
-    _note_run(ctx)
+    await _begin(ctx)
     if ctx.attempt <= job.times:
         raise ToldToFail(f"attempt {ctx.attempt} of the {job.times} that fail")
     return ctx.attempt
@@ -82,7 +84,7 @@ async def fail_at_first(ctx: Context, job: Fail) -> int:
 @handlers.job("crash")
 async def crash_at_first(ctx: Context, job: Crash) -> int:
     """End this consumer's process at the first `times` deliveries; at the next, return how many there were before it."""
-    _note_run(ctx)
+    await _begin(ctx)
     if ctx.delivery < job.times:
         os._exit(KILLED)  # no signal: a container's first process is deaf to its own, SIGKILL included
     return ctx.delivery
@@ -90,8 +92,13 @@ async def crash_at_first(ctx: Context, job: Crash) -> int:
 
 @handlers.job("echo")
 async def echo(ctx: Context, job: Echo) -> JsonValue:
-    _note_run(ctx)
+    await _begin(ctx)
     return job.value
+
+
+async def _begin(ctx: Context) -> None:
+    _note_run(ctx)
+    await tell_witness(ctx)
 
 
 def _note_run(ctx: Context) -> None:
