@@ -14,7 +14,8 @@ from pathlib import Path
 from chaos.cluster import ROOT, ClusterProblem
 from chaos.jobqueues import clock_library
 from chaos.own_cluster import own_cluster
-from chaos.run import Broken, Options, run
+from chaos.run import run
+from chaos.stage import Broken, Options
 from chaos.store import Unanswered
 from chaos.submit import NotAccepted
 

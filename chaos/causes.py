@@ -46,15 +46,22 @@ def _known_after(happened: Happened) -> float:
 def _redelivers(happened: Happened, part: Part, consumer: str | None) -> bool:
     """Say whether a fault makes the broker deliver again what a consumer of that part was running (None: any of them)."""
     fault = happened.fault
-    if fault.part is part and fault.kind in (Kind.KILL, Kind.DELETE, Kind.CUT, Kind.CRASH):
-        return consumer is None or consumer in happened.pods
+    if fault.part is part:
+        takes_it_away = fault.kind in (Kind.KILL, Kind.DELETE, Kind.CRASH) or _cut_from(fault, Part.BROKER)
+        return takes_it_away and (consumer is None or consumer in happened.pods)
     return fault.part is Part.BROKER and fault.kind in (Kind.KILL, Kind.DELETE, Kind.STOP)
 
 
 def _copies(fault: Fault, part: Part) -> bool:
     """Say whether a fault can make two messages of one: a confirm or a mark that is lost is made up for by publishing again."""
-    if fault.kind in (Kind.MEMORY, Kind.DISK, Kind.CUT):
-        return fault.part is not Part.OPERATOR
+    if fault.kind in (Kind.MEMORY, Kind.DISK):
+        return True
+    if fault.kind is Kind.CUT:
+        return fault.part in (Part.PRODUCER, part) and _cut_from(fault, Part.BROKER, Part.DATABASE)
     if fault.part is Part.DATABASE:
         return fault.kind in (Kind.KILL, Kind.DELETE, Kind.STOP)
     return fault.part in (Part.PRODUCER, part) and fault.kind in (Kind.KILL, Kind.DELETE, Kind.CRASH)
+
+
+def _cut_from(fault: Fault, *others: Part) -> bool:
+    return fault.kind is Kind.CUT and fault.other in others

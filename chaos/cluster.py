@@ -25,6 +25,7 @@ _COMPONENTS = {
     Part.BROKER: "rabbitmq",
     Part.DATABASE: "postgresql",
 }
+_HOOKS = ("forward", "input", "output")  # packets between pods, and those between a pod and the node itself
 
 
 class ClusterProblem(Exception):
@@ -41,9 +42,19 @@ class Pod:
     going: bool  # it was told to stop
 
 
+@dataclass(frozen=True, slots=True)
+class FarSide:
+    """What pods are cut from."""
+
+    addresses: tuple[str, ...]
+    port: int | None = None  # the only one that is cut; None: all
+
+
 def selector(part: Part) -> str:
     if part in _CONSUMERS:
         return f"leveret.dev/jobqueue={part}"
+    if part is Part.TARGETS:
+        return "app.kubernetes.io/name=url-check-targets"
     return f"app.kubernetes.io/name=leveret,app.kubernetes.io/component={_COMPONENTS[part]}"
 
 
@@ -84,19 +95,24 @@ class Cluster:
         said = await self.on_node("crictl", "inspect", pod.container.rpartition("/")[2])
         await self.on_node("kill", "-9", str(json.loads(said)["info"]["pid"]))
 
-    async def cut(self, name: str, one: list[str], other: list[str]) -> None:
-        """Let no packet pass between addresses, also of connections that exist."""
-        there, back = ", ".join(one), ", ".join(other)
-        rules = (
-            f"add table inet {TABLE}\n"
-            f"add chain inet {TABLE} {name} {{ type filter hook forward priority -10; policy accept; }}\n"
-            f"add rule inet {TABLE} {name} ip saddr {{ {there} }} ip daddr {{ {back} }} drop\n"
-            f"add rule inet {TABLE} {name} ip saddr {{ {back} }} ip daddr {{ {there} }} drop\n"
-        )
-        await self._nft(rules)
+    async def far_side(self, part: Part) -> FarSide:
+        """Return where a part is reached; raise ClusterProblem if it's nowhere."""
+        if part is Part.API_SERVER:
+            label = "kubernetes.io/service-name=kubernetes"
+            said = await self.kubectl("get", "endpointslices", "-n", "default", "-l", label, "-o", "json")
+            return _api_server(json.loads(said)["items"])
+        found = tuple(pod.address for pod in await self.pods(part) if pod.address)
+        if not found:
+            raise ClusterProblem(f"{part} had no address to be cut from")
+        return FarSide(found)
+
+    async def cut(self, name: str, near: str, far: FarSide) -> None:
+        """Let no packet pass between a pod's address and the far side, also of connections that exist."""
+        await self._nft(cut_rules(name, near, far))
 
     async def mend(self, name: str) -> None:
-        await self._nft(f"flush chain inet {TABLE} {name}\ndelete chain inet {TABLE} {name}\n")
+        chains = [f"inet {TABLE} {name}_{hook}" for hook in _HOOKS]
+        await self._nft("".join(f"flush chain {chain}\ndelete chain {chain}\n" for chain in chains))
 
     async def mend_all(self) -> None:
         """Remove every cut; a table that isn't there is made first, because nft refuses to delete what isn't there."""
@@ -104,6 +120,30 @@ class Cluster:
 
     async def _nft(self, rules: str) -> None:
         await command("docker", "exec", "-i", self.node, "nft", "-f", "-", stdin=rules)
+
+
+def cut_rules(name: str, near: str, far: FarSide) -> str:
+    """Return what nft is told to make a cut."""
+    there = ", ".join(far.addresses)
+    to, back = (f" tcp dport {far.port}", f" tcp sport {far.port}") if far.port else ("", "")
+    lines = [f"add table inet {TABLE}"]
+    for hook in _HOOKS:
+        chain = f"inet {TABLE} {name}_{hook}"
+        lines += [
+            f"add chain {chain} {{ type filter hook {hook} priority -10; policy accept; }}",
+            f"add rule {chain} ip saddr {near} ip daddr {{ {there} }}{to} drop",
+            f"add rule {chain} ip saddr {{ {there} }} ip daddr {near}{back} drop",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _api_server(slices: list[dict[str, Any]]) -> FarSide:
+    """Its port alone, because its address is the node's, from which the kubelet asks the pods whether they live."""
+    for found in slices:
+        addresses = tuple(address for one in found["endpoints"] for address in one["addresses"])
+        if found["addressType"] == "IPv4" and addresses:
+            return FarSide(addresses, found["ports"][0]["port"])
+    raise ClusterProblem("the Service `kubernetes` has no address to be cut from")
 
 
 def _pod(found: dict[str, Any]) -> Pod:

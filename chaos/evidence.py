@@ -1,5 +1,6 @@
 """What the witnesses and the store tell of a job, and what is known of a fault, as values. Times are in s since 1970."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -48,6 +49,7 @@ class End:
     state: str
     result: object = None
     at: float = 0.0
+    run: Run | None = None  # that it's the end of; None for a dead letter, and where nothing ran
 
 
 @dataclass(slots=True)
@@ -56,6 +58,14 @@ class Witnessed:
 
     runs: set[Run] = field(default_factory=set)
     ends: list[End] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the targets counted: a witness that no part of Leveret writes to."""
+
+    paths: Mapping[str, int]  # requests, by path
+    begun: Mapping[str, Mapping[int, int]]  # by job and attempt: the runs that told them that they begin
 
 
 class Witness(Protocol):

@@ -101,11 +101,9 @@ class Faults:
 
     async def _cut(self, fault: Fault, pod: Pod) -> None:
         assert fault.other is not None
-        others = [other.address for other in await self.cluster.pods(fault.other) if other.address]
-        if not others:
-            raise ClusterProblem(f"{fault.other} had no address to be cut from")
+        far = await self.cluster.far_side(fault.other)
         name = f"fault{fault.number}"
-        await self._for(fault.seconds, self.cluster.cut(name, [pod.address], others), lambda: self.cluster.mend(name))
+        await self._for(fault.seconds, self.cluster.cut(name, pod.address, far), lambda: self.cluster.mend(name))
 
     async def _for(self, seconds: float, begin: Awaitable[object], end: Callable[[], Awaitable[object]]) -> None:
         await begin

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from chaos.faults import CLOCK_FILE
-from chaos.jobs import BENCH_ATTEMPTS, URL_ATTEMPTS
+from chaos.jobs import BENCH_ATTEMPTS, TARGETS, URL_ATTEMPTS
 from chaos.plan import Part
 
 IMAGE = "leveret/examples:0.1.0"
@@ -21,11 +21,12 @@ def clock_library() -> Path | None:
 def jobqueues(*, clock: bool) -> tuple[Manifest, ...]:
     """Return the manifests; `clock` tells whether the ConfigMap with libfaketime is there."""
     allowed: Manifest = {"name": "URL_CHECK_ALLOWED_HOSTS", "value": "url-check-targets"}
-    odd = _moved_clock() if clock else {}
+    witness: Manifest = {"name": "BENCH_WITNESS", "value": f"{TARGETS}/ok"}
+    odd = _moved_clock(witness) if clock else _template(witness)
     return (
-        _jobqueue(Part.BENCH, "examples.bench.handlers:handlers", 10, BENCH_ATTEMPTS, _template()),
+        _jobqueue(Part.BENCH, "examples.bench.handlers:handlers", 10, BENCH_ATTEMPTS, _template(witness)),
         _jobqueue(Part.URLS, "examples.url_check.handlers:handlers", 20, URL_ATTEMPTS, _template(allowed)),
-        _jobqueue(Part.ODD, "examples.bench.handlers:handlers", 10, BENCH_ATTEMPTS, odd or _template(), most=1),
+        _jobqueue(Part.ODD, "examples.bench.handlers:handlers", 10, BENCH_ATTEMPTS, odd, most=1),
     )
 
 
@@ -67,10 +68,11 @@ def _template(*env: Manifest, **more: object) -> Manifest:
     return {"spec": {"containers": [container], **more}}
 
 
-def _moved_clock() -> Manifest:
+def _moved_clock(*env: Manifest) -> Manifest:
     """The wall clock alone: no step of it moves the monotonic clock of a real machine, either."""
     folder = CLOCK_FILE.rpartition("/")[0]
     return _template(
+        *env,
         {"name": "LD_PRELOAD", "value": f"{_LIBRARY_FOLDER}/{LIBRARY}"},
         {"name": "FAKETIME_TIMESTAMP_FILE", "value": CLOCK_FILE},
         {"name": "FAKETIME_CACHE_DURATION", "value": "1"},

@@ -8,7 +8,8 @@ from enum import StrEnum
 from chaos.plan import Part
 
 TARGETS = "http://url-check-targets"
-BENCH_ATTEMPTS, URL_ATTEMPTS = 4, 4  # what the run's JobQueues allow
+BENCH_ATTEMPTS, URL_ATTEMPTS = 4, 10  # what the run's JobQueues allow
+MOST_FAILURES = 2  # of a URL that works in the end: the other attempts are for cuts, and one of 15 s costs up to four
 LATEST_START = 20.0  # s: the longest delay that is asked for
 CRASH = "crash"  # the type whose jobs end the process that runs them; a fault submits it
 Json = dict[str, object]
@@ -32,7 +33,7 @@ class Job:
     status: int | None = None  # what check-url must report
     path: str | None = None  # what the targets count its requests under
     mark: str = ""  # what makes the path its own
-    requests: int = 0  # that they must have counted at least
+    attempts: int = 1  # that the targets must have seen at least
     delay: float | None = None  # s; AMQP has none
 
     @property
@@ -109,8 +110,8 @@ def _bench(chance: random.Random, mark: str) -> Job:
         return Job(Part.BENCH, "sleep", {"seconds": round(chance.uniform(0.02, 1.5), 2)})
     if draw < 0.98:
         times = chance.randint(1, BENCH_ATTEMPTS - 1)
-        return Job(Part.BENCH, "fail", {"times": times}, result=times + 1)
-    return Job(Part.BENCH, "fail", {"times": BENCH_ATTEMPTS + 5}, dead=True)
+        return Job(Part.BENCH, "fail", {"times": times}, result=times + 1, attempts=times + 1)
+    return Job(Part.BENCH, "fail", {"times": BENCH_ATTEMPTS + 5}, dead=True, attempts=BENCH_ATTEMPTS)
 
 
 def _odd(chance: random.Random, mark: str) -> Job:
@@ -119,7 +120,7 @@ def _odd(chance: random.Random, mark: str) -> Job:
         return Job(Part.ODD, "echo", {"value": mark}, result=mark)
     if draw < 0.85:
         return Job(Part.ODD, "sleep", {"seconds": round(chance.uniform(0.02, 0.5), 2)})
-    return Job(Part.ODD, "fail", {"times": 1}, result=2)
+    return Job(Part.ODD, "fail", {"times": 1}, result=2, attempts=2)
 
 
 def _url(chance: random.Random, mark: str) -> Job:
@@ -133,14 +134,14 @@ def _url(chance: random.Random, mark: str) -> Job:
     if draw < 0.85:
         return _check(mark, f"/status/404?{mark}", status=404)
     if draw < 0.98:
-        times = chance.randint(1, URL_ATTEMPTS - 2)  # one attempt is left for a request that gets lost
-        return _check(mark, f"/flaky/{mark}/{times}", requests=times + 1)
+        times = chance.randint(1, MOST_FAILURES)
+        return _check(mark, f"/flaky/{mark}/{times}", attempts=times + 1)
     return replace(_check(mark, f"/status/503?{mark}"), dead=True, status=None)
 
 
-def _check(mark: str, path: str, *, status: int = 200, requests: int = 1) -> Job:
+def _check(mark: str, path: str, *, status: int = 200, attempts: int = 1) -> Job:
     url: Json = {"url": f"{TARGETS}{path}"}
-    return Job(Part.URLS, "check-url", url, status=status, path=path, mark=mark, requests=requests)
+    return Job(Part.URLS, "check-url", url, status=status, path=path, mark=mark, attempts=attempts)
 
 
 _MAKERS: Mapping[Part, Callable[[random.Random, str], Job]] = {Part.BENCH: _bench, Part.URLS: _url, Part.ODD: _odd}

@@ -15,7 +15,7 @@ MOST_JOBS_PER_SECOND = 60.0  # what two cores carry beside the faults
 
 
 class Part(StrEnum):
-    """What can be hit. The first three are the consumers of the run's own JobQueues."""
+    """What can be hit, and what can only be cut off. The first three are the consumers of the run's own JobQueues."""
 
     BENCH = "chaos-bench"
     URLS = "chaos-urls"
@@ -24,6 +24,8 @@ class Part(StrEnum):
     OPERATOR = "operator"
     BROKER = "broker"
     DATABASE = "database"
+    TARGETS = "targets"  # the servers that chaos-urls asks; they are a witness too, so they stay
+    API_SERVER = "API server"  # Kubernetes', for the operator
 
 
 class Kind(StrEnum):
@@ -75,7 +77,10 @@ _CUTS = (
     (Part.PRODUCER, Part.DATABASE),
     (Part.BENCH, Part.BROKER),
     (Part.URLS, Part.BROKER),
+    (Part.ODD, Part.BROKER),
+    (Part.URLS, Part.TARGETS),
     (Part.OPERATOR, Part.BROKER),
+    (Part.OPERATOR, Part.API_SERVER),
 )
 _Card = tuple[Kind, Part, Part | None]
 _DECK: tuple[_Card, ...] = (
@@ -93,7 +98,7 @@ _DECK: tuple[_Card, ...] = (
 )
 LONG_RUN = 300.0  # s; a shorter one has no long cuts
 _LONG_CUT = (45.0, 60.0)  # s: beyond two heartbeats of 20 s, so that both sides give the connection up
-_SHORT = (3.0, 15.0)
+_SHORT = (3.0, 15.0)  # also each cut from the targets: of a longer one jobs rightly die, their attempts used up
 
 
 def length(jobs: int, faults: int) -> float:
@@ -133,7 +138,8 @@ def _draw(chance: random.Random, number: int, at: float, card: _Card, *, long: b
     seconds, size = 0.0, 0
     match kind:
         case Kind.CUT:
-            seconds = chance.uniform(*(_LONG_CUT if long and chance.random() < 0.25 else _SHORT))
+            may_be_long = long and other is not Part.TARGETS
+            seconds = chance.uniform(*(_LONG_CUT if may_be_long and chance.random() < 0.25 else _SHORT))
         case Kind.MEMORY | Kind.DISK:
             seconds = chance.uniform(*_SHORT)
         case Kind.CLOCK:

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from chaos.ledger import Ledger, SecondRun, Wrong
+from chaos.ledger import Ledger, Wrong
+from chaos.second_runs import SecondRun
 
 SHOWN = 20  # of each list
 

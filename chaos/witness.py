@@ -99,7 +99,7 @@ class WitnessQueue:
         if run is not None:
             self.jobs[event["id"]].runs.add(run)
         if event["state"] in FINAL:
-            self._ended(event["id"], End(event.get("generation", 1), event["state"], event.get("result"), now))
+            self._ended(event["id"], End(event.get("generation", 1), event["state"], event.get("result"), now, run))
 
     def _ended(self, job: str, end: End) -> None:
         self.jobs[job].ends.append(end)

@@ -1,23 +1,25 @@
 """The account: what is counted as lost, stuck, doubled or run again, and which fault explains a second run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from chaos import report
-from chaos.evidence import Accepted, End, Happened, Row, Run, Witnessed
+from chaos.evidence import Accepted, Asked, End, Happened, Row, Run, Witnessed
 from chaos.jobs import Job
 from chaos.ledger import Ledger, settle
 from chaos.plan import Fault, Kind, Part
 
 NOW = 1_000.0
 ECHO = Job(Part.BENCH, "echo", {"value": "x"}, result="x")
-OK = Job(Part.URLS, "check-url", {"url": "http://url-check-targets/ok?a"}, status=200, path="/ok?a", requests=1)
+OK = Job(Part.URLS, "check-url", {"url": "http://url-check-targets/ok?a"}, status=200, path="/ok?a")
+FAIL = Job(Part.BENCH, "fail", {"times": 1}, result=2, attempts=2)
 DEAD = replace(OK, dead=True, status=None)
 FIRST = Run(1, 1, 0, "pod-a", NOW + 1)
 AGAIN = Run(1, 1, 1, "pod-b", NOW + 20)
 COPY = Run(1, 1, 0, "pod-b", NOW + 20)
+NOBODY = Asked({}, {})
 
 
 class Told:
@@ -36,6 +38,7 @@ def account(
     runs: Sequence[Run] = (FIRST,),
     ends: Sequence[End] = (End(1, "succeeded", "x", NOW + 30),),
     requests: int = 1,
+    begun: Mapping[int, int] | None = None,
     faults: Sequence[Happened] = (),
     sent: int = 1,
 ) -> Ledger:
@@ -46,16 +49,18 @@ def account(
         {"j": row},
         {"j": later or row},
         Told(Witnessed(set(runs), list(ends))),
-        {job.path: requests} if job.path else {},
+        Asked({job.path: requests}, {}) if job.path else Asked({}, {"j": {1: 1} if begun is None else begun}),
         faults,
         seed=5,
     )
 
 
 def happened(kind: Kind, part: Part, pods: Sequence[str] = (), *, began: float = 10, ended: float = 15) -> Happened:
-    return Happened(
-        Fault(1, 0, kind, part, Part.BROKER if kind is Kind.CUT else None), NOW + began, NOW + ended, tuple(pods)
-    )
+    return Happened(Fault(1, 0, kind, part), NOW + began, NOW + ended, tuple(pods))
+
+
+def cut(part: Part, other: Part, pods: Sequence[str] = ()) -> Happened:
+    return Happened(Fault(1, 0, Kind.CUT, part, other), NOW + 10, NOW + 15, tuple(pods))
 
 
 def test_a_good_job() -> None:
@@ -83,6 +88,15 @@ def url_end(status: int) -> End:
         pytest.param(
             account(OK, ends=[url_end(200)], requests=0), "/ok?a was asked 0 times instead of 1", id="never asked for"
         ),
+        pytest.param(account(begun={}), "is succeeded, and the targets were told of 0 attempts", id="never began"),
+        pytest.param(
+            account(FAIL, row=Row("succeeded", 1, 2), ends=[End(1, "succeeded", 2)]),
+            "the targets were told of 1 attempts instead of 2",
+            id="an attempt was left out",
+        ),
+        pytest.param(
+            account(row=Row("succeeded", 1, 2)), "were not told of attempt 2, the last", id="another attempt ended it"
+        ),
         pytest.param(account(OK, ends=[url_end(404)]), "and its status must be 200", id="a wrong report"),
         pytest.param(account(OK, ends=[End(1, "succeeded", None)]), "and its status must be 200", id="no report"),
     ],
@@ -94,7 +108,7 @@ def test_a_job_without_its_right_end_is_lost(ledger: Ledger, says: str) -> None:
 
 
 def test_a_job_that_the_store_does_not_know_is_lost() -> None:
-    ledger = settle([Accepted("j", ECHO, NOW)], {}, {}, Told(Witnessed()), {}, (), seed=1)
+    ledger = settle([Accepted("j", ECHO, NOW)], {}, {}, Told(Witnessed()), NOBODY, (), seed=1)
 
     assert len(ledger.lost) == 1
     assert not ledger.good
@@ -110,9 +124,8 @@ def test_a_job_that_is_not_final_is_stuck() -> None:
 def test_a_job_that_was_stored_though_its_submit_broke_off_must_end_too() -> None:
     rows = {"j": Row("succeeded", 1, 1), "k": Row("queued", 1, 0), "l": Row("dead", 1, 4)}
 
-    ledger = settle(
-        [Accepted("j", ECHO, NOW)], rows, rows, Told(Witnessed({FIRST}, [End(1, "succeeded", "x")])), {}, (), seed=1
-    )
+    seen = Told(Witnessed({FIRST}, [End(1, "succeeded", "x")]))
+    ledger = settle([Accepted("j", ECHO, NOW)], rows, rows, seen, Asked({}, {"j": {1: 1}}), (), seed=1)
 
     assert [one.job for one in ledger.stuck] == ["k"]
     assert ledger.maybe == 2
@@ -155,18 +168,23 @@ def test_the_same_run_told_by_the_store_and_by_the_witness_is_one_run() -> None:
 def test_each_attempt_is_a_run_of_its_own() -> None:
     runs = [FIRST, replace(FIRST, attempt=2, started_at=NOW + 3)]
 
-    assert account(row=Row("succeeded", 1, 2), runs=runs).again == ()
+    ledger = account(FAIL, row=Row("succeeded", 1, 2), runs=runs, ends=[End(1, "succeeded", 2)], begun={1: 1, 2: 1})
+
+    assert ledger.again == ()
+    assert ledger.good
 
 
 EXPLAINED = [
     pytest.param(AGAIN, happened(Kind.KILL, Part.BENCH, ["pod-a"]), id="its consumer was killed"),
     pytest.param(AGAIN, happened(Kind.DELETE, Part.BENCH, ["pod-a"]), id="its pod was deleted"),
-    pytest.param(AGAIN, happened(Kind.CUT, Part.BENCH, ["pod-a"]), id="its pod was cut off"),
+    pytest.param(AGAIN, cut(Part.BENCH, Part.BROKER, ["pod-a"]), id="its pod was cut off"),
     pytest.param(AGAIN, happened(Kind.STOP, Part.BROKER, ["rabbit"]), id="the broker stopped"),
     pytest.param(COPY, happened(Kind.KILL, Part.PRODUCER), id="a producer was killed before it marked the job"),
     pytest.param(COPY, happened(Kind.STOP, Part.DATABASE), id="the database went away before the mark"),
     pytest.param(COPY, happened(Kind.MEMORY, Part.BROKER), id="the confirm was late"),
-    pytest.param(COPY, happened(Kind.CUT, Part.PRODUCER, ["producer"]), id="the confirm was lost"),
+    pytest.param(COPY, cut(Part.PRODUCER, Part.BROKER, ["producer"]), id="the confirm was lost"),
+    pytest.param(COPY, cut(Part.PRODUCER, Part.DATABASE, ["producer"]), id="the mark was lost"),
+    pytest.param(COPY, cut(Part.BENCH, Part.BROKER, ["pod-a"]), id="the confirm of a retry was lost"),
 ]
 UNEXPLAINED = [
     pytest.param(AGAIN, happened(Kind.KILL, Part.BENCH, ["pod-c"]), id="another consumer was killed"),
@@ -175,6 +193,9 @@ UNEXPLAINED = [
     pytest.param(AGAIN, happened(Kind.ROLLOUT, Part.BENCH, ["pod-a"]), id="so does a rolling restart"),
     pytest.param(AGAIN, happened(Kind.SCALE, Part.BENCH, ["pod-a"]), id="so does a smaller size"),
     pytest.param(AGAIN, happened(Kind.KILL, Part.OPERATOR, ["operator"]), id="the operator has no part in it"),
+    pytest.param(AGAIN, cut(Part.BENCH, Part.TARGETS, ["pod-a"]), id="its pod was cut off from others than the broker"),
+    pytest.param(COPY, cut(Part.URLS, Part.BROKER, ["pod-a"]), id="the confirms of another queue were lost"),
+    pytest.param(COPY, cut(Part.OPERATOR, Part.API_SERVER, ["operator"]), id="the operator was cut off"),
     pytest.param(AGAIN, happened(Kind.KILL, Part.PRODUCER), id="a producer makes no redelivery"),
     pytest.param(COPY, happened(Kind.STOP, Part.PRODUCER), id="a producer that stops marks what it published"),
     pytest.param(AGAIN, happened(Kind.KILL, Part.BENCH, ["pod-a"], began=40, ended=45), id="the fault came later"),
@@ -216,6 +237,66 @@ def test_the_retries_of_two_copies_are_put_down_to_what_made_two() -> None:
     assert [one.cause for one in ledger.again] == [1, 1]
 
 
+ONE_END = End(1, "succeeded", "x", NOW + 30, FIRST)
+KILL = happened(Kind.KILL, Part.BENCH, ["pod-a"])
+
+
+@pytest.mark.parametrize(
+    ("ends", "faults", "doubled"),
+    [
+        pytest.param([ONE_END, replace(ONE_END, run=replace(FIRST, delivery=1))], [], 0, id="told twice of one run"),
+        pytest.param([ONE_END, replace(ONE_END, run=AGAIN)], [KILL], 0, id="of a second run beside a fault"),
+        pytest.param([ONE_END, replace(ONE_END, run=AGAIN)], [], 1, id="of a second run beside nothing"),
+        pytest.param(
+            [ONE_END, replace(ONE_END, run=replace(FIRST, attempt=2, started_at=NOW + 20))],
+            [KILL],
+            1,
+            id="of a next attempt after a success",
+        ),
+        pytest.param([ONE_END, replace(ONE_END, run=None)], [], 0, id="by a message that tells of no run"),
+    ],
+)
+def test_the_same_end_of_another_run_is_a_double_unless_a_fault_explains_the_run(
+    ends: list[End], faults: list[Happened], doubled: int
+) -> None:
+    runs = [end.run for end in ends if end.run]
+
+    ledger = account(runs=runs, ends=ends, faults=faults, begun={1: 1, 2: 1})
+
+    assert len(ledger.doubled) == doubled
+    assert ledger.good == (not doubled)
+
+
+def test_after_an_attempt_that_ran_again_the_next_one_may_end_it_too() -> None:
+    """Attempt 1 fails, its copy for attempt 2 is confirmed, its consumer is killed before the ack, and it succeeds elsewhere."""
+    ends = [replace(ONE_END, run=AGAIN), replace(ONE_END, run=replace(FIRST, attempt=2, started_at=NOW + 12))]
+
+    ledger = account(runs=[FIRST, *(end.run for end in ends if end.run)], ends=ends, faults=[KILL], begun={1: 2, 2: 1})
+
+    assert [one.cause for one in ledger.again] == [1]
+    assert ledger.good
+
+
+@pytest.mark.parametrize(
+    ("begun", "faults", "causes"),
+    [
+        pytest.param({1: 2}, [KILL], [1], id="beside a kill"),
+        pytest.param({1: 2}, [], [None], id="beside nothing"),
+        pytest.param({1: 1}, [KILL], [], id="no more than was told"),
+    ],
+)
+def test_a_run_that_only_the_targets_were_told_of_is_a_second_run(
+    begun: dict[int, int], faults: list[Happened], causes: list[int | None]
+) -> None:
+    assert [one.cause for one in account(begun=begun, faults=faults).again] == causes
+
+
+def test_what_only_the_targets_know_of_is_a_second_run_where_no_consumer_told_of_the_first_either() -> None:
+    ledger = account(row=Row("succeeded", 1, 1), runs=[], begun={1: 2}, faults=[KILL])
+
+    assert [one.cause for one in ledger.again] == [1]
+
+
 @pytest.mark.parametrize(
     ("faults", "cause"),
     [
@@ -251,7 +332,7 @@ def test_the_table_tells_what_each_fault_cost() -> None:
 def test_the_account_names_the_jobs_that_are_wrong_and_no_more_than_a_page_of_them() -> None:
     accepted = [Accepted(f"j{number}", ECHO, NOW) for number in range(50)]
 
-    said = report.account(settle(accepted, {}, {}, Told(Witnessed()), {}, (), seed=1))
+    said = report.account(settle(accepted, {}, {}, Told(Witnessed()), NOBODY, (), seed=1))
 
     assert "lost: 50" in said
     assert "j0 (chaos-bench): accepted, and the store does not know it" in said

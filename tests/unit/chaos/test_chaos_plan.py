@@ -45,6 +45,30 @@ def test_36_faults_have_every_kind(seed: int) -> None:
 
 
 @given(seed=st.integers())
+def test_36_faults_cut_every_pair(seed: int) -> None:
+    found = plan.faults(seed, 36, plan.length(20_000, 36))
+
+    assert {(fault.part, fault.other) for fault in found if fault.kind is Kind.CUT} == {
+        (Part.PRODUCER, Part.BROKER),
+        (Part.PRODUCER, Part.DATABASE),
+        (Part.BENCH, Part.BROKER),
+        (Part.URLS, Part.BROKER),
+        (Part.ODD, Part.BROKER),
+        (Part.URLS, Part.TARGETS),
+        (Part.OPERATOR, Part.BROKER),
+        (Part.OPERATOR, Part.API_SERVER),
+    }
+
+
+@given(seed=st.integers())
+def test_a_witness_is_never_hit_and_cut_off_for_no_longer_than_jobs_can_wait(seed: int) -> None:
+    found = plan.faults(seed, 200, 3000)
+
+    assert not {fault.part for fault in found} & {Part.TARGETS, Part.API_SERVER}
+    assert all(fault.seconds <= 15 for fault in found if fault.other is Part.TARGETS)
+
+
+@given(seed=st.integers())
 def test_what_this_machine_cannot_do_is_left_out(seed: int) -> None:
     found = plan.faults(seed, 100, 1500, without={Kind.CLOCK, Kind.CRASH})
 
@@ -93,6 +117,25 @@ def test_every_url_has_a_path_of_its_own_and_every_kind_is_there() -> None:
     assert any(job.delay for job in made)
 
 
+@pytest.mark.parametrize("part", sorted(QUEUES))
+def test_a_job_must_be_seen_as_often_as_it_has_to_fail_and_once_more(part: Part) -> None:
+    made = [job for batch in jobs.batches(4, "r", 3000, 100) for job in batch.jobs if job.part is part]
+
+    bench = {job.attempts - job.payload["times"] for job in made if job.type == "fail" and not job.dead}  # type: ignore[operator]
+    flaky = {job.attempts - int(job.path.rpartition("/")[2]) for job in made if job.path and "/flaky/" in job.path}
+    assert bench | flaky == {1}
+    assert all(job.attempts == jobs.BENCH_ATTEMPTS for job in made if job.type == "fail" and job.dead)
+    assert all(job.attempts == 1 for job in made if job.type in ("noop", "echo", "sleep"))
+
+
+def test_a_cut_from_the_targets_costs_a_job_fewer_attempts_than_it_has_to_spare() -> None:
+    cut, connecting = 15.0, 5.0  # s: the longest, and how long the handler waits for a connection
+
+    lost = cut / connecting + 1
+
+    assert lost + 1 <= jobs.URL_ATTEMPTS - (jobs.MOST_FAILURES + 1)
+
+
 URLS = [job for batch in jobs.batches(3, "r", 2000, 100) for job in batch.jobs if job.path]
 
 
@@ -105,4 +148,4 @@ def test_a_job_that_is_sent_in_place_of_another_asks_for_the_same_under_a_path_o
     assert other.path not in {job.path for job in URLS}
     assert other.path == (one.path or "").replace(one.mark, f"{one.mark}-r1-r2")
     assert other.payload == {"url": f"{jobs.TARGETS}{other.path}"}
-    assert (other.end, other.status, other.requests) == (one.end, one.status, one.requests)
+    assert (other.end, other.status, other.attempts) == (one.end, one.status, one.attempts)

@@ -12,9 +12,7 @@ from chaos.jobs import Batch, Job, Way
 from chaos.plan import Part
 from chaos.submit import NotAccepted, Submitter
 
-OK = Job(
-    Part.URLS, "check-url", {"url": "http://url-check-targets/ok?a"}, status=200, path="/ok?a", mark="a", requests=1
-)
+OK = Job(Part.URLS, "check-url", {"url": "http://url-check-targets/ok?a"}, status=200, path="/ok?a", mark="a")
 NOOP = Job(Part.BENCH, "noop", {}, delay=1.5)
 UNSURE = {"detail": "The database went away while it was storing this, so it isn't known whether it was stored. Look."}
 
