@@ -6,7 +6,7 @@ queue is there. What was delivered to an old subscription is settled on its chan
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -67,7 +67,8 @@ class Intake:
         self._looks_for_queue_every = looks_for_queue_every
         self._numbers = count()
         self._subscriptions: list[Subscription] = []
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._cancelled = False
+        self._background: set[asyncio.Task[None]] = set()  # cancels and retirements
         self._channel: AbstractChannel | None = None  # for looks
         self._looking: asyncio.Task[Look | None] | None = None
 
@@ -89,14 +90,15 @@ class Intake:
                 self._retire(current)
                 await _pause(SUBSCRIBES_AGAIN_AFTER, stop)
 
-    async def cancel(self) -> None:
-        """Take no more."""
+    def cancel(self) -> None:
+        """Take no more. The broker's answer is not waited for, and not given up: giving it up would close the channel."""
+        self._cancelled = True
         for subscription in self._subscriptions:
-            await subscription.cancel()
+            self._in_background(_cancel(subscription))
 
     def close(self) -> None:
         """Wait for nothing: the connection ends."""
-        for task in self._retiring:
+        for task in self._background:
             task.cancel()
         if self._looking:
             self._looking.cancel()
@@ -112,6 +114,8 @@ class Intake:
             timeout=wants.timeout,
         )
         self._subscriptions.append(subscription)
+        if self._cancelled:  # meanwhile, under an alarm perhaps
+            self._in_background(_cancel(subscription))
         return subscription
 
     async def _keep(self, current: Subscription, stop: asyncio.Event) -> Subscription:
@@ -139,10 +143,7 @@ class Intake:
 
     async def _resize(self, old: Subscription, before: Wants, after: Wants) -> Subscription:
         log.info("another prefetch", queue=self._queue, before=before.prefetch, after=after.prefetch)
-        new = await self._replace(old, after)
-        if new is not old and after.prefetch < before.prefetch and self._shrunk:
-            await self._shrunk(old.tag)
-        return new
+        return await self._replace(old, after, shrinks=after.prefetch < before.prefetch)
 
     async def _again(self, old: Subscription, wants: Wants) -> Subscription:
         log.warning("the broker does not have this consumer any more; subscribing anew", queue=self._queue, tag=old.tag)
@@ -152,7 +153,7 @@ class Intake:
             self._listener.consumes()
         return new
 
-    async def _replace(self, old: Subscription, wants: Wants) -> Subscription:
+    async def _replace(self, old: Subscription, wants: Wants, *, shrinks: bool = False) -> Subscription:
         """Subscribe anew, then end the old subscription."""
         try:
             new = await self._subscribe(wants)
@@ -160,6 +161,9 @@ class Intake:
             old.ended.set()  # as the broker is about to tell, or should have
             return old
         await old.cancel()
+        if shrinks and self._shrunk:
+            # Before its channel is closed, which would give back what waits as well, but count it as failed.
+            await self._shrunk(old.tag)
         self._retire(old)
         return new
 
@@ -181,19 +185,31 @@ class Intake:
             ready=result.message_count or 0,
             delivered=current.delivered,
             room=current.has_room,
-            alone=not self._single_active,
+            shares=not self._single_active,
         )
 
     def _retire(self, subscription: Subscription) -> None:
         self._subscriptions.remove(subscription)
-        task = asyncio.create_task(subscription.retire())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._in_background(subscription.retire())
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _cancel(subscription: Subscription) -> None:
+    try:
+        await subscription.cancel()
+    except BrokerErrors as problem:
+        log.debug("not cancelled: the channel is closed", tag=subscription.tag, because=str(problem))
 
 
 async def _pause(seconds: float, *events: asyncio.Event, look: "asyncio.Task[Look | None] | None" = None) -> None:
     """Wait so long, or until one of the events, or until a look has been taken."""
     waiting = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait([*waiting, *([look] if look else [])], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
+    try:
+        await asyncio.wait([*waiting, *([look] if look else [])], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -16,7 +16,9 @@ from aio_pika.abc import AbstractConnection
 from uuid_utils.compat import uuid7
 
 from leveret import events, signals, topology
+from leveret.ending import end
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
+from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
 from leveret.sdk.handlers import Handlers
@@ -37,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 LOOKS_FOR_SOURCE_EVERY = 5.0  # s
 CONFIRMS_WITHIN = 5.0  # s for the last events' confirms
+TOLD_WITHIN = 1.0  # s for a heartbeat to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Session:
 
         try:
             await _first_of(
+                session._drain_when_asked(),
                 session._consume(),
                 publisher.closed(),
                 session._register(),
@@ -128,16 +132,24 @@ class Session:
                 process.heartbeats.run(send),
             )
         finally:
+            # First: it may be a channel that was lost and not the connection, and then each run that is stopped would free
+            # its slot for one that waits here, which nobody would stop.
+            session._deliveries.abandon()
             process.runs.connection_lost()
             for intake in session._intakes:
                 intake.close()
 
     async def _consume(self) -> None:
-        """Consume until asked to stop, then drain."""
-        process = self._process
-        await _all_of(*(intake.run(process.stop.asked) for intake in self._intakes))
-        log.info("draining", because=process.stop.because, running=process.load.busy)
-        await drain(self, process.settings.grace.total_seconds())
+        """Consume until asked to stop."""
+        await _all_of(*(intake.run(self._process.stop.asked) for intake in self._intakes))
+        await asyncio.Event().wait()  # the session ends when it's drained
+
+    async def _drain_when_asked(self) -> None:
+        """Not after `_consume`, which may wait for an answer that the broker, under an alarm, doesn't give."""
+        stop, grace = self._process.stop, self._process.settings.grace.total_seconds()
+        await stop.asked.wait()
+        log.info("draining", because=stop.because, running=self._process.load.busy)
+        await drain(self, partial(stop.left, grace))
 
     async def _register(self) -> None:
         """Tell of the handlers. Beside consuming: under an alarm the confirm may take as long as the alarm."""
@@ -155,12 +167,12 @@ class Session:
 
     async def turn_unready(self) -> None:
         self._process.status.drains(self._process.stop.because)
-        await self._process.heartbeats.stopping()
+        await self._tell_that_it_stops()
 
-    async def cancel_consumers(self) -> None:
+    def cancel_consumers(self) -> None:
         self._deliveries.close()
         for intake in self._intakes:
-            await intake.cancel()
+            intake.cancel()
 
     async def give_back_waiting(self) -> int:
         return await self._deliveries.give_back_waiting()
@@ -177,7 +189,15 @@ class Session:
                 await self._process.reports.flush()
         except TimeoutError:
             log.warning("the last events are not confirmed; their jobs run again")
-        await self._process.heartbeats.stopping()
+        await self._tell_that_it_stops()
+
+    async def _tell_that_it_stops(self) -> None:
+        """The operator, which counts on it less soon; not at the cost of the drain."""
+        try:
+            async with asyncio.timeout(TOLD_WITHIN):
+                await self._process.heartbeats.stopping()
+        except BrokerErrors as problem:
+            log.debug("the operator is not told of the stop", because=str(problem))
 
 
 def _registration(process: Process) -> aio_pika.Message:
@@ -213,15 +233,4 @@ async def _run(works: Iterable[Coroutine[None, None, None]], until: str) -> None
         for task in done:
             task.result()
     finally:
-        await _end(tasks)
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel all and wait; ask again each second, because a wait that ends in that moment may swallow the cancellation."""
-    while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
-        await asyncio.wait(pending, timeout=1.0)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # looked at: the first one has been raised
+        await end(tasks)

@@ -20,11 +20,11 @@ class Look:
     ready: int
     delivered: int  # to this subscription since it began
     room: bool  # it holds less than its prefetch
-    alone: bool = True  # whether each consumer gets its share; no if only one of them is active
+    shares: bool = True  # whether each of the queue's consumers gets some; no if only one of them is active
 
     @property
     def suspicious(self) -> bool:
-        return self.consumers == 0 or (self.alone and self.ready > 0 and self.room)
+        return self.consumers == 0 or (self.shares and self.ready > 0 and self.room)
 
 
 def next_look(found: Look | None) -> float:

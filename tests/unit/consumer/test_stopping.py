@@ -17,7 +17,7 @@ class Noting:
     async def turn_unready(self) -> None:
         self.steps.append("unready")
 
-    async def cancel_consumers(self) -> None:
+    def cancel_consumers(self) -> None:
         self.steps.append("cancel consumers")
 
     async def give_back_waiting(self) -> int:
@@ -46,13 +46,18 @@ ORDERS = [
 @pytest.mark.parametrize(("finishes", "steps"), ORDERS)
 async def test_a_drain_keeps_its_order(finishes: bool, steps: list[str]) -> None:
     session = Noting(finishes)
-    await drain(session, 50)
+    await drain(session, lambda: 50)
     assert session.steps == steps
 
 
 @pytest.fixture
-async def stop() -> Stop:
-    return Stop()
+def clock() -> list[float]:
+    return [1000.0]
+
+
+@pytest.fixture
+async def stop(clock: list[float]) -> Stop:
+    return Stop(lambda: clock[0])
 
 
 async def test_the_first_signal_asks_and_the_second_ends(stop: Stop) -> None:
@@ -67,3 +72,21 @@ async def test_a_failure_during_a_stop_still_shows_in_the_exit_code(stop: Stop) 
     stop.signalled("SIGTERM")
     stop.ask("a thread hangs", exit_code=1)
     assert (stop.exit_code, stop.at_once.is_set(), stop.because) == (1, False, "signal SIGTERM")
+
+
+async def test_the_first_signal_in_a_drain_that_began_by_itself_cuts_nothing_off(stop: Stop) -> None:
+    stop.ask("a thread hangs", exit_code=1)
+    stop.signalled("SIGTERM")
+    assert (stop.at_once.is_set(), stop.exit_code, stop.because) == (False, 1, "a thread hangs")
+    stop.signalled("SIGTERM")
+    assert stop.at_once.is_set()
+
+
+async def test_the_grace_period_counts_from_the_first_asking(stop: Stop, clock: list[float]) -> None:
+    stop.signalled("SIGTERM")
+    assert stop.left(50) == 50
+    clock[0] += 20
+    stop.ask("a thread hangs", exit_code=1)
+    assert stop.left(50) == 30
+    clock[0] += 40
+    assert stop.left(50) == 0

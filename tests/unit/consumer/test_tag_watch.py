@@ -11,12 +11,12 @@ WELL = Look(consumers=3, ready=0, delivered=17, room=True)
 SUSPICIOUS = [
     pytest.param(replace(WELL, consumers=0), id="nobody consumes the queue"),
     pytest.param(replace(WELL, ready=5), id="messages are ready and none comes"),
-    pytest.param(replace(WELL, consumers=0, alone=False), id="nobody is active or waits to be"),
+    pytest.param(replace(WELL, consumers=0, shares=False), id="nobody is active or waits to be"),
 ]
 FINE = [
     pytest.param(WELL, id="nothing is ready"),
     pytest.param(replace(WELL, ready=5, room=False), id="there is no room"),
-    pytest.param(replace(WELL, ready=5, alone=False), id="another consumer is the active one"),
+    pytest.param(replace(WELL, ready=5, shares=False), id="another consumer is the active one"),
 ]
 
 

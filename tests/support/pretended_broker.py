@@ -1,0 +1,129 @@
+"""A connection without a broker, as the client library shows one: what is asked of it is noted in its order.
+
+`answers` is cleared for a broker under an alarm: it takes what is written to it and answers nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import aio_pika
+from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq import spec
+from aiormq.abc import DeliveredMessage
+from pamqp.header import ContentHeader
+
+
+@dataclass
+class Connection:
+    queues: set[str] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
+    published: list[tuple[str, str]] = field(default_factory=list)  # exchange, routing key
+    channels: list["Channel"] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    tags: int = 0
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+
+    def channel(self, *, publisher_confirms: bool = False, on_return_raises: bool = False) -> "Channel":
+        self.channels.append(Channel(self, publisher_confirms))
+        return self.channels[-1]
+
+    def consumers(self) -> dict[str, "Channel"]:
+        return {tag: channel for channel in self.channels for tag in channel.callbacks}
+
+    def publisher(self) -> "Channel":
+        return next(channel for channel in self.channels if channel.confirms)
+
+    def deliver(self, message: aio_pika.Message, tag: str = "pod") -> asyncio.Task[None]:
+        """Deliver to one consumer tag, in a task of its own as the library does."""
+        self.tags += 1
+        header = ContentHeader(body_size=len(message.body), properties=message.properties)
+        channel = self.consumers()[tag]
+        raw = DeliveredMessage(
+            delivery=spec.Basic.Deliver(tag, self.tags, False, "leveret.jobs", "q"),
+            header=header,
+            body=message.body,
+            channel=channel,  # type: ignore[arg-type]
+        )
+        return asyncio.ensure_future(channel.callbacks[tag](raw))  # type: ignore[return-value]
+
+
+class Channel:
+    """One, and what the library calls its underlay, in one object."""
+
+    def __init__(self, connection: Connection, confirms: bool) -> None:
+        self._connection, self.confirms = connection, confirms
+        self._closed = asyncio.Event()
+        self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
+        self.on_consumer_cancel_callbacks: set[Callable[[object], None]] = set()
+        self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None]]] = {}
+
+    def __await__(self) -> Generator[Any, None, "Channel"]:
+        yield from asyncio.sleep(0).__await__()
+        return self
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set()
+
+    async def closed(self) -> bool:
+        return await self._closed.wait()
+
+    def close_for(self, problem: BaseException | None) -> None:
+        for callback in self.close_callbacks:
+            callback(self, problem)
+        self.callbacks.clear()
+        self._closed.set()
+
+    async def close(self) -> None:
+        self._connection.told.append("close")
+        self.close_for(None)
+
+    async def get_underlay_channel(self) -> "Channel":
+        return self
+
+    async def set_qos(self, prefetch_count: int) -> None:
+        self._connection.told.append(f"prefetch {prefetch_count}")
+
+    async def basic_consume(self, queue: str, callback: Any, *, consumer_tag: str, arguments: object) -> None:
+        await self._connection.answers.wait()
+        if queue not in self._connection.queues:
+            raise ChannelNotFoundEntity(f"no queue {queue!r}")
+        self._connection.told.append(f"consume {consumer_tag}")
+        self.callbacks[consumer_tag] = callback
+
+    async def basic_cancel(self, consumer_tag: str) -> None:
+        self._connection.told.append(f"cancel {consumer_tag}")
+        await self._connection.answers.wait()
+
+    async def basic_ack(self, tag: int, multiple: bool = False, wait: bool = True) -> None:
+        await asyncio.sleep(0)  # until it's written
+        self._connection.told.append(f"ack {tag}")
+
+    async def basic_nack(self, tag: int, requeue: bool = True) -> None:
+        await asyncio.sleep(0)
+        self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
+
+    async def declare_exchange(self, *_: object, **__: object) -> None:
+        pass
+
+    async def declare_queue(self, name: str, **_: object) -> Any:
+        return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
+
+    async def get_queue(self, name: str, *, ensure: bool) -> Any:
+        async def bind(exchange: str, key: str) -> None:
+            pass
+
+        return SimpleNamespace(bind=bind)
+
+    async def get_exchange(self, name: str, *, ensure: bool) -> Any:
+        async def publish(message: object, routing_key: str, *, mandatory: bool) -> None:
+            if self.confirms:
+                await self._connection.answers.wait()
+            self._connection.published.append((name, routing_key))
+
+        return SimpleNamespace(publish=publish)

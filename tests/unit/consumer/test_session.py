@@ -1,0 +1,148 @@
+"""A session from its start to its end, on a connection that notes what it is asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aio_pika.exceptions import ChannelNotFoundEntity
+from pretended_broker import Connection
+
+from leveret import Context, Handlers, Retry, wire
+from leveret.jobs import Envelope
+from leveret.rabbitmq.connection import BrokerGone
+from leveret.sdk.handlers import Pool
+from leveret_consumer.attempts import Attempts, Rules
+from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.load import Load
+from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.reports import Reports
+from leveret_consumer.runs import Runs
+from leveret_consumer.session import Process, Session
+from leveret_consumer.settings import Settings
+from leveret_consumer.status import Status
+from leveret_consumer.stopping import Stop
+
+NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
+
+
+class World:
+    """A consumer with one slot, in one session."""
+
+    def __init__(self) -> None:
+        self.connection = Connection(queues={"q"})
+        self.go = asyncio.Event()
+        self.started: list[int] = []
+        self.handlers = Handlers()
+
+        @self.handlers.job("wait")
+        async def wait(ctx: Context, job: dict[str, object]) -> None:
+            self.started.append(ctx.job_id.int)
+            await self.go.wait()
+
+        settings = Settings("q", "m:handlers", "pod", concurrency=1, grace=timedelta(seconds=20))
+        self.load, reports = Load(1), Reports()
+        rules = Rules("pod", timedelta(seconds=30), Retry(2))
+        self.stop, self.status = Stop(), Status("q")
+        attempts = Attempts(
+            rules,
+            {Pool.LOOP: LoopPool()},
+            self.load,
+            reports,
+            now=lambda: NOON,
+            draw=lambda: 0.5,
+            overrun=lambda _: None,
+        )
+        self.process = Process(
+            settings=settings,
+            handlers=self.handlers,
+            attempts=attempts,
+            runs=Runs(remembered=1),
+            load=self.load,
+            reports=reports,
+            heartbeats=Heartbeats("pod", "q", self.load, lambda: NOON),
+            status=self.status,
+            stop=self.stop,
+            now=lambda: NOON,
+        )
+        connection: Any = self.connection
+        self.running = asyncio.create_task(Session.run(self.process, connection))
+
+    def deliver(self, number: int) -> asyncio.Task[None]:
+        return self.connection.deliver(wire.to_message(Envelope(UUID(int=number), "q", "wait", b"{}")))
+
+    async def until(self, seen: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not seen():  # noqa: ASYNC110 - what is looked at has no event
+                await asyncio.sleep(0.01)
+
+    async def ready(self) -> None:
+        await self.until(lambda: self.status.readiness().ready)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    made = World()
+    yield made
+    made.running.cancel()
+    await asyncio.wait({made.running})
+
+
+async def test_a_publishing_channel_that_is_closed_ends_the_session(world: World) -> None:
+    await world.ready()
+    world.connection.publisher().close_for(ChannelNotFoundEntity("no exchange 'leveret.delay.0'"))
+    with pytest.raises(BrokerGone, match="no exchange"):
+        await world.running
+
+
+async def test_a_session_that_is_over_starts_nothing_though_its_connection_lives(world: World) -> None:
+    await world.ready()
+    deliveries = [world.deliver(number) for number in (1, 2, 3)]
+    await world.until(lambda: world.started == [1])
+    world.connection.publisher().close_for(ChannelNotFoundEntity("no exchange"))
+    await asyncio.wait({world.running, *deliveries})
+    await world.until(lambda: world.load.busy == 0)
+    assert world.started == [1], "the others are the broker's again, and would have nobody to stop them here"
+    assert not [line for line in world.connection.told if line.startswith("ack")]
+    assert isinstance(world.running.exception(), BrokerGone)
+
+
+async def test_a_stop_under_an_alarm_starts_nothing_that_waits(world: World) -> None:
+    await world.ready()
+    deliveries = [world.deliver(number) for number in (1, 2, 3)]
+    await world.until(lambda: world.started == [1])
+    world.connection.answers.clear()
+    world.stop.signalled("SIGTERM")
+    await asyncio.wait(deliveries[1:])
+    await world.until(lambda: "nack 2" in world.connection.told and "nack 3" in world.connection.told)
+    assert "cancel pod" in world.connection.told[:-2], "before, or the broker would send them here again"
+    world.go.set()
+    await asyncio.sleep(0.05)
+    assert world.started == [1]
+    world.connection.answers.set()
+    await world.running
+    assert world.connection.told[-1] == "ack 1"
+
+
+async def test_a_stop_drains_and_ends(world: World) -> None:
+    await world.ready()
+    world.deliver(1)
+    await world.until(lambda: world.started == [1])
+    world.stop.signalled("SIGTERM")
+    await world.until(lambda: "cancel pod" in world.connection.told)
+    assert not world.status.readiness().ready
+    world.go.set()
+    await world.running
+    assert world.connection.told[-1] == "ack 1"
+    assert ("leveret.events", "handlers.q") in world.connection.published
+
+
+async def test_after_a_stop_no_session_begins(world: World) -> None:
+    await world.ready()
+    world.stop.signalled("SIGTERM")
+    await world.running
+    other: Any = Connection(queues={"q"})
+    await Session.run(world.process, other)
+    assert other.channels == []
