@@ -51,6 +51,8 @@ class DeadLetterInfo:
     reason: str | None  # a DeadReason, or what the broker wrote; None where nobody did
     error: str | None  # its message
     attempts: int  # that it had there
+    started_at: datetime | None = None  # its last attempt there; None where none was started, and for the broker's own
+    died_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ ATTEMPT = "leveret-attempt"
 GENERATION = "leveret-generation"
 REASON = "leveret-reason"
 ERROR = "leveret-error"
+STARTED_AT = "leveret-started-at"  # of a dead letter's last attempt; both times as RFC 3339 has them, in UTC
+DIED_AT = "leveret-died-at"
 DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
@@ -29,6 +31,9 @@ _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two reading
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
 _MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
 _LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
+
+
+_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def _kept(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
 
 def _size(key: str, value: object) -> int | None:
     """About how many bytes a header takes; None for one that doesn't travel."""
-    if key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in {REASON, ERROR, DEAD_LETTER}:
+    if key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in _OF_ITS_END:
         return None
     if isinstance(value, bool | int) or (isinstance(value, float) and abs(value) <= _LARGEST_FLOAT):
         return len(key.encode()) + 10
@@ -139,6 +144,20 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         traceparent=_text(headers.get(TRACEPARENT)),
         dead_letter=_dead_letter(headers.get(DEAD_LETTER)),
     )
+
+
+def as_time(at: datetime) -> str:
+    """Return what a header says of a time, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_of(value: object) -> datetime | None:
+    """Read a header's time; None for what is none, or has no zone."""
+    try:
+        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return at.astimezone(UTC) if at and at.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def dead_letter_header(info: DeadLetterInfo) -> str:

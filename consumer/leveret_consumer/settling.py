@@ -82,7 +82,7 @@ class Settling:
         message back, and then it's there twice, under two ids.
         """
         job_id = what.id or self._new_id()
-        copy = wire.copy_of(message, _why(dead), message_id=str(job_id), reply_to=what.reply_to)
+        copy = wire.copy_of(message, _why(dead, None, self._now()), message_id=str(job_id), reply_to=what.reply_to)
         if not await self._until_confirmed(message, topology.DEAD, copy, str(job_id)):
             await _leave_to_broker(message, str(job_id))
             return
@@ -106,7 +106,8 @@ class Settling:
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
                 copy = _copy(message, job, job.attempt + 1, {})
             case DeadLetter():
-                exchange, copy = topology.DEAD, _copy(message, job, job.attempt, _why(ended.outcome))
+                why = _why(ended.outcome, ended.started_at, self._now())
+                exchange, copy = topology.DEAD, _copy(message, job, job.attempt, why)
         return await self._until_confirmed(message, exchange, copy, str(job.id))
 
     async def _reply(self, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
@@ -153,8 +154,9 @@ def _copy(message: AbstractIncomingMessage, job: Envelope, attempt: int, why: di
     return wire.copy_of(message, headers, message_id=str(job.id), reply_to=job.reply_to)
 
 
-def _why(dead: DeadLetter) -> dict[str, str]:
-    return {wire.REASON: dead.reason, wire.ERROR: as_header(dead.error)}
+def _why(dead: DeadLetter, started_at: datetime | None, died_at: datetime) -> dict[str, str]:
+    why = {wire.REASON: dead.reason, wire.ERROR: as_header(dead.error), wire.DIED_AT: wire.as_time(died_at)}
+    return why | ({wire.STARTED_AT: wire.as_time(started_at)} if started_at else {})
 
 
 def _note(job: Envelope, ended: Ended) -> None:

@@ -51,6 +51,8 @@ def from_source(message: AbstractIncomingMessage, source_queue: str, own_queue: 
             reason=_reason(message),
             error=_error(message),
             attempts=dead.attempt,
+            started_at=wire.time_of(message.headers.get(wire.STARTED_AT)),
+            died_at=wire.time_of(message.headers.get(wire.DIED_AT)),
         ),
     )
 

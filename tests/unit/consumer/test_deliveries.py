@@ -204,6 +204,7 @@ async def test_the_last_failure_is_a_dead_letter_reported_and_then_acknowledged(
     headers = world.copies[0][1].headers
     assert (headers["leveret-reason"], headers["leveret-attempt"]) == ("AttemptsExhausted", 2)
     assert json.loads(str(headers["leveret-error"]))["message"] == "no"
+    assert (headers["leveret-started-at"], headers["leveret-died-at"]) == ("2026-09-01T12:00:00.000Z",) * 2
 
 
 async def test_a_long_wait_is_left_to_the_store_reported_and_then_acknowledged(world: World) -> None:
@@ -253,7 +254,9 @@ async def test_what_no_attempt_can_do_right_takes_no_slot(world: World, type: st
     await turns()
     await world.deliver(2, type, body)
     assert world.told == ["copy to leveret.dead", "dead 2", "ack 2"]
-    assert world.copies[0][1].headers["leveret-reason"] == reason
+    headers = world.copies[0][1].headers
+    assert (headers["leveret-reason"], headers["leveret-died-at"]) == (reason, "2026-09-01T12:00:00.000Z")
+    assert "leveret-started-at" not in headers
     assert world.load.busy == 1
 
 

@@ -64,6 +64,21 @@ def test_it_is_the_first_attempt_of_a_job_of_its_own() -> None:
     ), "all but the reply's address, which was answered, and the time, which was the other job's"
 
 
+def test_it_has_the_times_of_its_death() -> None:
+    at = {"leveret-started-at": "2026-09-01T12:00:00.250Z", "leveret-died-at": "2026-09-01T14:00:01+02:00"}
+    info = read(letter(headers=at)).dead_letter
+    assert info is not None
+    assert info.started_at == datetime(2026, 9, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+    assert info.died_at == datetime(2026, 9, 1, 12, 0, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["soon", "", 7, None, "2026-09-01T12:00:00", "0001-01-01T00:00:00+23:00", b"x"])
+def test_a_time_that_is_none_is_not_known(value: Any) -> None:
+    info = read(letter(headers={"leveret-started-at": value, "leveret-died-at": value})).dead_letter
+    assert info is not None
+    assert (info.started_at, info.died_at) == (None, None)
+
+
 def test_its_id_follows_from_job_generation_and_queue() -> None:
     same = read(letter()).id
     assert read(letter(headers={"leveret-attempt": 1, "x-delivery-count": 0})).id == same, (
