@@ -1,12 +1,15 @@
 """Handlers that the consumers under test run. Each run leaves a line in the payload's `witness` file."""
 
 import asyncio
+import math
 import os
 import time
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 from typing_extensions import TypedDict
 
 from leveret import Context, Handlers, Reject, Retry, RetryLater
@@ -36,6 +39,36 @@ def note(ctx: Context, job: Job, word: str) -> None:
 
 @handlers.job("noop", retry=at_once)
 async def noop(ctx: Context, job: dict[str, object]) -> None:
+    pass
+
+
+NUMBERS = {"fraction": Fraction(1, 3), "decimal": Decimal(2), "nan": math.nan, "text": "half"}
+
+
+@handlers.job("tell", retry=at_once)
+async def tell(ctx: Context, job: str) -> str:
+    ctx.progress(NUMBERS[job])  # type: ignore[arg-type]
+    await asyncio.sleep(0.05)
+    return "told"
+
+
+@handlers.job("tell-in-process", retry=at_once, cpu=True)
+def tell_in_process(ctx: Context, job: str) -> str:
+    ctx.progress(NUMBERS[job])  # type: ignore[arg-type]
+    return "told"
+
+
+class Careless(BaseModel):
+    of: dict[str, int]
+
+    @field_validator("of")
+    @classmethod
+    def x(cls, of: dict[str, int]) -> object:
+        return of["x"]
+
+
+@handlers.job("careless")
+async def careless(ctx: Context, job: Careless) -> None:
     pass
 
 

@@ -79,6 +79,34 @@ async def test_the_last_attempt_is_followed_by_a_dead_letter_with_reason_and_err
     assert dead.headers[wire.REASON] == "AttemptsExhausted"
     assert dead.headers[wire.ATTEMPT] == 3
     assert json.loads(dead.headers[wire.ERROR])["type"] == "ValueError"
+    started, died = wire.time_of(dead.headers[wire.STARTED_AT]), wire.time_of(dead.headers[wire.DIED_AT])
+    assert started is not None
+    assert died is not None
+    assert abs(started - end.started_at) < timedelta(milliseconds=1)
+    assert timedelta(0) <= died - started
+    assert abs(end.at - died) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("type", ["tell", "tell-in-process"])
+async def test_progress_that_is_no_number_is_one_failed_job_and_its_neighbours_are_told_of(
+    rig: Any, consumer: Callable[..., Any], type: str
+) -> None:
+    await consumer().ready()
+    jobs = [await rig.submit(type, what) for what in ("fraction", "nan", "decimal", "text")]
+    neighbour = await rig.submit("noop", {})
+    ends = await rig.final(*jobs, neighbour)
+    assert [str(end.state) for end in ends] == ["succeeded", "dead", "succeeded", "dead", "succeeded"]
+    assert [end.error.type for end in ends if end.error] == ["ValueError", "ValueError"]
+    told = [event.progress.done for job in jobs for event in rig.of(job) if event.progress]
+    assert told == [1 / 3, 2.0]
+
+
+async def test_a_validator_that_raises_anything_makes_a_dead_letter(rig: Any, consumer: Callable[..., Any]) -> None:
+    await consumer().ready()
+    job = await rig.submit("careless", {"of": {}})
+    (end,) = await rig.final(job)
+    assert (str(end.state), end.error.reason, end.error.message) == ("dead", "InvalidPayload", "KeyError: 'x'")
+    assert rig.states(job) == ["dead"]
 
 
 async def test_sys_exit_in_a_handler_is_a_failed_attempt_and_not_the_end_of_the_process(
