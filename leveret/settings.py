@@ -3,19 +3,26 @@
 In a cluster each is a Secret mounted as a folder, one file a key. The files are read whenever they are needed, not
 once: a rotated Secret appears in the folder, while an environment variable keeps its old value. Outside a cluster,
 `LEVERET_BROKER_URL` and `LEVERET_DATABASE_URL` (and `LEVERET_TOKEN` for the token) stand in.
+
+What can't be used is refused with a sentence, which never quotes a URL: there is a password in it.
 """
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 SECRETS = Path("/etc/leveret")
+_LAST_PORT = 65_535
 
 
 class MissingSetting(Exception):
     """A setting isn't there; the message says where it is looked for."""
+
+
+class BadSetting(MissingSetting):
+    """It is there and can't be used, which comes to the same; the message is one sentence and tells the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +35,10 @@ class Broker:
 
     def url(self) -> str:
         """Return the `amqp://` URL, password included."""
+        host = f"[{self.host}]" if ":" in self.host else self.host  # an address of IPv6
         return (
             f"amqp://{quote(self.username, safe='')}:{quote(self.password, safe='')}"
-            f"@{self.host}:{self.port}/{quote(self.vhost, safe='')}"
+            f"@{host}:{self.port}/{quote(self.vhost, safe='')}"
         )
 
 
@@ -51,40 +59,40 @@ class Places:
     folder: Path = SECRETS
 
     def broker(self) -> Broker:
-        """Read the broker's address and credentials; raise MissingSetting if a part isn't there."""
+        """Read the broker's address and credentials; raise MissingSetting, or BadSetting, which is one."""
         if url := self.environment.get("LEVERET_BROKER_URL"):
-            parts = urlsplit(url)
+            parts, port = _parts(url, "LEVERET_BROKER_URL", _AMQP)
             return Broker(
-                host=parts.hostname or "localhost",
-                port=parts.port or 5672,
+                host=parts.hostname or "",
+                port=port or 5672,
                 username=unquote(parts.username or "guest"),
                 password=unquote(parts.password or "guest"),
                 vhost=unquote(parts.path[1:]) or "/",
             )
         secret = self._secret("broker", "LEVERET_BROKER_URL", ("host", "port", "username", "password"))
         return Broker(
-            host=secret["host"],
-            port=int(secret["port"]),
+            host=secret["host"].strip("[]"),
+            port=_port(secret["port"], f"the key port of the Secret in {self.folder / 'broker'}"),
             username=secret["username"],
             password=secret["password"],
             vhost=secret.get("vhost") or "/",
         )
 
     def database(self) -> Database:
-        """Read the database's address and credentials; raise MissingSetting if a part isn't there."""
+        """Read the database's address and credentials; raise MissingSetting, or BadSetting, which is one."""
         if url := self.environment.get("LEVERET_DATABASE_URL"):
-            parts = urlsplit(url)
+            parts, port = _parts(url, "LEVERET_DATABASE_URL", _POSTGRESQL)
             return Database(
-                host=parts.hostname or "localhost",
-                port=parts.port or 5432,
+                host=parts.hostname or "",
+                port=port or 5432,
                 username=unquote(parts.username or "postgres"),
                 password=unquote(parts.password or ""),
                 dbname=unquote(parts.path[1:]) or "postgres",
             )
         secret = self._secret("database", "LEVERET_DATABASE_URL", ("host", "port", "username", "password", "dbname"))
         return Database(
-            secret["host"],
-            int(secret["port"]),
+            secret["host"].strip("[]"),
+            _port(secret["port"], f"the key port of the Secret in {self.folder / 'database'}"),
             secret["username"],
             password=secret["password"],
             dbname=secret["dbname"],
@@ -96,14 +104,47 @@ class Places:
 
     def _secret(self, name: str, variable: str, needed: tuple[str, ...]) -> dict[str, str]:
         folder = self.folder / name
-        found = {
-            path.name: path.read_text().strip()
-            for path in (folder.iterdir() if folder.is_dir() else ())
-            if path.is_file() and not path.name.startswith(".")
-        }
+        try:
+            found = {
+                path.name: path.read_text().strip()
+                for path in (folder.iterdir() if folder.is_dir() else ())
+                if path.is_file() and not path.name.startswith(".")
+            }
+        except UnicodeDecodeError:
+            raise BadSetting(f"a key in {folder} is not UTF-8: write the Secret leveret-{name} as text") from None
         if missing := [key for key in needed if not found.get(key)]:
             raise MissingSetting(
                 f"no {name} settings: {folder} lacks {', '.join(missing)}, and {variable} is not set; "
                 f"mount the Secret leveret-{name} there or set the variable"
             )
         return found
+
+
+_AMQP = (("amqp",), "amqp://user:password@host:5672/vhost")
+_POSTGRESQL = (("postgresql", "postgres"), "postgresql://user:password@host:5432/dbname")
+
+
+def _parts(url: str, variable: str, form: tuple[tuple[str, ...], str]) -> tuple[SplitResult, int | None]:
+    schemes, looks = form
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, parts, port = None, urlsplit(""), None
+    if parts.scheme == "amqps":
+        raise BadSetting(
+            f"{variable} begins with amqps://, and Leveret does not speak TLS with the broker yet: write amqp:// if the "
+            "network between them is trusted, or put a proxy that speaks TLS beside Leveret"
+        )
+    if parts.scheme not in schemes or not host or port == 0:
+        raise BadSetting(
+            f"{variable} can't be used: it must look like {looks}, with a port from 1 to 65535 or none, and with / : @ in a "
+            "name or password written as %2F %3A %40"
+        )
+    return parts, port
+
+
+def _port(text: str, what: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= _LAST_PORT:
+        raise BadSetting(f"{what} must be a whole number from 1 to {_LAST_PORT}, such as 5672 or 5432")
+    return int(text)

@@ -11,7 +11,7 @@ import structlog
 
 from leveret.rabbitmq.connection import open_connection, stay_connected
 from leveret.sdk.handlers import Handlers, Pool
-from leveret.settings import Broker, MissingSetting, Places
+from leveret.settings import BadSetting, Broker, Places
 from leveret.telemetry.probes import LoopBeat, ProbeServer
 from leveret_consumer.attempts import Attempts, Rules
 from leveret_consumer.heartbeats import Heartbeats
@@ -24,7 +24,7 @@ from leveret_consumer.pools.work import WorkPool
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
 from leveret_consumer.session import CONFIRMS_WITHIN, Process, Session
-from leveret_consumer.settings import BadSetting, Settings
+from leveret_consumer.settings import Settings
 from leveret_consumer.status import Status
 from leveret_consumer.stopping import Stop
 from leveret_consumer.watchdog import Watchdog
@@ -35,11 +35,11 @@ log = structlog.get_logger(__name__)
 # have sent its last heartbeat 20 s before: so it bears with us for 60 s at least, and the watchdog ends us after 50.
 HEARTBEAT = 40
 CLEANS_UP_WITHIN = 1.0  # s for handlers that were cut off
-CLOSES_WITHIN = 5.0  # s, beyond grace period and confirms
+ENDS_WITHIN = 5.0  # s, beyond grace period and confirms
 
 
-async def serve(settings: Settings, handlers: Handlers, places: Places) -> tuple[int, bool]:
-    """Run until stopped; return the exit code, and whether work is left that can't be stopped."""
+async def serve(settings: Settings, handlers: Handlers, places: Places) -> int:
+    """Run until stopped; return the exit code. Work may be left that can't be stopped."""
     stop = Stop()
     load = Load(settings.concurrency)
     pools = _pools(settings, handlers)
@@ -53,7 +53,7 @@ async def serve(settings: Settings, handlers: Handlers, places: Places) -> tuple
     _on_signals(stop)
     log.info("started", queue=settings.queue, slots=settings.concurrency, types=sorted(handlers), pod=settings.pod)
     try:
-        await _until_stopped(process, partial(_read_broker, places))
+        await _until_stopped(process, places.broker)
     finally:
         process.runs.stop()
         for pool in pools.values():
@@ -63,7 +63,7 @@ async def serve(settings: Settings, handlers: Handlers, places: Places) -> tuple
         beating.cancel()
         probes.close()
     log.info("stopped", because=stop.because, exit_code=stop.exit_code)
-    return stop.exit_code, load.busy > 0
+    return stop.exit_code
 
 
 async def _cleaned_up(load: Load) -> None:
@@ -90,14 +90,14 @@ async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
     finally:
         status.drains(stop.because)
         connected.cancel()
-        await asyncio.wait({connected}, timeout=CLOSES_WITHIN)
+        await asyncio.wait({connected}, timeout=ENDS_WITHIN)
 
 
 async def _until_drained(process: Process, connected: "asyncio.Task[None]") -> None:
     """Wait for the session to drain: not at all without one, and not beyond the grace period or a second signal."""
     no_session = asyncio.create_task(process.status.no_session.wait())
     at_once = asyncio.create_task(process.stop.at_once.wait())
-    longest = process.settings.grace.total_seconds() + CONFIRMS_WITHIN + CLOSES_WITHIN
+    longest = process.settings.grace.total_seconds() + CONFIRMS_WITHIN + ENDS_WITHIN
     try:
         await asyncio.wait({connected, no_session, at_once}, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -166,14 +166,6 @@ def _on_signals(stop: Stop) -> None:
     loop = asyncio.get_running_loop()
     for which in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(which, stop.signalled, which.name)
-
-
-def _read_broker(places: Places) -> Broker:
-    """While a Secret is rotated its folder may miss a key for a moment: that is a broker not reached, and tried again."""
-    try:
-        return places.broker()
-    except MissingSetting as missing:
-        raise OSError(str(missing)) from missing
 
 
 def _now() -> datetime:

@@ -15,16 +15,13 @@ import msgspec
 
 from leveret.durations import format_duration, parse_duration
 from leveret.retry import Backoff, Jitter, RetryPolicy
+from leveret.settings import BadSetting
 from leveret.telemetry.logs import log_form
 from leveret.topology import BROKER_DELIVERY_LIMIT, dead_queue
 
 GRACE_PERIOD_BEYOND_TIMEOUT = timedelta(seconds=30)  # of the pod
-CLOSES_WITHIN = timedelta(seconds=10)  # of the grace period's end: room for the last confirms
+KEPT_FOR_THE_END = timedelta(seconds=10)  # of the grace period: room for the last confirms
 MOST_SLOTS = 10_000
-
-
-class BadSetting(Exception):
-    """A setting that can't be used; the message is one sentence and tells the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +113,15 @@ def _grace(environment: Mapping[str, str], timeout: timedelta) -> timedelta:
             f"may still end: raise the pod's terminationGracePeriodSeconds to {math.ceil(needed.total_seconds())}, or "
             f"lower spec.timeout"
         )
-    return _duration(environment, "LEVERET_GRACE", period - CLOSES_WITHIN)
+    longest = period - KEPT_FOR_THE_END
+    grace = _duration(environment, "LEVERET_GRACE", longest)
+    if grace > longest:
+        raise BadSetting(
+            f"LEVERET_GRACE is {format_duration(grace)}, and must be at most {format_duration(longest)}, which is "
+            f"LEVERET_GRACE_PERIOD, {format_duration(period)}, without the {format_duration(KEPT_FOR_THE_END)} that the last "
+            "confirms may take: lower it or leave it out, or raise LEVERET_GRACE_PERIOD and terminationGracePeriodSeconds"
+        )
+    return grace
 
 
 class _Backoff(msgspec.Struct, forbid_unknown_fields=True):

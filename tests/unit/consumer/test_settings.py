@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from leveret.retry import Backoff, Jitter, RetryPolicy
-from leveret_consumer.settings import BadSetting, read_settings
+from leveret.settings import BadSetting
+from leveret_consumer.settings import read_settings
 
 NEEDED = {"LEVERET_QUEUE": "leveret.url-check", "LEVERET_HANDLERS": "shop.jobs:handlers", "LEVERET_POD": "p"}
 
@@ -30,6 +31,11 @@ def test_what_the_operator_gives_is_read() -> None:
 def test_the_pods_grace_period_is_for_running_jobs_but_for_its_last_ten_seconds() -> None:
     settings = read_settings(NEEDED | {"LEVERET_TIMEOUT": "2m", "LEVERET_GRACE_PERIOD": "3m"})
     assert settings.grace == timedelta(minutes=2, seconds=50)
+
+
+def test_less_of_it_may_be_for_running_jobs() -> None:
+    assert read_settings(NEEDED | {"LEVERET_GRACE": "500ms"}).grace == timedelta(milliseconds=500)
+    assert read_settings(NEEDED | {"LEVERET_GRACE": "50s"}).grace == timedelta(seconds=50)
 
 
 def test_another_queues_dead_letters_and_the_delivery_limit_are_read() -> None:
@@ -65,6 +71,11 @@ WRONG = [
         "LEVERET_GRACE_PERIOD is 59s, and must be at least the time-out of 30s \\+ 30s.*"
         "terminationGracePeriodSeconds to 60, or lower spec.timeout",
         id="a grace period below the time-out",
+    ),
+    pytest.param(
+        {"LEVERET_GRACE": "2m"},
+        "LEVERET_GRACE is 2m, and must be at most 50s, which is LEVERET_GRACE_PERIOD, 1m, without the 10s",
+        id="a grace that the pod doesn't have",
     ),
     pytest.param({"LEVERET_GRACE_PERIOD": "1"}, "LEVERET_GRACE_PERIOD: '1' is not a duration", id="grace period"),
     pytest.param({"LEVERET_SOURCE_QUEUE": "leveret.other"}, "LEVERET_SOURCE_QUEUE.*dead letters", id="no dead letters"),

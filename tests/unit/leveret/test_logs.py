@@ -37,6 +37,21 @@ def test_what_is_below_the_level_is_not_even_made(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == ""
 
 
+def test_a_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("text")
+
+    def connects(password: str) -> None:
+        raise ValueError("no")
+
+    try:
+        connects("".join(["hu", "sh"]))
+    except ValueError:
+        structlog.get_logger("leveret.test").exception("failed")
+    said = capsys.readouterr().err
+    assert "ValueError: no" in said
+    assert "hush" not in said
+
+
 def test_a_form_that_is_none_is_refused() -> None:
     assert (log_form(None), log_form("text"), log_form("json")) == ("text", "text", "json")
     with pytest.raises(ValueError, match="must be json or text"):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from leveret.settings import Broker, Database, MissingSetting, Places
+from leveret.settings import BadSetting, Broker, Database, MissingSetting, Places
 
 
 def secret(folder: Path, name: str, **keys: str) -> None:
@@ -30,6 +30,7 @@ def test_a_database_secret(tmp_path: Path) -> None:
         pytest.param("amqp://u:p@h:1/v", Broker("h", 1, "u", "p", "v"), id="all"),
         pytest.param("amqp://h", Broker("h", 5672, "guest", "guest", "/"), id="defaults"),
         pytest.param("amqp://u:p%40%2F@h/%2Fv", Broker("h", 5672, "u", "p@/", "/v"), id="quoted"),
+        pytest.param("amqp://u:p@[::1]:1/v", Broker("::1", 1, "u", "p", "v"), id="an address of IPv6"),
     ],
 )
 def test_a_broker_url_outside_a_cluster(url: str, broker: Broker) -> None:
@@ -39,6 +40,51 @@ def test_a_broker_url_outside_a_cluster(url: str, broker: Broker) -> None:
 def test_a_broker_comes_back_out_of_its_own_url() -> None:
     broker = Broker("h", 1, "u:s@r", "p/w d", "/v h")
     assert Places({"LEVERET_BROKER_URL": broker.url()}).broker() == broker
+    broker = Broker("fd00::2", 1, "u", "p", "/")
+    assert Places({"LEVERET_BROKER_URL": broker.url()}).broker() == broker
+
+
+URLS = [
+    pytest.param("amqps://u:hush@h/", "begins with amqps://.*not speak TLS", id="TLS"),
+    pytest.param("h:5672", "must look like amqp://", id="no scheme"),
+    pytest.param("http://u:hush@h:15672", "must look like amqp://", id="another scheme"),
+    pytest.param("amqp://u:hush@:5672/", "must look like amqp://", id="no host"),
+    pytest.param("amqp://u:hush@h:0/", "a port from 1 to 65535", id="port 0"),
+    pytest.param("amqp://u:hush@h:70000/", "a port from 1 to 65535", id="a port that is too large"),
+    pytest.param("amqp://u:hush@h:amqp/", "a port from 1 to 65535", id="a port that is a name"),
+    pytest.param("amqp://u:hush/hush@h:5672/", "written as %2F", id="a password that is not quoted"),
+    pytest.param("amqp://u:hush@[h:5672/", "must look like amqp://", id="a bracket"),
+]
+
+
+@pytest.mark.parametrize(("url", "says"), URLS)
+def test_a_url_that_can_not_be_used_is_one_sentence_without_it(url: str, says: str) -> None:
+    with pytest.raises(BadSetting, match=says) as raised:
+        Places({"LEVERET_BROKER_URL": url}).broker()
+    assert "hush" not in str(raised.value)
+    assert raised.value.__cause__ is raised.value.__context__ is None, "a traceback would quote it"
+
+
+def test_a_database_url() -> None:
+    for scheme in ("postgresql", "postgres"):
+        places = Places({"LEVERET_DATABASE_URL": f"{scheme}://u:p@h/d"})
+        assert places.database() == Database("h", 5432, "u", "p", "d")
+    with pytest.raises(BadSetting, match=r"LEVERET_DATABASE_URL can't be used.*postgresql://"):
+        Places({"LEVERET_DATABASE_URL": "mysql://u:p@h/d"}).database()
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1", "5672x", "²"])
+def test_a_secrets_port_that_is_none_is_a_sentence(port: str, tmp_path: Path) -> None:
+    secret(tmp_path, "broker", host="rabbit", port=port, username="u", password="p")
+    with pytest.raises(BadSetting, match=r"the key port of the Secret in .*/broker must be a whole number"):
+        Places({}, tmp_path).broker()
+
+
+def test_a_secret_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    secret(tmp_path, "broker", host="rabbit", port="5672", username="u")
+    (tmp_path / "broker" / "password").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadSetting, match="is not UTF-8"):
+        Places({}, tmp_path).broker()
 
 
 def test_what_is_missing_is_named_with_its_place_and_the_way_out(tmp_path: Path) -> None:
