@@ -15,14 +15,16 @@ from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
+from leveret.ending import end
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.version import BrokerTooOld, check_version
-from leveret.settings import Broker
+from leveret.settings import Broker, MissingSetting
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT = 10.0  # s
 HEARTBEAT = 20  # s; the broker gives up after two missed ones
+CLOSED_WITHIN = 1.0  # s after a call that failed because of it, a connection is known to be closed
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # s between tries
 
 BrokerErrors = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
@@ -87,9 +89,9 @@ async def stay_connected(
 ) -> None:
     """Run `work` on a connection, again and again, until `work` returns by itself or this is cancelled.
 
-    `work` is cancelled when its connection ends. Broker errors out of it end the session, not the process; other errors
-    are raised. Between sessions: 0.2 s, doubled up to 5 s, and 0.2 s again after a session that lasted; 5 s for a broker
-    that is too old. `opens` is how to connect once.
+    `work` is cancelled when its connection ends. Settings that `read` can't use, and broker errors out of `work`, end the
+    session, not the process; other errors are raised. Between sessions: 0.2 s, doubled up to 5 s, and 0.2 s again after a
+    session that lasted; 5 s for a broker that is too old. `opens` is how to connect once.
     """
     pause = FIRST_PAUSE
     while True:
@@ -97,6 +99,8 @@ async def stay_connected(
             connection = await opens(read(), name)
         except BrokerTooOld as problem:
             because, pause = str(problem), LONGEST_PAUSE
+        except MissingSetting as problem:  # while a Secret is rotated, a key may be missing or wrong for a moment
+            because = str(problem)
         except BrokerErrors as problem:
             because = f"{type(problem).__name__}: {problem}"
         else:
@@ -122,28 +126,20 @@ async def _session(connection: AbstractConnection, work: Callable[[AbstractConne
     closed = asyncio.ensure_future(connection.closed())
     try:
         await asyncio.wait({worker, closed}, return_when=asyncio.FIRST_COMPLETED)
-        if not worker.done() or worker.cancelled():  # aiormq cancels calls whose connection is gone
-            return "the connection was closed"
-        worker.result()
-        return ""
-    except (*BrokerErrors, BrokerGone) as problem:
-        return f"{type(problem).__name__}: {problem}"
-    except RuntimeError as problem:
-        if not _says_closed(problem):
-            raise
-        return f"{type(problem).__name__}: {problem}"
+        ended_itself = worker.done()
+        if ended_itself and not worker.cancelled() and isinstance(worker.exception(), RuntimeError):
+            await asyncio.wait({closed}, timeout=CLOSED_WITHIN)
+        gone = closed.done()
     finally:
-        for task in (worker, closed):
-            task.cancel()
-            try:
-                await task
-            except (asyncio.CancelledError, BrokerGone, *BrokerErrors):
-                pass
-            except RuntimeError as problem:
-                if not _says_closed(problem):
-                    raise
-
-
-def _says_closed(problem: RuntimeError) -> bool:
-    """Whether it is what aio_pika raises when something is asked of a connection or channel that has just closed."""
-    return str(problem).endswith("closed")
+        await end((worker, closed))
+    if worker.cancelled():  # by us, or by aiormq, which cancels calls whose connection is gone
+        return "the connection was closed"
+    problem = worker.exception()
+    if isinstance(problem, (*BrokerErrors, BrokerGone)):
+        return f"{type(problem).__name__}: {problem}"
+    if isinstance(problem, RuntimeError) and gone:
+        # What aio_pika raises where something is asked of a connection that has just been closed.
+        return f"{type(problem).__name__}: {problem}"
+    if problem:
+        raise problem
+    return "" if ended_itself else "the connection was closed"
