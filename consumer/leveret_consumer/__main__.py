@@ -9,8 +9,11 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 import asyncio
+import atexit
+import contextlib
 import logging
 import sys
+import threading
 from typing import NoReturn
 
 import structlog
@@ -21,9 +24,11 @@ from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import configure_logs
 from leveret_consumer.loading import BrokenModule, load_handlers
 from leveret_consumer.runtime import serve
-from leveret_consumer.settings import BadSetting, Settings, read_settings
+from leveret_consumer.settings import Settings, read_settings
 
 log = structlog.get_logger("leveret_consumer")
+
+LAST_WORDS_WITHIN = 2.0  # s
 
 
 def main() -> int:
@@ -32,27 +37,42 @@ def main() -> int:
     places = Places()
     try:
         settings, handlers = _read(places)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            code, work_left = runner.run(serve(settings, handlers, places))
-            if work_left:
-                _leave(code)
     except BrokenModule as problem:
         # The user's own traceback is of use; on a terminal the sentence names file and line.
         log.error(str(problem), exc_info=problem.__cause__ if os.environ.get("LEVERET_LOG") == "json" else None)
         return 1
-    except (BadSetting, MissingSetting) as problem:
+    except MissingSetting as problem:
         log.error(str(problem))
         return 1
     except Exception:
         log.exception("the consumer ended by an error of its own")
         return 1
-    return code
+    return _run(settings, handlers, places)
+
+
+def _run(settings: Settings, handlers: Handlers, places: Places) -> int:
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # not closed: it would wait for threads
+    try:
+        return runner.run(serve(settings, handlers, places))
+    except MissingSetting as problem:
+        log.error(str(problem))
+    except Exception:
+        log.exception("the consumer ended by an error of its own")
+    return 1
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process now: loop and interpreter would wait for what can't be stopped, for ever."""
+    """End the process now: runner and interpreter would wait, for ever, for each thread that a handler has left behind.
+
+    What the handlers' modules have registered with `atexit` runs before, unless it takes long.
+    """
+    last = threading.Thread(target=atexit._run_exitfuncs, daemon=True)
+    last.start()
+    last.join(LAST_WORDS_WITHIN)
     logging.shutdown()
-    sys.stdout.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or read by nobody any more
+            stream.flush()
     os._exit(code)
 
 
@@ -64,4 +84,4 @@ def _read(places: Places) -> tuple[Settings, Handlers]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

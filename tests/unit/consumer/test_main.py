@@ -34,6 +34,11 @@ WRONG = [
     pytest.param({"handlers": "good:handlers"}, "above the JobQueue's 30s", id="timeout"),
     pytest.param({"handlers": "broken:handlers"}, "broken.py line 2 with ZeroDivisionError", id="their own error"),
     pytest.param({"handlers": "good:handlers", "timeout": "60s"}, "LEVERET_BROKER_URL is not set", id="no broker"),
+    pytest.param(
+        {"handlers": "good:handlers", "timeout": "60s", "broker_url": "amqp://u:hush@h:hush/"},
+        "LEVERET_BROKER_URL can't be used",
+        id="a broker's port",
+    ),
 ]
 
 
@@ -46,9 +51,49 @@ def test_a_wrong_setting_ends_the_process_with_one_sentence(
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr
+    assert "hush" not in done.stderr
 
 
 def test_in_a_cluster_the_users_own_traceback_is_a_field_of_the_log(tmp_path: Path) -> None:
     done = run(tmp_path, handlers="broken:handlers", log="json")
     (line,) = done.stderr.splitlines()
     assert "ZeroDivisionError" in json.loads(line)["exception"]
+
+
+LEFT_BEHIND = """
+import asyncio, atexit, runpy, time
+from leveret_consumer import runtime
+
+async def serve(*_):
+    asyncio.create_task(asyncio.to_thread(time.sleep, 600))
+    await asyncio.sleep(0.1)
+    if {raises}:
+        raise KeyError("a defect")
+    return 3
+
+runtime.serve = serve
+atexit.register(print, "last words")
+runpy.run_module("leveret_consumer", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("raises", "code"), [(False, 3), (True, 1)])
+def test_a_thread_that_a_handler_left_behind_is_not_waited_for(raises: bool, code: int, tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(GOOD)
+    own = {
+        "LEVERET_QUEUE": "leveret.q",
+        "LEVERET_HANDLERS": "good:handlers",
+        "LEVERET_TIMEOUT": "60s",
+        "LEVERET_BROKER_URL": BROKER,
+        "PYTHONPATH": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_BEHIND.format(raises=raises)],
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (code, "last words\n")
+    assert ("a defect" in done.stderr) is raises
