@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from leveret.settings import BadSetting
 from leveret_consumer.loading import BrokenModule, load_handlers
-from leveret_consumer.settings import BadSetting
 
 GOOD = """
 from leveret import Handlers
@@ -39,6 +39,38 @@ def module(tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
 def test_the_named_object_is_found(module: Callable[[str, str], None]) -> None:
     module("found_jobs", GOOD)
     assert list(load_handlers("found_jobs:handlers", TIMEOUT)) == ["a"]
+
+
+SCHEMAS = """
+from leveret import Handlers
+from pydantic import BaseModel, Field
+raises, unwritten = Handlers(), Handlers()
+
+class Raises(BaseModel):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core, handler):
+        raise KeyError("title")
+
+class Unwritten(BaseModel):
+    n: int = Field(json_schema_extra={"example": object()})
+
+@raises.job("r")
+async def r(ctx, job: Raises): ...
+
+@unwritten.job("u")
+async def u(ctx, job: Unwritten): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("raises", "'r' has .*KeyError: 'title'"), ("unwritten", "'u' has .*unknown type")]
+)
+def test_a_schema_that_can_not_be_told_is_one_sentence(
+    name: str, says: str, module: Callable[[str, str], None]
+) -> None:
+    module("schema_jobs", SCHEMAS)
+    with pytest.raises(BadSetting, match=f"the payload of the handler of {says}.*must be JSON"):
+        load_handlers(f"schema_jobs:{name}", TIMEOUT)
 
 
 WRONG = [
