@@ -5,7 +5,8 @@ newer image may bring it. A schema that can't be used checks nothing: the consum
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 
 import msgspec
 import structlog
@@ -36,10 +37,11 @@ class Schemas:
         for index, job in enumerate(jobs):
             validator = self._validator(queue, job.type)
             if validator is not None:
-                found.extend(_check(validator, job, f"/{index}/payload" if in_list else "/payload"))
-            if len(found) >= MOST_FLAWS:
+                pointer = f"/{index}/payload" if in_list else "/payload"
+                found.extend(_check(validator, job, pointer, MOST_FLAWS - len(found)))
+            if len(found) == MOST_FLAWS:
                 break
-        return found[:MOST_FLAWS]
+        return found
 
     def _validator(self, queue: KnownQueue, type: str) -> Draft202012Validator | None:
         handler = queue.handlers.get(type)
@@ -62,10 +64,10 @@ def _usable(schema: dict[str, object], key: _Key) -> Draft202012Validator | None
         return None
 
 
-def _check(validator: Draft202012Validator, job: Submission, pointer: str) -> Iterable[Flaw]:
+def _check(validator: Draft202012Validator, job: Submission, pointer: str, most: int) -> list[Flaw]:
     try:
-        payload = msgspec.json.decode(job.payload)
-        return [Flaw(pointer + _pointer(error), _sentence(error)) for error in validator.iter_errors(payload)]
+        errors = validator.iter_errors(msgspec.json.decode(job.payload))
+        return [Flaw(pointer + _pointer(error), _sentence(error)) for error in islice(errors, most)]
     except (msgspec.DecodeError, Unresolvable, re.error, RecursionError) as problem:
         log.warning("a payload could not be checked", type=job.type, because=str(problem))
         return []

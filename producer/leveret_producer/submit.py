@@ -21,7 +21,7 @@ from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission, invalid
 
-MANY = 20  # jobs; checking more is left to a thread, so that the loop turns
+MUCH = 16 << 10  # bytes of payloads; checking more is left to a thread, so that the loop turns. These take up to 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class FrontDoor:
     async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> list[NewJob]:
         """Return the stored jobs; raise Refused or DatabaseUnavailable."""
         known = await self.catalog.find(queue)
-        if len(asked) > MANY:
+        if sum(len(bytes(one.payload)) for one in asked) > MUCH:
             flaws = await asyncio.to_thread(self.schemas.flaws, known, asked, in_list=in_list)
         else:
             flaws = self.schemas.flaws(known, asked, in_list=in_list)

@@ -32,6 +32,15 @@ def test_only_the_first_flaws_are_told() -> None:
     assert len(Schemas().flaws(_queue(SCHEMA), [_job("{}")] * 500, in_list=True)) == MOST_FLAWS
 
 
+def test_no_more_is_looked_for_than_is_told() -> None:
+    """A payload of 256 KiB can have 130,000 flaws. What follows the last one told is not looked at: it can't be checked."""
+    wrong_or_unknown: dict[str, object] = {
+        "items": {"if": {"type": "integer"}, "then": False, "else": {"$ref": "https://elsewhere.example/schema"}}
+    }
+    payload = f"[{'1,' * MOST_FLAWS}null]"
+    assert len(Schemas().flaws(_queue(wrong_or_unknown), [_job(payload)], in_list=False)) == MOST_FLAWS
+
+
 def test_a_new_version_has_its_own_schema() -> None:
     schemas = Schemas()
     assert schemas.flaws(_queue(SCHEMA), [_job("{}")], in_list=False)
