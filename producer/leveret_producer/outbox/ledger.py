@@ -68,4 +68,5 @@ class Ledger:
                 await self._rows.release(ids, wait)
                 for one_id in ids:
                     self._released.pop(one_id, None)
-            self._something.clear()
+            if not self._confirmed:  # else one came while what was released was written
+                self._something.clear()
