@@ -126,7 +126,7 @@ class Heard:
             self.stop.set()
             self.go.set()
             await running
-            await made.cancel()
+            made.cancel()
             made.close()
 
 
