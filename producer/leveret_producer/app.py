@@ -19,7 +19,7 @@ from leveret_producer.parts import Parts, assemble
 from leveret_producer.routes import dead_letters, docs, health, jobs, openapi, queues
 from leveret_producer.running import running
 from leveret_producer.settings import Settings
-from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TryAgain
 
 _DESCRIPTION = """\
 Submit jobs and follow them. An answer of 202 means that the job is in the database: from then on it isn't lost, whatever
@@ -54,6 +54,7 @@ def create_app(settings: Settings, health_state: Health | None = None, metrics: 
     app.add_exception_handler(problems.Refused, problems.on_refused)
     app.add_exception_handler(DatabaseUnavailable, problems.on_database_unavailable)
     app.add_exception_handler(TryAgain, problems.on_database_unavailable)
+    app.add_exception_handler(DataRefused, problems.on_data_refused)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
     for router in (health.router, jobs.router, queues.router, dead_letters.router):

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from leveret_producer.store.postgres import DatabaseUnavailable
+from leveret_producer.store.postgres import DatabaseUnavailable, TookTooLong
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,11 @@ class Refused(Exception):
 def database_unavailable(problem: DatabaseUnavailable | None = None) -> Refused:
     if problem is None:
         detail = "The database's tables are not there yet; nothing was stored. Try again in a few seconds."
+    elif isinstance(problem, TookTooLong):
+        detail = (
+            "The database is there, but gave this up since it took too long; nothing was stored. Try again in a few "
+            "seconds, and if this was a list, ask for less: with a queue, or for one type or state and not both."
+        )
     elif problem.maybe_stored:
         detail = (
             "The database went away while it was storing this, so it isn't known whether it was stored. "
@@ -101,9 +106,16 @@ async def on_refused(_: Request, problem: Exception) -> Response:
 
 
 async def on_database_unavailable(_: Request, problem: Exception) -> Response:
-    log.warning("a request met a database that is away", because=str(problem))
+    log.warning("a request was not answered by the database", because=str(problem))
     unavailable = problem if isinstance(problem, DatabaseUnavailable) else DatabaseUnavailable(str(problem))
     return database_unavailable(unavailable).response()
+
+
+async def on_data_refused(_: Request, problem: Exception) -> Response:
+    """The net below the checks: a value that the database takes from nobody is the request's flaw, not a defect."""
+    log.warning("the database refused what a request has", because=str(problem))
+    detail = "The database does not take a value of this request, such as a time far out of range. Nothing was stored."
+    return Refused("invalid-request", detail).response()
 
 
 async def on_http_exception(request: Request, problem: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 The credentials are read anew for each connection, so a rotated Secret takes effect without a restart. What can go
 wrong is sorted into what a caller can act on: the database is not there (or does not answer), it may have committed
-before it went away, it asks to try again, or it refuses the data.
+before it went away, it gave a statement up, it asks to try again, or it refuses the data.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from leveret.settings import Database, MissingSetting
 
@@ -21,12 +22,23 @@ ACQUIRE_TIMEOUT = 4.0  # s until a connection that answers is there: waiting for
 CONNECT_TIMEOUT = 3.0  # s
 STATEMENT_TIMEOUT = 8.0  # s, also kept by the server for a client that is gone
 POOL_TIMEOUT = 3.0  # s to wait for a free connection
+LAST_WORD = 1.0  # s; so much longer do we wait for a statement than the server, that it says itself that it gave it up
 
 # SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
-# 57 shutting down or stopped by a time-out, 58 system error.
+# 57 shutting down, 58 system error.
 _AWAY = ("08", "25", "28", "3D", "53", "55", "57", "58")
+_GIVEN_UP = "57014"  # by the server's time-out, or by somebody's hand
 _AGAIN = ("40",)
 _DATA = ("21", "22", "23")
+_TROUBLES = (
+    DBAPIError,
+    PoolTimeout,
+    OSError,
+    TimeoutError,
+    MissingSetting,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)
 
 
 class DatabaseUnavailable(Exception):
@@ -35,6 +47,10 @@ class DatabaseUnavailable(Exception):
     def __init__(self, because: str, *, maybe_stored: bool = False) -> None:
         super().__init__(because)
         self.maybe_stored = maybe_stored
+
+
+class TookTooLong(DatabaseUnavailable):
+    """The database is there, and gave up a statement that took too long. Nothing was stored."""
 
 
 class TryAgain(Exception):
@@ -64,17 +80,18 @@ async def connect(
 class Postgres:
     """A pool of connections, and how the database fared when last asked."""
 
-    def __init__(self, read: Callable[[], Database], *, connections: int, name: str) -> None:
-        async def open_one() -> asyncpg.Connection:
-            settings = {
-                "statement_timeout": f"{STATEMENT_TIMEOUT:.0f}s",
-                "idle_in_transaction_session_timeout": "30s",
-            }
-            return await connect(read(), name, settings, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT)
-
+    def __init__(
+        self,
+        read: Callable[[], Database],
+        *,
+        connections: int,
+        name: str,
+        statement_timeout: float = STATEMENT_TIMEOUT,
+    ) -> None:
+        self._read, self._name = read, name
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=open_one,
+            async_creator=lambda: self._open(statement_timeout),
             pool_size=connections,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT,
@@ -86,26 +103,49 @@ class Postgres:
     @asynccontextmanager
     async def transaction(self, timeout: float = 5.0) -> AsyncIterator[AsyncConnection]:
         """Commit at the end of the block; raise one of this module's errors for what the database does not do."""
-        committing = False
-        try:
-            async with asyncio.timeout(ACQUIRE_TIMEOUT) as limit, self._engine.connect() as connection:
-                limit.reschedule(asyncio.get_running_loop().time() + timeout)
-                yield connection
-                committing = True
-                await connection.commit()
-        except (DBAPIError, PoolTimeout, OSError, TimeoutError, MissingSetting, asyncpg.PostgresError) as problem:
-            raise self._sorted(problem, committing) from problem
-        except asyncpg.InterfaceError as problem:
-            raise self._sorted(problem, committing) from problem
-        else:
-            self._note(None)
+        async with self._transaction(self._engine, timeout) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def long_transaction(self, timeout: float) -> AsyncIterator[AsyncConnection]:
+        """The same on a connection of its own, each statement of which may take as long as all."""
+        engine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=lambda: self._open(timeout), poolclass=NullPool
+        )
+        async with self._transaction(engine, timeout) as connection:
+            yield connection
 
     async def close(self) -> None:
         await self._engine.dispose()
 
+    async def _open(self, statement_timeout: float) -> asyncpg.Connection:
+        settings = {
+            "statement_timeout": f"{statement_timeout * 1000:.0f}ms",
+            "idle_in_transaction_session_timeout": "30s",
+        }
+        patience = statement_timeout + LAST_WORD
+        return await connect(self._read(), self._name, settings, timeout=CONNECT_TIMEOUT, command_timeout=patience)
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine, timeout: float) -> AsyncIterator[AsyncConnection]:
+        committing = False
+        try:
+            async with asyncio.timeout(ACQUIRE_TIMEOUT) as limit, engine.connect() as connection:
+                limit.reschedule(asyncio.get_running_loop().time() + timeout)
+                yield connection
+                committing = True
+                await connection.commit()
+        except _TROUBLES as problem:
+            raise self._sorted(problem, committing) from problem
+        else:
+            self._note(None)
+
     def _sorted(self, problem: Exception, committing: bool) -> Exception:
         """Return what to raise instead."""
         state = _sqlstate(problem)
+        if state == _GIVEN_UP:
+            self._note(None)  # it answers
+            return TookTooLong(_first_line(problem))
         if state.startswith(_AGAIN):
             return TryAgain(str(problem))
         if state.startswith(_DATA):

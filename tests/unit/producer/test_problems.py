@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from leveret_producer.problems import CrashesAreProblems, Flaw, Refused, database_unavailable
-from leveret_producer.store.postgres import DatabaseUnavailable
+from leveret_producer.problems import CrashesAreProblems, Flaw, Refused, database_unavailable, on_data_refused
+from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TookTooLong
 
 
 def test_a_problem_document_says_what_and_where() -> None:
@@ -29,6 +29,18 @@ def test_a_database_that_may_have_committed_is_not_said_to_have_stored_nothing()
     assert "nothing was stored" in sure.problem.detail
     assert "isn't known whether it was stored" in unsure.problem.detail
     assert {one.headers["Retry-After"] for one in (sure, unsure, database_unavailable())} == {"5"}
+
+
+def test_a_database_that_gave_a_statement_up_is_not_said_to_be_away() -> None:
+    problem = database_unavailable(TookTooLong("canceling statement due to statement timeout")).problem
+    assert problem.status == 503
+    assert problem.detail.startswith("The database is there, but gave this up since it took too long; nothing was")
+
+
+async def test_a_value_that_the_database_does_not_take_is_the_requests_flaw() -> None:
+    answer = await on_data_refused(Request({"type": "http"}), DataRefused("secret"))
+    assert (answer.status_code, b"secret" in answer.body) == (422, False)
+    assert json.loads(bytes(answer.body))["type"].endswith("/invalid-request")
 
 
 async def test_a_defect_is_answered_without_its_traceback() -> None:
