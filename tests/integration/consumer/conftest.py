@@ -35,7 +35,7 @@ SETTLES_WITHIN = 2.0  # s
 HERE = Path(__file__).parent
 
 
-async def until(what: str, seen: Callable[[], bool], seconds: float = 30) -> None:
+async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not seen():
         if time.monotonic() > end:
@@ -53,7 +53,7 @@ class Consumer:
 
     def readiness(self) -> tuple[bool, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=10) as answer:
                 return True, json.load(answer)["says"]
         except urllib.error.HTTPError as answer:
             with answer:
@@ -62,13 +62,13 @@ class Consumer:
             return False, str(problem)
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             return str(answer.read(), "utf-8")
 
-    async def ready(self, seconds: float = 30) -> None:
+    async def ready(self, seconds: float = 60) -> None:
         await self.says(lambda ready, _: ready, seconds)
 
-    async def says(self, what: Callable[[bool, str], bool], seconds: float = 30) -> None:
+    async def says(self, what: Callable[[bool, str], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while not what(*(state := await asyncio.to_thread(self.readiness))):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -78,7 +78,7 @@ class Consumer:
     def signal(self, which: signal.Signals) -> None:
         self.process.send_signal(which)
 
-    async def ended(self, seconds: float = 30) -> int:
+    async def ended(self, seconds: float = 60) -> int:
         return await asyncio.to_thread(self.process.wait, seconds)
 
 
@@ -124,9 +124,11 @@ class Rig:
     registered: list[HandlersRegistered] = field(default_factory=list)
     dead_letters: list[AbstractIncomingMessage] = field(default_factory=list)
     declared_at: float = 0.0
+    publisher: tuple[AbstractConnection, Publisher] | None = None  # and the connection that it's on
 
     async def declare_queue(self) -> None:
-        await declare(await self.connection.channel(), topology.for_queue(QUEUE))
+        async with self.connection.channel() as channel:
+            await declare(channel, topology.for_queue(QUEUE))
         self.declared_at = time.monotonic()
 
     async def settle(self) -> None:
@@ -138,7 +140,8 @@ class Rig:
         await asyncio.sleep(max(0, self.declared_at + SETTLES_WITHIN - time.monotonic()))
 
     async def delete_queue(self) -> None:
-        await (await self.connection.channel()).queue_delete(QUEUE)
+        async with self.connection.channel() as channel:
+            await channel.queue_delete(QUEUE)
 
     async def submit(self, type: str, payload: object, **fields: Any) -> UUID:
         job = Envelope(uuid_utils.uuid7(), QUEUE, type, json.dumps(payload, default=str).encode(), **fields)
@@ -146,7 +149,10 @@ class Rig:
         return job.id
 
     async def send(self, message: aio_pika.Message) -> None:
-        await (await Publisher.open(self.connection)).publish(topology.JOBS, QUEUE, message)
+        # One for all that is sent on a connection: opening a channel costs more than a publish, and they stay open.
+        if self.publisher is None or self.publisher[0] is not self.connection:
+            self.publisher = self.connection, await Publisher.open(self.connection)
+        await self.publisher[1].publish(topology.JOBS, QUEUE, message)
 
     async def listen(self) -> None:
         channel = await self.connection.channel()
@@ -172,7 +178,7 @@ class Rig:
     def states(self, job: UUID) -> list[str]:
         return [str(event.state) for event in self.of(job)]
 
-    async def final(self, *jobs: UUID, seconds: float = 30) -> list[JobEvent]:
+    async def final(self, *jobs: UUID, seconds: float = 60) -> list[JobEvent]:
         """Wait for the ends of jobs; return the first final event of each."""
         end = time.monotonic() + seconds
         while True:
@@ -195,7 +201,7 @@ class Rig:
         await until("retrying", lambda: "retrying" in self.states(job))
         return next(event for event in self.of(job) if event.state is State.RETRYING)
 
-    async def dead(self, seconds: float = 10) -> AbstractIncomingMessage:
+    async def dead(self, seconds: float = 60) -> AbstractIncomingMessage:
         """Take the next dead letter."""
         await until("a dead letter", lambda: bool(self.dead_letters), seconds)
         return self.dead_letters.pop(0)
@@ -210,8 +216,8 @@ class Rig:
 
     async def messages(self, *queues: str) -> list[int]:
         """How many messages wait in each of these queues."""
-        channel = await self.connection.channel()
-        found = [await channel.declare_queue(name, passive=True) for name in queues]
+        async with self.connection.channel() as channel:
+            found = [await channel.declare_queue(name, passive=True) for name in queues]
         return [queue.declaration_result.message_count or 0 for queue in found]
 
 

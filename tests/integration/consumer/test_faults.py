@@ -17,7 +17,7 @@ def lines(witness: Path, word: str) -> list[list[str]]:
     return [line.split() for line in witness.read_text().splitlines() if line.startswith(word)]
 
 
-async def until(what: str, seen: Callable[[], bool], seconds: float = 30) -> None:
+async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
     try:
         async with asyncio.timeout(seconds):
             while not seen():  # noqa: ASYNC110 - what is looked at is in another process
@@ -35,7 +35,7 @@ def gate(tmp_path: Path) -> Path:
 async def in_the_queue(rig: Any, number: int) -> None:
     """Wait until so many messages are ready: the broker takes back what a connection held after it has ended."""
     async with asyncio.timeout(30):
-        while await rig.ready_messages() != number:
+        while await rig.ready_messages() != number:  # noqa: ASYNC110 - it happens in the broker
             await asyncio.sleep(0.05)
 
 
@@ -79,24 +79,24 @@ async def test_a_stop_lets_the_running_job_finish_and_leaves_the_others(
 async def test_what_does_not_finish_within_the_grace_period_goes_back(
     rig: Any, consumer: Callable[..., Any], witness: Path
 ) -> None:
-    one = consumer(grace="500ms")
+    one = consumer(grace="500ms", timeout="5m")
     await one.ready()
-    await rig.submit("sleep", {"witness": witness, "seconds": 20})
+    await rig.submit("sleep", {"witness": witness, "seconds": 120})
     await until("it runs", lambda: bool(lines(witness, "start")))
     one.signal(signal.SIGTERM)
-    assert await one.ended(10) == 0
+    assert await one.ended(60) == 0
     await in_the_queue(rig, 1)
 
 
 async def test_a_second_signal_ends_at_once(rig: Any, consumer: Callable[..., Any], witness: Path) -> None:
-    one = consumer()
+    one = consumer(timeout="5m")
     await one.ready()
-    await rig.submit("sleep", {"witness": witness, "seconds": 20})
+    await rig.submit("sleep", {"witness": witness, "seconds": 120})
     await until("it runs", lambda: bool(lines(witness, "start")))
     one.signal(signal.SIGTERM)
     await one.says(lambda ready, _: not ready)
     one.signal(signal.SIGINT)
-    assert await one.ended(10) == 1
+    assert await one.ended(60) == 1
     await in_the_queue(rig, 1)
 
 
@@ -153,7 +153,7 @@ async def test_a_queue_that_is_deleted_and_made_again_is_consumed_again(
     await rig.delete_queue()
     await one.says(lambda ready, says: not ready and "there is no queue leveret.under-test yet" in says)
     await rig.declare_queue()
-    await one.ready(10)
+    await one.ready()
     await rig.final(await rig.submit("sleep", {"witness": witness}), running)
 
 
@@ -162,7 +162,7 @@ async def test_a_consumer_may_start_before_its_queue(rig: Any, consumer: Callabl
     one = consumer()
     await one.says(lambda ready, says: not ready and "the operator makes it" in says)
     await rig.declare_queue()
-    await one.ready(10)
+    await one.ready()
     await rig.final(await rig.submit("sleep", {"witness": witness}))
 
 
@@ -205,7 +205,7 @@ async def test_work_that_outlives_its_time_out_drains_the_consumer_and_ends_it(
     late, well = await rig.final(stuck, other)
     assert (late.error.reason, late.error.type) == ("AttemptsExhausted", "TimeoutError")
     assert (str(well.state), well.delivery) == ("succeeded", 0)
-    assert await one.ended(10) == 1
+    assert await one.ended(60) == 1
     assert "can't be stopped" in one.log.read_text()
 
 
