@@ -120,10 +120,18 @@ async def stay_connected(
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
+async def _until_closed(connection: AbstractConnection) -> None:
+    """Wait until the connection is closed, by whomever: aio_pika's `closed()` comes true only if we do it ourselves."""
+    gone = asyncio.Event()
+    connection.close_callbacks.add(lambda *_: gone.set())
+    if connection.connected.is_set():
+        await gone.wait()
+
+
 async def _session(connection: AbstractConnection, work: Callable[[AbstractConnection], Awaitable[None]]) -> str:
     """Run work until it returns (then '') or the connection is gone (then why)."""
     worker = asyncio.ensure_future(work(connection))
-    closed = asyncio.ensure_future(connection.closed())
+    closed = asyncio.ensure_future(_until_closed(connection))
     try:
         await asyncio.wait({worker, closed}, return_when=asyncio.FIRST_COMPLETED)
         ended_itself = worker.done()

@@ -13,17 +13,23 @@ BROKER = Broker("h", 1, "u", "p", "/")
 
 
 class Connection:
-    def __init__(self) -> None:
-        self.gone = asyncio.Event()
+    """As aio_pika tells of the broker's end of it: by a callback."""
 
-    async def closed(self) -> None:
-        await self.gone.wait()
+    def __init__(self) -> None:
+        self.connected = asyncio.Event()
+        self.connected.set()
+        self.close_callbacks: set[Callable[[object, object], None]] = set()
+
+    def closes(self) -> None:
+        self.connected.clear()
+        for callback in self.close_callbacks:
+            callback(self, None)
 
     async def __aenter__(self) -> "Connection":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.gone.set()
+        self.closes()
 
 
 class World:
@@ -75,7 +81,7 @@ async def test_a_cancel_while_a_session_ends_is_heard(world: World) -> None:
 
     task = world.runs(work)
     await world.until(lambda: bool(world.connections))
-    world.connections[0].gone.set()
+    world.connections[0].closes()
     await cleans_up.wait()
     task.cancel()
     cleaned_up.set()
@@ -110,10 +116,28 @@ async def test_work_that_returns_is_the_end(world: World) -> None:
     assert world.said == ["connected"]
 
 
+async def test_a_connection_that_was_closed_before_the_work_began_is_gone(world: World) -> None:
+    async def work(connection: Connection) -> None:
+        await asyncio.Event().wait()
+
+    async def opens(broker: Broker, name: str) -> Any:
+        made = Connection()
+        if not world.connections:
+            made.connected.clear()
+        world.connections.append(made)
+        return made
+
+    world.opens = opens  # type: ignore[method-assign]
+    task = world.runs(work)
+    await world.until(lambda: world.said == ["connected", "the connection was closed", "connected"])
+    task.cancel()
+    await ends(task)
+
+
 def raised(problem: BaseException, *, closes: bool) -> Callable[[Connection], Awaitable[None]]:
     async def work(connection: Connection) -> None:
         if closes:
-            asyncio.get_running_loop().call_soon(connection.gone.set)
+            asyncio.get_running_loop().call_soon(connection.closes)
         raise problem
 
     return work
