@@ -21,10 +21,14 @@ async def test_a_full_outbox_refuses_and_accepts_again_once_it_drained(
             await ready(producer)
             await ready(other)
             await known(producer)
+
+            async def published() -> bool:
+                return not (await producer.http.get("/v1/jobs?state=accepted&limit=1")).json()["jobs"]
+
             for _ in range(5):  # more than the limit in all: what is confirmed makes room at once
                 answer = await producer.submit(*([JOB] * 60))
                 assert answer.status_code == 202, answer.text
-                await asyncio.sleep(0.5)
+                await eventually_true(published, "what was accepted is published", seconds=60)
         assert len(await message_ids(broker, QUEUE)) == 300
 
         await asyncio.to_thread(rabbitmq.kill)
@@ -43,12 +47,12 @@ async def test_a_full_outbox_refuses_and_accepts_again_once_it_drained(
             async def other_knows() -> bool:
                 return (await other.submit(*([JOB] * 2))).status_code == 503
 
-            await eventually_true(other_knows, "the other replica has counted", seconds=15)
+            await eventually_true(other_knows, "the other replica has counted", seconds=60)
 
             async def gauge() -> bool:
                 return (producer.metrics.outbox_pending.value or 0) >= 120
 
-            await eventually_true(gauge, "the gauge shows it", seconds=15)
+            await eventually_true(gauge, "the gauge shows it", seconds=60)
         finally:
             await asyncio.to_thread(rabbitmq.start)
 
