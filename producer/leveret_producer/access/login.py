@@ -1,15 +1,17 @@
-"""/login: the token once, then a cookie for the pages."""
+"""/login: the token once, then a cookie for the pages. Anybody may ask, so no more than a few KiB is read of anybody."""
 
 from importlib import resources
-from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, select_autoescape
+from starlette.requests import ClientDisconnect
 
 from leveret_producer.access.token import COOKIE, SESSION_SECONDS, Token
+from leveret_producer.problems import Refused
 
+MOST_FORM = 4 << 10  # bytes
 _PRIVATE = {"Cache-Control": "no-store", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
 
 
@@ -18,6 +20,23 @@ def local_path(asked: str) -> str:
     parts = urlsplit(asked)
     safe = asked.startswith("/") and not asked.startswith("//") and "\\" not in asked and asked.isprintable()
     return asked if safe and not parts.scheme and not parts.netloc else "/"
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form; raise Refused if it is too large, without having read the rest."""
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_FORM:
+                # What is still to come is not read, so this connection can't be used any more.
+                headers = {"Connection": "close"}
+                detail = f"A form of {MOST_FORM >> 10} KiB at most is read here."
+                raise Refused("too-large", detail, headers=headers)
+    except ClientDisconnect:
+        raise Refused("invalid-request", "The form ended early.") from None
+    fields = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def build_router(token: Token) -> APIRouter:
@@ -34,12 +53,12 @@ def build_router(token: Token) -> APIRouter:
         return form(next)
 
     @router.post("/login")
-    async def enter(
-        request: Request, offered: Annotated[str, Form(alias="token")] = "", next: Annotated[str, Form()] = "/"
-    ) -> Response:
-        if not token.is_right(offered.strip()):
-            return form(next, wrong=True)
-        answer = RedirectResponse(local_path(next), 303, _PRIVATE)
+    async def enter(request: Request) -> Response:
+        fields = await read_form(request)
+        wanted = fields.get("next", "/")
+        if not token.is_right(fields.get("token", "").strip()):
+            return form(wanted, wrong=True)
+        answer = RedirectResponse(local_path(wanted), 303, _PRIVATE)
         answer.set_cookie(
             COOKIE,
             token.issue_cookie(),
