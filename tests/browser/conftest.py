@@ -40,8 +40,8 @@ def worked(api: Api) -> Api:
     wave += [{"type": "fail", "payload": {"times": 1}} for _ in range(5)]
     wave += [{"type": "nobody-knows-this", "payload": {}}]
     for _ in range(2):
-        api.wait_final(QUEUE, api.submit(QUEUE, wave), seconds=120)
-        time.sleep(11)  # two scrapes
+        api.wait_final(QUEUE, api.submit(QUEUE, wave), seconds=300)
+        time.sleep(11)  # two scrapes, where the node isn't busy
     return api
 
 

@@ -1,6 +1,7 @@
 """The page in a real browser, after real jobs."""
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ QUEUE = "leveret.bench"
 STILL = "/?refresh=0"
 # A queue that never waited long has no oldest job, and a reaction needs a second scale-up after the first scrape.
 MAY_BE_EMPTY = {"Oldest waiting job", "Reaction"}
+DRAWN_WITHIN = 120.0  # s; a busy node misses scrapes, and a line needs two that worked
 OpenContext = Callable[..., BrowserContext]
 
 
@@ -27,20 +29,37 @@ def listen(page: Page) -> list[str]:
     return complaints
 
 
+def without_a_line(page: Page) -> dict[str, list[str]]:
+    """Of the panels that must show one, those that don't, and what they show instead."""
+    cards, found = page.locator("figure.card"), {}
+    for panel in PANELS:
+        card = cards.filter(has=page.get_by_role("heading", name=heading(panel.title)))
+        paths = [line.get_attribute("d") or "" for line in card.locator("svg.chart path.line").all()]
+        if panel.title not in MAY_BE_EMPTY and not any(re.search(r"[LHV]", path) for path in paths):
+            found[panel.title] = paths
+    return found
+
+
+def heading(title: str) -> re.Pattern[str]:
+    return re.compile(f"^{title}( |$)")
+
+
 @pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
 @pytest.mark.parametrize("address", [STILL, f"{STILL}&queue={QUEUE}&range=1h"], ids=["all queues", "one queue"])
 def test_every_panel_is_drawn(open_context: OpenContext, address: str, script: bool) -> None:
     page = open_context(java_script_enabled=script).new_page()
     complaints = listen(page)
+    end = time.monotonic() + DRAWN_WITHIN
     page.goto(address)
+    while without_a_line(page) and time.monotonic() < end:
+        page.wait_for_timeout(3_000)
+        complaints.clear()  # the page that is judged is the one that is opened now
+        page.goto(address)
     cards = page.locator("figure.card")
     expect(cards).to_have_count(len(PANELS))
     for panel in PANELS:
-        card = cards.filter(has=page.get_by_role("heading", name=re.compile(f"^{panel.title}( |$)")))
-        expect(card).to_have_count(1)
-        if panel.title not in MAY_BE_EMPTY:
-            paths = [line.get_attribute("d") or "" for line in card.locator("svg.chart path.line").all()]
-            assert any(re.search(r"[LHV]", path) for path in paths), f"{panel.title}: no line in {paths}"
+        expect(cards.filter(has=page.get_by_role("heading", name=heading(panel.title)))).to_have_count(1)
+    assert without_a_line(page) == {}
     expect(page.locator("#queues").get_by_role("link", name=QUEUE)).to_be_visible()
     assert complaints == []
 
@@ -91,7 +110,7 @@ def test_it_refreshes_itself(open_context: OpenContext) -> None:
     page = open_context().new_page()
     page.goto("/")
     before = page.locator("time").inner_text()
-    expect(page.locator("time")).not_to_have_text(before, timeout=20_000)
+    expect(page.locator("time")).not_to_have_text(before, timeout=60_000)
     page.get_by_role("link", name="stop refreshing").click()
     page.wait_for_url(re.compile("refresh=0"))
     expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(0)

@@ -97,7 +97,7 @@ STAGES = {
         Stage("cluster", (UP, (*KIT, "load", "--name", CLUSTER)), needs=("images",)),
         Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900),
         Stage(
-            "browser", ((*KIT, "packages", "chromium"),), tests="tests/browser", needs=("cluster",), test_seconds=300
+            "browser", ((*KIT, "packages", "chromium"),), tests="tests/browser", needs=("cluster",), test_seconds=900
         ),
     )
 }
