@@ -273,6 +273,11 @@ async def test_a_redrive_by_filter_while_jobs_run_touches_what_is_meant_and_noth
         assert {one.body for one in redriven} == {b'{"a": 1}'}
         await _known_dead(producer, 120)
         assert {one["id"] for one in await _listed(producer.http)} == {*others, *late}
+
+        async def is_queued() -> bool:  # marked after it is published, in groups
+            return (await producer.job(meant[0]))["state"] == "queued"
+
+        await eventually_true(is_queued, "it is queued again", seconds=60)
         again = await producer.job(meant[0])
         assert (again["state"], again["generation"], again["error"], again["finished_at"]) == ("queued", 2, None, None)
 

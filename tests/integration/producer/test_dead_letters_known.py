@@ -166,6 +166,11 @@ async def test_what_the_broker_gives_up_is_a_dead_letter_with_its_payload(
         message.expiration = 0.001
         await publisher.publish(topology.JOBS, QUEUE, message)
         assert (await _dead(store, late))["dead_reason"] == "DeadlineExceeded"
+
+        async def counted() -> bool:  # after it is stored
+            return (_finished(producer, QUEUE, "dead") or 0) >= 5
+
+        await eventually_true(counted, "all five are counted", LONG)
         assert _finished(producer, QUEUE, "dead") == 5
         assert len(await _arrive(client, topology.dead_queue(QUEUE), 5)) == 5
 
@@ -336,7 +341,7 @@ async def test_a_confirm_that_is_written_after_the_return_does_not_count(store: 
     rows, returning = OutboxRows(store), Returning(store)
     now = datetime.now(UTC)
     job = Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now)
-    await Jobs(store).insert([NewJob(job, 5)], now, lease_seconds=30)
+    until = await Jobs(store).insert([NewJob(job, 5)], now, lease_seconds=30)
     assert await returning.put_back([job]) == []
     assert await rows.mark([Confirmed(job.id, 1, 1, 0)]) == 0
     await rows.release([job.id])

@@ -32,16 +32,26 @@ from leveret.settings import Broker, Database
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.jobs import Jobs
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.postgres import Postgres
+from leveret_producer.store.postgres import DatabaseUnavailable, Postgres, TryAgain
 from leveret_producer.store.recording import Recording
 
 T0 = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 
 
+async def _migrate(store: Postgres) -> None:
+    """As a replica does it: until it has worked."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await migrate(store)
+            except (DatabaseUnavailable, TryAgain):
+                await asyncio.sleep(0.2)
+
+
 @pytest.fixture
 async def postgres_store(database: Database) -> AsyncIterator[Postgres]:
-    store = Postgres(lambda: database, connections=4, name="test")
-    await asyncio.gather(migrate(store), migrate(store), migrate(store))  # as replicas do
+    store = Postgres(lambda: database, connections=8, name="test")  # as many as write at once here
+    await asyncio.gather(*(_migrate(store) for _ in range(3)))  # as replicas do
     yield store
     await store.close()
 
