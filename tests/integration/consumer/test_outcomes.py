@@ -1,5 +1,6 @@
 """What becomes of jobs on a real broker: success, retry, dead letter, and messages that are none."""
 
+import asyncio
 import json
 import re
 import signal
@@ -253,6 +254,9 @@ async def test_heartbeats_tell_busy_idle_and_stopping_at_once(
     await rig.final(await rig.submit("sleep", {"witness": witness, "seconds": 1.5}))
     one.signal(signal.SIGTERM)
     assert await one.ended() == 0
+    async with asyncio.timeout(60):
+        while not beats or not beats[-1].stopping or beats[-1].in_flight:  # noqa: ASYNC110 - the last is on its way
+            await asyncio.sleep(0.05)
     told = [(beat.in_flight, beat.finished, beat.stopping) for beat in beats]
     assert told[0] == (0, 0, False)
     assert (1, 0, False) in told, "busy, well before the next 5 s are over"
