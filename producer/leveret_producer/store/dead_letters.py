@@ -15,7 +15,7 @@ from sqlalchemy import Row, text
 
 from leveret.events import Error
 from leveret_producer.dead_letters.selection import DeadLetterFilter
-from leveret_producer.store.jobs import Place, read_attempts
+from leveret_producer.store.jobs import LIST_TIMEOUT, Place, read_attempts
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import DeadLetter, DeadLetterBody, WholeDeadLetter, raw, shown_payload
 
@@ -68,6 +68,7 @@ class DeadLetters:
             values |= {"behind_at": wanted.behind.created_at, "behind_id": wanted.behind.id}
         query = f"SELECT {_COLUMNS} FROM jobs WHERE {conditions} ORDER BY finished_at DESC, id DESC LIMIT :limit"
         async with self._postgres.transaction() as connection:
+            await connection.execute(LIST_TIMEOUT)
             rows = await connection.execute(text(query), values | {"limit": wanted.limit})
             return [_listed(row) for row in rows]
 

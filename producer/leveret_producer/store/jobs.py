@@ -1,5 +1,7 @@
 """Jobs in the database: stored all or none, read one or by page."""
 
+# ruff: noqa: S608 - what the statements are made of is our own
+
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, column, select, table, text, tuple_
+from sqlalchemy import Row, column, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
@@ -16,12 +18,14 @@ from leveret_producer.views import Attempt, Job, ListedJob, raw, shown_payload
 
 _INSERT_JOBS = text(
     """
-    INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until)
-    SELECT id, :queue, type, state, :key, max_attempts, :created_at, run_at, due_at,
-           coalesce(due_at, now() + CAST(:lease AS double precision) * interval '1 second')
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:states AS text[]),
-                CAST(:max_attempts AS integer[]), CAST(:run_at AS timestamptz[]), CAST(:due_at AS timestamptz[]))
-         AS new (id, type, state, max_attempts, run_at, due_at)
+    WITH lease AS (SELECT now() + CAST(:lease AS double precision) * interval '1 second' AS until), stored AS (
+        INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until)
+        SELECT id, :queue, type, state, :key, max_attempts, :created_at, run_at, due_at, coalesce(due_at, lease.until)
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:states AS text[]),
+                    CAST(:max_attempts AS integer[]), CAST(:run_at AS timestamptz[]), CAST(:due_at AS timestamptz[]))
+             AS new (id, type, state, max_attempts, run_at, due_at), lease
+    )
+    SELECT until FROM lease
     """
 )
 _INSERT_PAYLOADS = text(
@@ -53,6 +57,27 @@ _COLUMNS = (
     "progress",
     "correlation_id",
 )
+_LISTED = ", ".join(name for name in _COLUMNS if name != "result")
+_OF_QUEUE = f"SELECT {_LISTED} FROM jobs WHERE {{conditions}} ORDER BY created_at DESC, id DESC LIMIT :limit"
+# All indexes for lists begin with the queue (docs/decisions/0016). So the queues that jobs have are found first, each by
+# one step in an index from the one before, and then the newest jobs of each.
+_OF_ALL_QUEUES = f"""
+    WITH RECURSIVE steps AS (
+        (SELECT queue FROM jobs ORDER BY queue LIMIT 1)
+        UNION ALL
+        SELECT (SELECT queue FROM jobs WHERE queue > last.queue ORDER BY queue LIMIT 1)
+        FROM steps AS last WHERE last.queue IS NOT NULL
+    ), queues_of_jobs AS MATERIALIZED (
+        SELECT queue FROM steps WHERE queue IS NOT NULL
+    )
+    SELECT found.* FROM queues_of_jobs, LATERAL (
+        SELECT {_LISTED} FROM jobs WHERE queue = queues_of_jobs.queue AND {{conditions}}
+        ORDER BY created_at DESC, id DESC LIMIT :limit
+    ) AS found
+    ORDER BY created_at DESC, id DESC LIMIT :limit
+"""
+# Sooner than we give a transaction up: so the database itself says that it is there and that this took too long.
+LIST_TIMEOUT = text("SET LOCAL statement_timeout = '4s'")
 _jobs = table("jobs", *(column(name) for name in _COLUMNS))
 _payloads = table("payloads", column("id"), column("body"), column("raw"))
 
@@ -92,12 +117,15 @@ class Jobs:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def insert(self, new: Sequence[NewJob], created_at: datetime, lease_seconds: float) -> None:
-        """Store jobs of one queue in one transaction; those for now are leased to this replica for so long."""
+    async def insert(self, new: Sequence[NewJob], created_at: datetime, lease_seconds: float) -> datetime:
+        """Store jobs of one queue in one transaction; those for now are leased to this replica for so long.
+
+        Return when that lease ends, by the database's clock.
+        """
         ids = [one.job.id for one in new]
         bodies = await asyncio.to_thread(lambda: [one.job.body.decode() for one in new])
         async with self._postgres.transaction(timeout=10) as connection:
-            await connection.execute(
+            stored = await connection.execute(
                 _INSERT_JOBS,
                 {
                     "ids": ids,
@@ -113,6 +141,8 @@ class Jobs:
                 },
             )
             await connection.execute(_INSERT_PAYLOADS, {"ids": ids, "bodies": bodies})
+            until: datetime = stored.scalar_one()
+            return until
 
     async def get(self, id: UUID) -> Job | None:
         query = (
@@ -130,21 +160,25 @@ class Jobs:
     async def page(self, wanted: Wanted) -> list[ListedJob]:
         """Return jobs, newest first, without payloads and results."""
         async with self._postgres.transaction() as connection:
-            rows = (await connection.execute(_listing(wanted))).all()
+            await connection.execute(LIST_TIMEOUT)
+            statement, values = listing(wanted)
+            rows = (await connection.execute(text(statement), values)).all()
             attempts = await read_attempts(connection, [row.id for row in rows])
         return [ListedJob(**_shared(row, attempts.get(row.id, []))) for row in rows]
 
 
-def _listing(wanted: Wanted) -> Select[Any]:
-    place: ColumnElement[Any] = tuple_(_jobs.c.created_at, _jobs.c.id)
-    columns = [one for one in _jobs.c if one.name != "result"]
-    query = select(*columns)
+def listing(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    """Return the query of a page, and its values."""
+    conditions, values = ["true"], dict[str, Any](limit=wanted.limit)
     for name, value in (("queue", wanted.queue), ("state", wanted.state), ("type", wanted.type)):
         if value is not None:
-            query = query.where(_jobs.c[name] == str(value))
+            conditions.append(f"{name} = :{name}")
+            values[name] = str(value)
     if wanted.behind is not None:
-        query = query.where(place < (wanted.behind.created_at, wanted.behind.id))
-    return query.order_by(_jobs.c.created_at.desc(), _jobs.c.id.desc()).limit(wanted.limit)
+        conditions.append("(created_at, id) < (:behind_at, :behind_id)")
+        values |= {"behind_at": wanted.behind.created_at, "behind_id": wanted.behind.id}
+    query = _OF_ALL_QUEUES if wanted.queue is None else _OF_QUEUE
+    return query.format(conditions=" AND ".join(conditions)), values
 
 
 async def read_attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
