@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret import wire
@@ -152,7 +152,6 @@ def backoffs(draw: st.DrawFn) -> Backoff:
     return Backoff(initial, draw(st.floats(1, 1e6)), longest, draw(st.sampled_from(Jitter)))
 
 
-@settings(deadline=None)
 @given(backoffs(), st.integers(1, 10_000), draws)
 def test_every_wait_is_within_its_bounds(backoff: Backoff, attempt: int, draw: float) -> None:
     after = after_failure(RetryPolicy(10_001, backoff), attempt, draw)
@@ -162,7 +161,6 @@ def test_every_wait_is_within_its_bounds(backoff: Backoff, attempt: int, draw: f
         assert after.delay >= backoff.initial
 
 
-@settings(deadline=None)
 @given(backoffs(), st.integers(1, 10_000), draws)
 def test_a_later_attempt_never_waits_less_for_the_same_draw(backoff: Backoff, attempt: int, draw: float) -> None:
     policy = RetryPolicy(20_000, backoff)
@@ -172,7 +170,6 @@ def test_a_later_attempt_never_waits_less_for_the_same_draw(backoff: Backoff, at
     assert one.delay <= next_one.delay
 
 
-@settings(deadline=None)
 @given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST_WAIT))
 def test_the_mean_of_the_levels_is_the_delay(delay: timedelta) -> None:
     """The draw is even in [0, 1), so the upper level's probability is where the answer changes: find it exactly."""
@@ -194,7 +191,6 @@ classes = st.lists(
 problems = st.sampled_from([OSError(), Own(), TimeoutError(), UnicodeError(), KeyError(), IndexError(), SystemExit(1)])
 
 
-@settings(deadline=None)
 @given(classes, classes, problems)
 def test_more_classes_to_give_up_on_never_try_more_again(retry_on: Any, give_up_on: Any, problem: Any) -> None:
     again = RetryPolicy(retry_on=retry_on or None, give_up_on=give_up_on).tries_again(problem)
@@ -205,7 +201,6 @@ def test_more_classes_to_give_up_on_never_try_more_again(retry_on: Any, give_up_
     )
 
 
-@settings(deadline=None)
 @given(backoffs(), st.integers(1, 20), st.integers(1, 20), draws, st.timedeltas())
 def test_an_attempt_beyond_the_last_never_follows(
     backoff: Backoff, most: int, attempt: int, draw: float, asked: timedelta
@@ -216,7 +211,6 @@ def test_an_attempt_beyond_the_last_never_follows(
         assert isinstance(then, GiveUp) or then.delay >= timedelta(0)
 
 
-@settings(deadline=None)
 @given(backoffs(), st.integers(1, 10_000), st.integers(1, 50))
 def test_full_jitter_is_half_of_the_back_off_in_the_mean(backoff: Backoff, attempt: int, pairs: int) -> None:
     """Draws that lie evenly in [0, 1) have the mean 1/2; so have their waits, of what is waited without jitter."""
@@ -229,14 +223,12 @@ def test_full_jitter_is_half_of_the_back_off_in_the_mean(backoff: Backoff, attem
     assert abs(mean - plain.delay / 2) <= timedelta(milliseconds=1)
 
 
-@settings(deadline=None)
 @given(st.timedeltas(min_value=timedelta(seconds=1), max_value=LONGEST_WAIT), draws)
 def test_a_level_is_one_of_the_two_beside_the_delay(delay: timedelta, draw: float) -> None:
     waited = timedelta(seconds=waits(delay, draw))
     assert delay / 2 < waited < 2 * delay
 
 
-@settings(deadline=None)
 @given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST_WAIT), draws, draws)
 def test_a_larger_draw_never_waits_longer(delay: timedelta, one: float, other: float) -> None:
     assert waits(delay, max(one, other)) <= waits(delay, min(one, other))
@@ -247,7 +239,6 @@ def waits(delay: timedelta, draw: float) -> float:
     return 0 if level is None else 2**level
 
 
-@settings(deadline=None)
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=10_000)), draws)
 def test_a_level_is_one_that_there_is(delay: timedelta, draw: float) -> None:
     level = delay_level(delay, draw)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret import wire
@@ -66,7 +66,6 @@ envelopes = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(envelopes)
 def test_what_is_written_is_read_again(job: Envelope) -> None:
     assert wire.from_message(received(wire.to_message(job)), "leveret.q") == job
@@ -75,7 +74,6 @@ def test_what_is_written_is_read_again(job: Envelope) -> None:
 junk = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.lists(st.integers())
 
 
-@settings(deadline=None)
 @given(
     st.text(max_size=50) | st.none() | ids.map(str),
     st.text(max_size=20) | st.none(),

@@ -1,7 +1,7 @@
 """The plan of a run: the same for the same seed, with the telling faults first and every kind in a long one."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import jobs, plan
@@ -12,7 +12,6 @@ VICTIMS = {Part.PRODUCER, Part.OPERATOR, Part.BROKER, Part.DATABASE}
 QUEUES = {Part.BENCH, Part.URLS, Part.ODD}
 
 
-@settings(deadline=None)
 @given(seed=st.integers(), count=st.integers(0, 120), jobs=st.integers(1, 60_000))
 def test_the_same_seed_gives_the_same_faults_in_order_and_in_time(seed: int, count: int, jobs: int) -> None:
     seconds = plan.length(jobs, count)
@@ -92,7 +91,6 @@ def test_a_run_is_as_long_as_its_faults_or_its_jobs_need(jobs: int, faults: int,
     assert plan.length(jobs, faults) == seconds
 
 
-@settings(deadline=None)  # a machine that is busy is no reason to fail
 @given(seed=st.integers(), count=st.integers(1, 1000))
 def test_jobs_are_as_many_as_asked_for_and_the_same_for_a_seed(seed: int, count: int) -> None:
     batches = jobs.batches(seed, "r", count, 100)

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret import Retry
@@ -104,7 +104,6 @@ def test_what_follows(end, policy, attempt: int, draws: tuple[float, float], out
 ends = st.builds(Failed, st.just(FAILED)) | st.builds(Postponed, st.just(ASKED), st.timedeltas())
 
 
-@settings(deadline=None)
 @given(ends, st.integers(1, 6), st.integers(1, 6), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 def test_a_failure_waits_in_a_level_or_in_the_store_or_is_given_up(
     end: Failed | Postponed, most: int, attempt: int, jitter: float, level: float
@@ -194,7 +193,6 @@ def test_a_traceback_keeps_its_end_where_the_cause_is() -> None:
     assert len(error.traceback.encode()) == LONGEST_TRACEBACK
 
 
-@settings(deadline=None)
 @given(st.text(max_size=2000), st.none() | st.text(max_size=30_000))
 def test_a_header_is_json_of_at_most_8_kib(message: str, traceback: str | None) -> None:
     header = as_header(Error("Failed", message, "E", traceback))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import aio_pika
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret import wire
@@ -161,7 +161,6 @@ infos = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(infos)
 def test_a_retry_carries_it_in_a_header(info: DeadLetterInfo) -> None:
     copy: Any = letter(headers={"leveret-dead-letter": wire.dead_letter_header(info)})

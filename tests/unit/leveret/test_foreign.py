@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 from aio_pika import Message
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands, header
 
@@ -109,7 +109,6 @@ times = st.binary(min_size=8, max_size=8)
 octets = st.binary(min_size=1, max_size=1)
 
 
-@settings(deadline=None)
 @given(
     st.fixed_dictionaries(
         {},
