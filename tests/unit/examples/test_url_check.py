@@ -24,7 +24,7 @@ Check = Callable[[str], Awaitable[UrlReport]]
 
 @pytest.fixture
 async def web() -> AsyncIterator[Web]:
-    web = Web(LOOPBACK, answer_seconds=0.2)
+    web = Web(LOOPBACK, answer_seconds=10)
     yield web
     await web.close()
 
@@ -80,14 +80,20 @@ async def test_ten_redirects_are_followed_and_no_more(web: Web, targets: str, ho
         ("/status/503", "answered 503 Service Unavailable"),
         ("/status/599", "answered 599"),
         ("/flaky/a/1", "answered 503 Service Unavailable"),
-        ("/hang", r"127.0.0.1 did not answer http://127.0.0.1:\d+/hang within 0.2 s"),
-        ("/slow/30", "did not answer"),
     ],
     ids=lambda value: value if value.startswith("/") else "",
 )
-async def test_a_server_that_fails_or_keeps_silent_raises(web: Web, targets: str, path: str, message: str) -> None:
+async def test_a_server_that_fails_raises(web: Web, targets: str, path: str, message: str) -> None:
     with pytest.raises(CheckFailed, match=message):
         await check(targets + path, web)
+
+
+@pytest.mark.parametrize("path", ["/hang", "/slow/30"])
+async def test_a_server_that_keeps_silent_raises(targets: str, path: str) -> None:
+    web = Web(LOOPBACK, answer_seconds=1)
+    with pytest.raises(CheckFailed, match=rf"127.0.0.1 did not answer http://127.0.0.1:\d+{path} within 1 s"):
+        await check(targets + path, web)
+    await web.close()
 
 
 async def test_a_flaky_server_is_worth_another_attempt(web: Web, targets: str) -> None:
@@ -117,13 +123,20 @@ async def test_a_connection_that_breaks_off_raises(web: Web) -> None:
             await check(f"http://127.0.0.1:{port}/", web)
 
 
-async def test_a_name_nobody_knows_raises(web: Web) -> None:
+async def test_a_name_nobody_knows_raises() -> None:
+    def look_up(host: str, port: int, type: int) -> object:  # a real server of names may take long to say it
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    names = Names(look_up)
+    web = Web(LOOPBACK, resolve=names.resolve)
     with pytest.raises(CheckFailed, match=r"no address is known for nowhere\.invalid"):
         await check("http://nowhere.invalid/", web)
+    await web.close()
+    names.close()
 
 
 async def test_a_body_without_end_is_not_read(web: Web, hostile: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await check(f"{hostile}/endless", web)).status == 200
 
 
@@ -254,10 +267,10 @@ async def test_names_that_nobody_answers_for_hold_up_no_other(targets: str, rele
     asked, look_up = silent_servers(release)
     names = Names(look_up)
     network = CheckedNetwork(Policy.parse("good.example"), names.resolve, httpcore.AnyIOBackend())
-    others = [asyncio.create_task(network.connect_tcp(f"silent{i}.example", 80, 0.05)) for i in range(THREADS - 1)]
+    others = [asyncio.create_task(network.connect_tcp(f"silent{i}.example", 80, 0.5)) for i in range(THREADS - 1)]
     ends = await asyncio.gather(*others, return_exceptions=True)
     assert {str(end) for end in ends} == {
-        f"could not connect to silent{i}.example:80 within 0.05 s" for i in range(THREADS - 1)
+        f"could not connect to silent{i}.example:80 within 0.5 s" for i in range(THREADS - 1)
     }
     assert len(asked) == THREADS - 1, "their threads wait on, and there is one more"
     stream = await network.connect_tcp("good.example", httpx.URL(targets).port or 80, 5.0)
@@ -271,8 +284,8 @@ async def test_waiting_for_a_thread_is_not_on_the_time_for_connecting(targets: s
     network = CheckedNetwork(Policy.parse("good.example"), names.resolve, httpcore.AnyIOBackend())
     with pytest.raises(CheckFailed, match=r"could not connect to silent.example:80 within 0.1 s"):
         await network.connect_tcp("silent.example", 80, 0.1)
-    waits = asyncio.create_task(network.connect_tcp("good.example", httpx.URL(targets).port or 80, 0.5))
-    done, _ = await asyncio.wait({waits}, timeout=0.6)
+    waits = asyncio.create_task(network.connect_tcp("good.example", httpx.URL(targets).port or 80, 2.0))
+    done, _ = await asyncio.wait({waits}, timeout=2.5)
     assert (done, asked) == (set(), ["silent.example"])
     release.set()
     await (await waits).aclose()
