@@ -49,13 +49,13 @@ def test_a_stop_while_python_imports_is_heard(module: str, after: float, tmp_pat
             stderr=file,
         )
     try:
-        wait_until("it begins", lambda: first_process_of(unshare) is not None, 10)
+        wait_until("it begins", lambda: first_process_of(unshare) is not None, 60)
         process = first_process_of(unshare)
         assert process is not None
-        wait_until("it has a handler", lambda: hears(process), 10)
+        wait_until("it has a handler", lambda: hears(process), 60)
         time.sleep(after)
         os.kill(process, signal.SIGTERM)
-        assert unshare.wait(30) == 0, log.read_text()
+        assert unshare.wait(60) == 0, log.read_text()
     except subprocess.TimeoutExpired:
         pytest.fail(f"it goes on: {log.read_text()}")
     finally:

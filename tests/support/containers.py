@@ -41,7 +41,7 @@ def free_port() -> int:
                 return port
 
 
-def wait_until(what: str, probe: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(what: str, probe: Callable[[], bool], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not probe():
         if time.monotonic() > end:
@@ -119,7 +119,7 @@ def management(server: Server, path: str, method: str = "GET", body: object = No
     request = urllib.request.Request(f"http://127.0.0.1:{server.ports[15672]}/api/{path}", data=data, method=method)
     request.add_header("Authorization", "Basic " + b64encode(b"leveret:leveret").decode())
     request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         said = answer.read()
         return json.loads(said) if said else None
 
@@ -130,7 +130,10 @@ def _rabbitmq_ready(server: Server) -> bool:
         with socket.create_connection(("127.0.0.1", server.ports[5672]), timeout=1) as link:
             link.sendall(b"AMQP\x00\x00\x09\x01")
             return link.recv(1) == b"\x01"
-    except (OSError, urllib.error.URLError):
+    except urllib.error.HTTPError as problem:
+        problem.close()
+        return False
+    except OSError:
         return False
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,6 @@ from datetime import UTC, datetime
 import aio_pika
 import httpx
 import uvicorn
-from containers import free_port
 
 from leveret import events, topology
 from leveret.rabbitmq.connection import open_connection
@@ -61,13 +61,14 @@ async def producing(
         "LEVERET_TOKEN": TOKEN,
     }
     settings = Settings(Places(environment), name, outbox_limit=outbox_limit)
-    health, metrics, port = Health(), Metrics(), free_port()
+    health, metrics = Health(), Metrics()
     config = uvicorn.Config(
-        create_app(settings, health, metrics),
-        host="127.0.0.1", port=port, log_config=None, ws="none", http="httptools", lifespan="on",
-    )  # fmt: skip
+        create_app(settings, health, metrics), log_config=None, ws="none", http="httptools", lifespan="on"
+    )
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
+    listener = socket.create_server(("127.0.0.1", 0))  # ours from the start: nobody else can take the port meanwhile
+    port = listener.getsockname()[1]
+    task = asyncio.create_task(server._serve([listener]))
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
     ) as http:
@@ -77,6 +78,7 @@ async def producing(
         finally:
             server.should_exit = True
             await task
+            listener.close()
 
 
 async def ready(producer: Producer) -> None:
@@ -118,14 +120,14 @@ async def known(producer: Producer, queue: str = QUEUE) -> None:
     await eventually_true(is_known, f"{queue} is known")
 
 
-async def eventually(probe: Callable[[], bool], what: str, seconds: float = 30) -> None:
+async def eventually(probe: Callable[[], bool], what: str, seconds: float = 60) -> None:
     async def asked() -> bool:
         return probe()
 
     await eventually_true(asked, what, seconds)
 
 
-async def eventually_true(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+async def eventually_true(probe: Callable[[], Awaitable[bool]], what: str, seconds: float = 60) -> None:
     try:
         async with asyncio.timeout(seconds):
             while not await probe():  # noqa: ASYNC110 - what is awaited is in another process

@@ -43,7 +43,7 @@ async def running(log: Path, *arguments: str, **variables: str) -> AsyncIterator
         yield
     finally:
         process.terminate()
-        await asyncio.to_thread(process.wait, 20)
+        await asyncio.to_thread(process.wait, 60)
 
 
 async def run_jobs(broker: Broker, jobs: list[tuple[str, object]]) -> list[JobEvent]:
@@ -72,7 +72,7 @@ async def run_jobs(broker: Broker, jobs: list[tuple[str, object]]) -> list[JobEv
             job = Envelope(uuid_utils.uuid7(), QUEUE, kind, json.dumps(payload).encode())
             ids.append(job.id)
             await publisher.publish(topology.JOBS, QUEUE, wire.to_message(job))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(150):
             await done.wait()
     return [final[id] for id in ids]  # noqa: A001
 
@@ -106,9 +106,11 @@ async def test_every_kind_of_url_ends_as_it_should(broker: Broker, tmp_path: Pat
     async with targets, consumer:
         # A target that doesn't listen yet would use up attempts.
         healthz = f"{base}/healthz"
-        await asyncio.to_thread(
-            eventually, "the targets answer", lambda: httpx.get(healthz, trust_env=False).is_success
-        )
+
+        def answers() -> bool:  # to read certificates for each question would take a busy machine's time
+            return httpx.get(healthz, trust_env=False, verify=False).is_success  # noqa: S501 - it isn't HTTPS
+
+        await asyncio.to_thread(eventually, "the targets answer", answers)
         ended = await run_jobs(broker, [("check-url", {"url": url}) for url in [*urls, *dead]])
 
     good, bad = ended[: len(urls)], ended[len(urls) :]

@@ -29,7 +29,8 @@ def targets() -> Iterator[Targets]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            eventually("it answers", lambda: httpx.get(f"{url}/healthz", trust_env=False).is_success)
+            with httpx.Client(trust_env=False) as client:  # one: each new one reads the certificates
+                eventually("it answers", lambda: client.get(f"{url}/healthz").is_success)
             yield Targets(process, url)
         finally:
             process.kill()
@@ -37,7 +38,7 @@ def targets() -> Iterator[Targets]:
 
 def test_log_and_counts_agree_under_load_and_hanging_requests_do_not_keep_it(targets: Targets) -> None:
     paths = [f"/ok?i={i}" for i in range(300)] + ["/flaky/k/2"] * 3
-    with httpx.Client(base_url=targets.url, trust_env=False) as client:
+    with httpx.Client(base_url=targets.url, trust_env=False, timeout=60) as client:
         with ThreadPoolExecutor(8) as pool:
             statuses = list(pool.map(lambda path: client.get(path).status_code, paths))
         with pytest.raises(httpx.ReadTimeout):
@@ -46,12 +47,13 @@ def test_log_and_counts_agree_under_load_and_hanging_requests_do_not_keep_it(tar
     assert sorted(statuses) == [200] * 301 + [503] * 2
     assert seen == {**{f"/ok?i={i}": 1 for i in range(300)}, "/flaky/k/2": 3, "/hang": 1}
 
-    with httpx.Client(base_url=targets.url, trust_env=False, timeout=30) as client, ThreadPoolExecutor(1) as pool:
+    with httpx.Client(base_url=targets.url, trust_env=False, timeout=90) as client, ThreadPoolExecutor(1) as pool:
         hanging = pool.submit(client.get, "/hang?i=2")
-        while "/hang?i=2" not in httpx.get(f"{targets.url}/seen", trust_env=False).json():
-            time.sleep(0.05)
+        with httpx.Client(trust_env=False) as other:
+            while "/hang?i=2" not in other.get(f"{targets.url}/seen").json():
+                time.sleep(0.05)
         targets.process.send_signal(signal.SIGTERM)
-        out, _ = targets.process.communicate(timeout=10)
+        out, _ = targets.process.communicate(timeout=60)
         assert hanging.result().status_code == 503  # so that a check of it is tried again
     logged = [json.loads(line)["path"] for line in out.splitlines()]
     assert sorted(logged) == sorted([*paths, "/hang", "/hang?i=2"])
