@@ -3,7 +3,7 @@
 A field that isn't known is refused, never ignored: a filter that was misspelt would else mean all.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -59,7 +59,18 @@ def read_selection(body: bytes) -> DeadLetterSelection:
         raise Refused("invalid-json", detail) from problem
     if flaw := _flaw(found):
         raise _invalid(flaw)
-    return found
+    return found if found.filter is None else msgspec.structs.replace(found, filter=_in_utc(found.filter))
+
+
+def _in_utc(filter: DeadLetterFilter) -> DeadLetterFilter:
+    times: dict[str, datetime] = {}
+    for name, at in (("since", filter.since), ("until", filter.until)):
+        try:
+            times |= {name: at.astimezone(UTC)} if at else {}
+        except OverflowError:
+            flaw = Flaw(f"/filter/{name}", "is not between the years 1 and 9999 in UTC")
+            raise _invalid(flaw) from None
+    return msgspec.structs.replace(filter, **times)
 
 
 def _flaw(found: DeadLetterSelection) -> Flaw | None:

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -64,7 +64,7 @@ def refused(flaws: Sequence[Flaw]) -> Refused:
 
 def _read_cursor(text: str) -> Place | None:
     try:
-        found = _place.decode(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
-    except (ValueError, msgspec.MsgspecError):
+        at, job = _place.decode(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
+        return Place(at.astimezone(UTC), job) if at.tzinfo else None
+    except (ValueError, OverflowError, msgspec.MsgspecError):  # overflow: of the year 1 here, and of none in UTC
         return None
-    return Place(*found) if found[0].tzinfo else None

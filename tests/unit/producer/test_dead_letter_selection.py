@@ -55,10 +55,23 @@ BAD = {
         "invalid-request",
         ["/filter/until"],
     ),
+    "before all times": (b'{"filter": {"since": "0001-01-01T00:00:00+14:00"}}', "invalid-request", ["/filter/since"]),
+    "after all times": (
+        b'{"filter": {"since": "0001-01-02T00:00:00Z", "until": "9999-12-31T23:00:00-02:00"}}',
+        "invalid-request",
+        ["/filter/until"],
+    ),
     "no ids": (b'{"ids": []}', "invalid-request", ["/ids"]),
     "a number as id": (b'{"ids": [7]}', "invalid-request", ["/ids/0"]),
     "too many ids": (msgspec.json.encode({"ids": [ONE] * 10_001}), "invalid-request", ["/ids"]),
 }
+
+
+def test_times_are_in_utc() -> None:
+    found = read_selection(b'{"filter": {"since": "2026-05-01T14:00:00+02:00"}}').filter
+    assert found is not None
+    assert found.since is not None
+    assert (found.since, found.since.tzinfo) == (NOON, UTC)
 
 
 @pytest.mark.parametrize(("body", "slug", "pointers"), BAD.values(), ids=BAD.keys())

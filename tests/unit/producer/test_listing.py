@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
@@ -36,6 +36,10 @@ BAD = {
     "state=asleep": ["/state"],
     "before=xyz": ["/before"],
     "before=": ["/before"],
+    f"before={cursor(Place(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), UUID(int=7)))}": ["/before"],
+    f"before={cursor(Place(datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-2))), UUID(int=7)))}": [
+        "/before"
+    ],
     "before=WyIyMDI2LTA1LTAxVDAwOjAwOjAwIiwiMDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDA3Il0": ["/before"],
     "colour=red&state=asleep": ["/colour", "/state"],
     "queue=%00": ["/queue"],
