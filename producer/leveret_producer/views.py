@@ -4,13 +4,16 @@ A number that is not known is null. JSON that came from users is passed through 
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
 from leveret.events import Error, Progress
 from leveret.jobs import State
+
+# With an offset: of a time without, the OpenAPI document does not say that it is one.
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 encode = msgspec.json.Encoder().encode
 _anything = msgspec.json.Decoder()
@@ -39,8 +42,8 @@ def raw(json: str | None) -> msgspec.Raw | None:
 class Attempt(msgspec.Struct, frozen=True):
     attempt: int
     consumer: str
-    started_at: datetime | None
-    finished_at: datetime | None
+    started_at: Time | None
+    finished_at: Time | None
     outcome: Annotated[str | None, msgspec.Meta(description="succeeded, retrying or dead; null while it runs")]
     error: msgspec.Raw | None
 
@@ -58,16 +61,16 @@ class Job(msgspec.Struct, frozen=True):
     max_attempts: int | None
     generation: int
     attempts: list[Attempt]
-    created_at: datetime
-    run_at: Annotated[datetime | None, msgspec.Meta(description="Not before then, as asked for with run_at or delay")]
-    started_at: Annotated[datetime | None, msgspec.Meta(description="Start of the latest attempt")]
-    finished_at: Annotated[datetime | None, msgspec.Meta(description="Set once the state is final")]
+    created_at: Time
+    run_at: Annotated[Time | None, msgspec.Meta(description="Not before then, as asked for with run_at or delay")]
+    started_at: Annotated[Time | None, msgspec.Meta(description="Start of the latest attempt")]
+    finished_at: Annotated[Time | None, msgspec.Meta(description="Set once the state is final")]
     correlation_id: str | None
-    # Nobody can ask for these yet: they are shown as what they are, not asked for.
-    cancel_requested_at: datetime | None = None
-    after: tuple[UUID, ...] = ()
-    priority: int | None = None
-    deadline: datetime | None = None
+    # Nobody can ask for these yet: NOT_ASKED_FOR.
+    cancel_requested_at: Time | None
+    after: tuple[UUID, ...]
+    priority: int | None
+    deadline: Time | None
 
 
 class ListedJob(msgspec.Struct, frozen=True):
@@ -83,15 +86,18 @@ class ListedJob(msgspec.Struct, frozen=True):
     max_attempts: int | None
     generation: int
     attempts: list[Attempt]
-    created_at: datetime
-    run_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: Time
+    run_at: Time | None
+    started_at: Time | None
+    finished_at: Time | None
     correlation_id: str | None
-    cancel_requested_at: datetime | None = None
-    after: tuple[UUID, ...] = ()
-    priority: int | None = None
-    deadline: datetime | None = None
+    cancel_requested_at: Time | None
+    after: tuple[UUID, ...]
+    priority: int | None
+    deadline: Time | None
+
+
+NOT_ASKED_FOR: dict[str, Any] = {"cancel_requested_at": None, "after": (), "priority": None, "deadline": None}
 
 
 class JobPage(msgspec.Struct, frozen=True):
@@ -114,7 +120,7 @@ class JobQueueName(msgspec.Struct, frozen=True):
 
 
 class DecisionView(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
-    time: datetime
+    time: Time
     before: int
     after: int
     reason: str
@@ -133,7 +139,7 @@ class QueueView(msgspec.Struct, frozen=True):
     oldest_age_seconds: float | None
     replicas: int | None
     desired_replicas: int | None
-    observed_at: datetime | None
+    observed_at: Time | None
     decisions: list[DecisionView]
     paused: bool
 
@@ -154,8 +160,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     attempts: Annotated[int, msgspec.Meta(description="How many it had in this generation")]
     max_attempts: int | None
     generation: int
-    created_at: datetime
-    died_at: datetime
+    created_at: Time
+    died_at: Time
     correlation_id: str | None
 
 
@@ -183,8 +189,8 @@ class WholeDeadLetter(msgspec.Struct, frozen=True):
     attempts: list[Attempt]
     max_attempts: int | None
     generation: int
-    created_at: datetime
-    died_at: datetime
+    created_at: Time
+    died_at: Time
     correlation_id: str | None
 
 
@@ -196,8 +202,8 @@ class DeadLetterOperation(msgspec.Struct, frozen=True):
     state: Annotated[str, msgspec.Meta(description="running or done")]
     queue: str
     action: Annotated[str, msgspec.Meta(description="redrive or purge")]
-    created_at: datetime
-    finished_at: datetime | None
+    created_at: Time
+    finished_at: Time | None
 
 
 __all__ = [
@@ -214,5 +220,6 @@ __all__ = [
     "JobPage",
     "JobQueueName",
     "ListedJob",
+    "Time",
 ]
-__all__ += ["Progress", "QueueList", "QueueView", "WholeDeadLetter", "encode", "raw", "shown_payload"]
+__all__ += ["NOT_ASKED_FOR", "Progress", "QueueList", "QueueView", "WholeDeadLetter", "encode", "raw", "shown_payload"]

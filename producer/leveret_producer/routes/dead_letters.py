@@ -1,7 +1,6 @@
 """/v1/queues/{queue}/dead-letters."""
 
 from urllib.parse import quote
-from uuid import UUID
 
 import uuid_utils.compat
 from fastapi import APIRouter, Request
@@ -10,10 +9,11 @@ from fastapi.responses import Response
 from leveret_producer.catalog import unknown_queue
 from leveret_producer.dead_letters.selection import read_selection
 from leveret_producer.parts import Parts, Serving
-from leveret_producer.problems import Flaw, Refused
+from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
 from leveret_producer.routes.body import read_body
 from leveret_producer.routes.dead_letter_query import read_query
+from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor
 from leveret_producer.store.dead_letters import NoDeadLetter
 from leveret_producer.store.jobs import Place
@@ -40,7 +40,7 @@ async def list_dead_letters(queue: str, request: Request, parts: Serving) -> Res
 async def get_dead_letter(queue: str, id: str, parts: Serving) -> Response:
     """Show one dead letter with its payload, its error and its attempts."""
     await _check_queue(queue, parts)
-    found = await parts.dead_letters.get(_uuid(id, "a job's id"))
+    found = await parts.dead_letters.get(read_id(id, "a job's id"))
     if found is None:
         raise Refused("unknown-job", f"There is no job {id}. It was never known here, or its retention is over.")
     if isinstance(found, NoDeadLetter):
@@ -65,7 +65,7 @@ async def purge(queue: str, request: Request, parts: Serving) -> Response:
 @router.get(PATH + "/operations/{id}", **openapi.GET_OPERATION)
 async def get_operation(queue: str, id: str, parts: Serving) -> Response:
     """Show how far a redrive or a purge is."""
-    found = await parts.operations.get(queue.replace("\0", ""), _uuid(id, "an operation's id"))
+    found = await parts.operations.get(queue.replace("\0", ""), read_id(id, "an operation's id"))
     if found is None:
         detail = f"There is no operation {id} on the dead letters of {queue[:255]!r}, or its retention is over."
         raise Refused("not-found", detail)
@@ -96,15 +96,6 @@ async def _check_queue(queue: str, parts: Parts, *, needs_jobqueue: bool = False
             f"No JobQueue has the queue {queue!r} any more, so what is redriven would be a dead letter again. Its dead "
             "letters are kept, nothing was changed. Apply the JobQueue again, and redrive them a moment after.",
         )
-
-
-def _uuid(id: str, what: str) -> UUID:
-    try:
-        return UUID(id)
-    except ValueError:
-        raise Refused(
-            "invalid-request", f"{id[:100]!r} is not {what}: that is a UUID.", [Flaw("/id", "is not a UUID")]
-        ) from None
 
 
 def _what_it_is(id: str, job: NoDeadLetter) -> str:

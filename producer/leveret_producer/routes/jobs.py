@@ -1,19 +1,19 @@
 """/v1/queues/{queue}/jobs and /v1/jobs."""
 
 from typing import Any
-from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from leveret_producer.parts import Serving
-from leveret_producer.problems import Flaw, Refused
+from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
 from leveret_producer.routes.body import read_body
+from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor, read_wanted
 from leveret_producer.store.jobs import NewJob, Place
 from leveret_producer.submission import is_json, read
-from leveret_producer.views import Accepted, AcceptedList, Job, JobPage, encode, raw
+from leveret_producer.views import NOT_ASKED_FOR, Accepted, AcceptedList, Job, JobPage, encode, raw
 
 router = APIRouter(tags=["jobs"])
 JSON = "application/json"
@@ -36,11 +36,7 @@ async def submit(queue: str, request: Request, parts: Serving) -> Response:
 @router.get("/v1/jobs/{id}", **openapi.GET_JOB)
 async def get_job(id: str, parts: Serving) -> Response:
     """Show one job with its payload, result and attempts."""
-    try:
-        job = await parts.jobs.get(UUID(id))
-    except ValueError:
-        flaws = [Flaw("/id", "is not a UUID")]
-        raise Refused("invalid-request", f"{id[:100]!r} is not a job's id: that is a UUID.", flaws) from None
+    job = await parts.jobs.get(read_id(id, "a job's id"))
     if job is None:
         raise Refused("unknown-job", f"There is no job {id}. It was never accepted here, or its retention is over.")
     return Response(encode(job), media_type=JSON)
@@ -76,4 +72,5 @@ def _accepted(new: NewJob) -> Job:
         created_at=job.submitted_at,
         run_at=new.run_at,
         **nothing,
+        **NOT_ASKED_FOR,
     )

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.postgres import Postgres
-from leveret_producer.views import Attempt, Job, ListedJob, raw, shown_payload
+from leveret_producer.views import NOT_ASKED_FOR, Attempt, Job, ListedJob, raw, shown_payload
 
 _INSERT_JOBS = text(
     """
@@ -213,4 +213,5 @@ def _shared(row: Row[Any], attempts: list[Attempt]) -> dict[str, Any]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "correlation_id": row.correlation_id,
+        **NOT_ASKED_FOR,
     }
