@@ -20,4 +20,4 @@ def api(namespace: Namespace) -> Api:
 def examples(namespace: Namespace, api: Api) -> None:
     """The JobQueues `url-check` and `bench`, Ready and known to the API, and the servers that are checked."""
     apply_examples(namespace, api)
-    namespace.kubectl("rollout", "status", "deployment/url-check-targets", "--timeout=120s")
+    namespace.kubectl("rollout", "status", "deployment/url-check-targets", "--timeout=300s")

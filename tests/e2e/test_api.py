@@ -17,7 +17,7 @@ def test_a_job_goes_the_whole_way(api: Api, examples: None) -> None:
     assert answer.status == 202
     assert answer.headers["location"] == f"/v1/jobs/{answer.body['id']}"
     assert answer.body["state"] == "accepted"
-    api.wait_final("leveret.bench", [answer.body["id"]], 60)
+    api.wait_final("leveret.bench", [answer.body["id"]], 180)
     job = api.get(answer.headers["location"])
     assert (job["state"], job["result"], job["attempt"]) == ("succeeded", [1, "zwei", None], 1)
     assert [attempt["outcome"] for attempt in job["attempts"]] == ["succeeded"]
@@ -57,7 +57,7 @@ def test_a_payload_that_the_handler_would_refuse_is_refused_at_the_door(api: Api
     def refused() -> bool:  # once a consumer has registered its handlers
         return api.call("POST", QUEUE, {"type": "sleep", "payload": {"seconds": "long"}}).status == 422
 
-    eventually("the handlers are registered", refused, 60)
+    eventually("the handlers are registered", refused, 180)
     answer = api.call("POST", QUEUE, [NOOP, {"type": "sleep", "payload": {"seconds": "long"}}])
     assert answer.body["errors"][0]["pointer"] == "/1/payload/seconds"
 
@@ -65,7 +65,7 @@ def test_a_payload_that_the_handler_would_refuse_is_refused_at_the_door(api: Api
 def test_a_job_for_later_waits_for_its_time(api: Api, examples: None) -> None:
     answer = api.call("POST", QUEUE, NOOP | {"delay": "3s"})
     assert answer.body["state"] == "scheduled"
-    api.wait_final("leveret.bench", [answer.body["id"]], 60)
+    api.wait_final("leveret.bench", [answer.body["id"]], 180)
     job = api.get(answer.headers["location"])
     assert job["state"] == "succeeded"
     assert job["run_at"] <= job["started_at"]

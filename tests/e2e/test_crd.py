@@ -80,14 +80,14 @@ def test_a_name_that_is_taken_or_not_allowed_is_told_and_left_alone(namespace: N
     other = {"crd-other": {"name": "elsewhere.crd-other"}, "crd-second": {"name": f"{namespace.name}.{NAMED}"}}
     namespace.apply(jobqueue(NAMED))
     try:
-        namespace.kubectl("wait", "jobqueue", NAMED, "--for=condition=Ready", "--timeout=120s")
+        namespace.kubectl("wait", "jobqueue", NAMED, "--for=condition=Ready", "--timeout=300s")
         for name, queue in other.items():
             namespace.apply(jobqueue(name, queue=queue))
         for name, reason in (("crd-other", "QueueNameNotAllowed"), ("crd-second", "QueueNameTaken")):
             said = f'{{.status.conditions[?(@.type=="TopologyReady")].reason}}={reason}'
-            namespace.kubectl("wait", "jobqueue", name, f"--for=jsonpath={said}", "--timeout=60s")
+            namespace.kubectl("wait", "jobqueue", name, f"--for=jsonpath={said}", "--timeout=180s")
             assert f"{name}-consumer" not in namespace.kubectl("get", "deployments", "-o", "name")
         namespace.kubectl("delete", "jobqueue", NAMED)
-        namespace.kubectl("wait", "jobqueue", "crd-second", "--for=condition=Ready", "--timeout=60s")
+        namespace.kubectl("wait", "jobqueue", "crd-second", "--for=condition=Ready", "--timeout=180s")
     finally:
         namespace.kubectl("delete", "jobqueue", "--ignore-not-found", NAMED, *other)

@@ -28,7 +28,7 @@ def tool(name: str) -> str:
 
 
 def run(
-    *words: str, stdin: str | None = None, check: bool = True, seconds: float = 300
+    *words: str, stdin: str | None = None, check: bool = True, seconds: float = 450
 ) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, timeout=seconds)
     if check and done.returncode:
@@ -54,7 +54,7 @@ class Namespace:
     def command(self, *words: str) -> list[str]:
         return [tool("kubectl"), "--context", self.context, "-n", self.name, *words]
 
-    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True, seconds: float = 300) -> str:
+    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True, seconds: float = 450) -> str:
         return run(*self.command(*words), stdin=stdin, check=check, seconds=seconds).stdout.strip()
 
     def refused(self, *words: str, stdin: str | None = None) -> str:

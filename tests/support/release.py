@@ -22,7 +22,7 @@ def install() -> Namespace:
     release = make_namespace(CONTEXT, "leveret")
     release.helm("upgrade", "--install", "leveret", str(CHART), "-f", str(CHART / "values-kind.yaml"))
     for workload in WORKLOADS:
-        release.kubectl("rollout", "status", workload, "--timeout=180s")
+        release.kubectl("rollout", "status", workload, "--timeout=400s")
     return release
 
 
@@ -35,5 +35,5 @@ def apply_examples(release: Namespace, api: Api) -> None:
     for file in sorted((ROOT / "manifests" / "examples").glob("*.yaml")):
         release.apply(file)
     for name in ("url-check", "bench"):
-        release.kubectl("wait", "--for=condition=Ready", f"jobqueue/{name}", "--timeout=120s")
-        eventually(f"the API knows {name}", lambda name=name: api.get(f"/v1/queues/leveret.{name}")["name"] != "", 60)
+        release.kubectl("wait", "--for=condition=Ready", f"jobqueue/{name}", "--timeout=300s")
+        eventually(f"the API knows {name}", lambda name=name: api.get(f"/v1/queues/leveret.{name}")["name"] != "", 180)
