@@ -53,12 +53,16 @@ def _redelivers(happened: Happened, part: Part, consumer: str | None) -> bool:
 
 
 def _copies(fault: Fault, part: Part) -> bool:
-    """Say whether a fault can make two messages of one: a confirm or a mark that is lost is made up for by publishing again."""
+    """Say whether a fault can make two messages of one: a confirm or a mark that is lost is made up for by publishing again.
+
+    A broker that goes away may have stored a message and not confirmed it: it is there twice once the broker is back, and
+    both may run long after that.
+    """
     if fault.kind in (Kind.MEMORY, Kind.DISK):
         return True
     if fault.kind is Kind.CUT:
         return fault.part in (Part.PRODUCER, part) and _cut_from(fault, Part.BROKER, Part.DATABASE)
-    if fault.part is Part.DATABASE:
+    if fault.part in (Part.DATABASE, Part.BROKER):
         return fault.kind in (Kind.KILL, Kind.DELETE, Kind.STOP)
     return fault.part in (Part.PRODUCER, part) and fault.kind in (Kind.KILL, Kind.DELETE, Kind.CRASH)
 

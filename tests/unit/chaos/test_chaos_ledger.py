@@ -201,6 +201,7 @@ UNEXPLAINED = [
     pytest.param(AGAIN, happened(Kind.KILL, Part.BENCH, ["pod-a"], began=40, ended=45), id="the fault came later"),
     pytest.param(AGAIN, happened(Kind.KILL, Part.BENCH, ["pod-a"], began=-60, ended=-55), id="it was long over"),
     pytest.param(COPY, happened(Kind.KILL, Part.DATABASE, began=-80, ended=-70), id="the database was there again"),
+    pytest.param(COPY, happened(Kind.KILL, Part.BROKER, began=-80, ended=-70), id="the broker was there again"),
 ]
 
 
@@ -218,6 +219,19 @@ def test_a_second_run_that_nothing_explains(second: Run, fault: Happened) -> Non
 
     assert [one.cause for one in ledger.again] == [None]
     assert not ledger.good
+
+
+@pytest.mark.parametrize("kind", [Kind.KILL, Kind.DELETE, Kind.STOP])
+def test_two_copies_that_a_broker_left_when_it_went_away_may_run_long_after_it_is_back(kind: Kind) -> None:
+    """It had stored what it did not confirm, so it was published again; a redelivery so late would have no cause."""
+    first, fault = replace(FIRST, started_at=NOW + 40), happened(kind, Part.BROKER)
+
+    def second(delivery: int) -> Ledger:
+        runs = [first, replace(COPY, started_at=NOW + 60, delivery=delivery)]
+        return account(row=Row("succeeded", 1, 1), runs=runs, faults=[fault])
+
+    assert [one.cause for one in second(0).again] == [1]
+    assert [one.cause for one in second(1).again] == [None]
 
 
 def test_a_message_that_its_client_sent_twice_may_run_twice() -> None:
