@@ -54,10 +54,10 @@ class FrontDoor:
         with self._room(known, len(at_once)):
             self.bound.admit(len(at_once))
             lease = self.relay.lease_for(len(at_once))
-            await self.jobs.insert(new, now, lease)
+            until = await self.jobs.insert(new, now, lease)
         if at_once:
             if lease > 0:
-                self.relay.offer(at_once)
+                self.relay.offer(at_once, until)
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
         return new

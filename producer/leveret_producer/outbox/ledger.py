@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from uuid import UUID
 
 import structlog
 
 from leveret.jobs import Envelope
 from leveret_producer.outbox.bound import Bound
-from leveret_producer.store.outbox import Confirmed, OutboxRows
+from leveret_producer.store.outbox import Confirmed, Lease, OutboxRows
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 
 log = structlog.get_logger(__name__)
@@ -24,7 +23,7 @@ class Ledger:
         self._bound = bound
         self._rows = rows
         self._confirmed: dict[Confirmed, None] = {}  # in order
-        self._released: dict[UUID, float] = {}
+        self._released: dict[Lease, float] = {}
         self._something = asyncio.Event()
         self._writing = asyncio.Lock()
 
@@ -32,8 +31,8 @@ class Ledger:
         self._confirmed[Confirmed(job.id, job.generation, job.attempt, returned)] = None
         self._something.set()
 
-    def released(self, ids: Sequence[UUID], wait_seconds: float = 0) -> None:
-        self._released.update(dict.fromkeys(ids, wait_seconds))
+    def released(self, leases: Sequence[Lease], wait_seconds: float = 0) -> None:
+        self._released.update(dict.fromkeys(leases, wait_seconds))
         self._something.set()
 
     async def run(self) -> None:
@@ -64,9 +63,9 @@ class Ledger:
                     self._confirmed.pop(one, None)
             while self._released:
                 wait = next(iter(self._released.values()))
-                ids = [one for one, its_wait in self._released.items() if its_wait == wait][:AT_ONCE]
-                await self._rows.release(ids, wait)
-                for one_id in ids:
-                    self._released.pop(one_id, None)
+                leases = [one for one, its_wait in self._released.items() if its_wait == wait][:AT_ONCE]
+                await self._rows.release(leases, wait)
+                for lease in leases:
+                    self._released.pop(lease, None)
             if not self._confirmed:  # else one came while what was released was written
                 self._something.clear()

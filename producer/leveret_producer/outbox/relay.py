@@ -1,7 +1,8 @@
 """Bring the outbox to the broker: at least once, oldest first, many in flight, and nothing locked meanwhile.
 
 What this replica accepted it publishes at once, from memory; what is left over (its replica died, the broker was away,
-there was no room) any replica takes when the lease has run out. A job that came back, since the broker had no queue for
+there was no room) any replica takes when the lease has run out. Under an alarm of the broker it keeps what is on its way
+to it, and gives back what isn't. A job that came back, since the broker had no queue for
 it, is published again once its queue is there, and holds up its own queue only. What becomes of each job is written in
 batches; if the database is away it is written when it's back, and a replica that dies in between leaves rows that are
 published a second time, never rows that are lost.
@@ -11,8 +12,9 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -28,7 +30,7 @@ from leveret_producer.outbox.bound import Bound
 from leveret_producer.outbox.gone import GoneQueues
 from leveret_producer.outbox.ledger import Ledger
 from leveret_producer.outbox.together import together
-from leveret_producer.store.outbox import LEASE, OutboxRows, Taken
+from leveret_producer.store.outbox import LEASE, Lease, OutboxRows, Taken
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 
 log = structlog.get_logger(__name__)
@@ -49,22 +51,27 @@ class _Held:
     """A job that this replica is to publish."""
 
     job: Envelope
-    returned: int  # how often it came back before
-    leased_at: float
+    lease: Lease
+    since: float  # by our clock
+    returned: int = 0  # how often it came back before
 
 
 class Relay:
-    def __init__(self, rows: OutboxRows, metrics: Metrics, bound: Bound) -> None:
+    def __init__(
+        self, rows: OutboxRows, metrics: Metrics, bound: Bound, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._rows = rows
         self._metrics = metrics
         self._ledger = Ledger(rows, bound)
         self._waiting: asyncio.Queue[_Held] = asyncio.Queue()
         self._waiting_bytes = 0
         self._in_hand: Counter[str] = Counter()  # per queue: in memory or in flight
-        self._flying: dict[UUID, Envelope] = {}
+        self._flying: dict[UUID, _Held] = {}
         self._arrived: Counter[str] = Counter()  # per queue: stored earlier, due since the last asking
         self._gone = GoneQueues()
         self._leaving = False
+        self._alarmed = asyncio.Event()
         self.alarm = Alarm(self._note_alarm)
         self.connected = False
 
@@ -75,10 +82,10 @@ class Relay:
         room = self._waiting.qsize() + jobs <= ROOM_JOBS and self._waiting_bytes < ROOM_BYTES
         return LEASE if self.connected and not self.alarm.raised and not self._leaving and room else 0.0
 
-    def offer(self, jobs: Sequence[Envelope]) -> None:
+    def offer(self, jobs: Sequence[Envelope], leased_until: datetime) -> None:
         """Publish stored jobs, which this replica holds the lease of."""
-        now = time.monotonic()
-        self._hold([_Held(job, 0, now) for job in jobs])
+        now = self._clock()
+        self._hold([_Held(job, Lease(job.id, leased_until), now) for job in jobs])
 
     def unconfirmed(self) -> Mapping[str, int]:
         """Return how many jobs of each queue this replica is publishing."""
@@ -107,7 +114,7 @@ class Relay:
         finally:
             self.connected = False
             self._metrics.broker_blocked.value = None
-            self._give_back()
+            self._give_back(in_flight=True)
 
     async def run_ledger(self) -> None:
         """Write down what became of the jobs, for ever."""
@@ -120,12 +127,15 @@ class Relay:
             async with asyncio.timeout(seconds):
                 while not self._waiting.empty() or self._flying:  # noqa: ASYNC110 - ends once, at a stop
                     await asyncio.sleep(0.02)
-        self._give_back()
+        self._give_back(in_flight=True)
         await self._ledger.close(seconds)
 
     # -- inside
 
     def _hold(self, held: Sequence[_Held]) -> None:
+        if not self.connected or self.alarm.raised:  # since it was leased
+            self._ledger.released([one.lease for one in held])
+            return
         for one in held:
             self._waiting.put_nowait(one)
         self._waiting_bytes += sum(len(one.job.body) for one in held)
@@ -143,31 +153,40 @@ class Relay:
                 except (DatabaseUnavailable, TryAgain) as problem:
                     log.debug("the outbox can't be read", because=str(problem))
                 else:
-                    taken, leased_at = len(found), time.monotonic()
+                    taken, now = len(found), self._clock()
                     self._arrived.update(one.job.queue for one in found if one.arrived)
                     # One that no JobQueue has any more is not waited for: its jobs become dead letters.
                     await self._gone.look(connection, live)
-                    self._hold([_Held(one.job, one.returned, leased_at) for one in self._publishable(found)])
+                    self._hold([_Held(one.job, one.lease, now, one.returned) for one in self._publishable(found)])
             if taken < TAKE:
                 await asyncio.sleep(LOOK_EVERY)
 
     def _note_alarm(self, raised: bool) -> None:
         self._metrics.broker_blocked.value = float(raised)
+        if raised:
+            self._alarmed.set()
+            self._give_back()
+        else:
+            self._alarmed.clear()
 
     async def _hold_leases(self) -> None:
         """Keep what the broker holds back under an alarm: another replica would publish it a second time."""
         while True:
+            await self._alarmed.wait()
+            try:
+                renewed = await self._rows.renew([held.lease for held in self._flying.values()])
+            except (DatabaseUnavailable, TryAgain) as problem:
+                log.debug("leases can't be renewed", because=str(problem), jobs=len(self._flying))
+            else:
+                for lease in renewed:
+                    if held := self._flying.get(lease.id):
+                        self._flying[lease.id] = replace(held, lease=lease)
             await asyncio.sleep(RENEW_EVERY)
-            if self.alarm.raised and self._flying:
-                try:
-                    await self._rows.release(list(self._flying), LEASE)
-                except (DatabaseUnavailable, TryAgain) as problem:
-                    log.debug("leases can't be renewed", because=str(problem), jobs=len(self._flying))
 
     def _publishable(self, found: Iterable[Taken]) -> list[Taken]:
         """Return what is to be published now; what has no queue waits for it, in the outbox."""
         gone = set(self._gone.names())
-        if without := [one.job.id for one in found if one.job.queue in gone]:
+        if without := [one.lease for one in found if one.job.queue in gone]:
             self._ledger.released(without, self._gone.PAUSE)
         return [one for one in found if one.job.queue not in gone and one.job.id not in self._flying]
 
@@ -177,12 +196,14 @@ class Relay:
             held = await self._waiting.get()
             job = held.job
             self._waiting_bytes -= len(job.body)
-            if job.id in self._flying or time.monotonic() - held.leased_at > FRESH:
+            if job.id in self._flying:
+                self._let_go(job)  # it was taken anew, and is on its way; this lease runs out by itself
+            elif self._clock() - held.since > FRESH:
                 self._let_go(job)  # another one may have it by now
-                self._ledger.released([job.id])
+                self._ledger.released([held.lease])
             elif self._gone.has(job.queue):
                 self._let_go(job)
-                self._ledger.released([job.id], self._gone.PAUSE)
+                self._ledger.released([held.lease], self._gone.PAUSE)
             else:
                 await self._publish(publisher, held)
                 if channel.is_closed:
@@ -190,39 +211,39 @@ class Relay:
 
     async def _publish(self, publisher: Publisher, held: _Held) -> None:
         job = held.job
-        self._flying[job.id] = job
+        self._flying[job.id] = held
         began = time.perf_counter()
         try:
             await publisher.publish(topology.JOBS, job.queue, wire.to_message(job))
         except Unroutable:  # by hand, somebody deleted also the queue that takes what no other one does
-            self._land(job)
             self._gone.note(job.queue)
-            self._ledger.released([job.id], self._gone.PAUSE)
+            self._ledger.released([self._land(held)], self._gone.PAUSE)
         except NotConfirmed as problem:
-            self._land(job)
-            self._ledger.released([job.id], REFUSED_PAUSE)
+            self._ledger.released([self._land(held)], REFUSED_PAUSE)
             log.debug("not confirmed; the job stays in the outbox", job=str(job.id), because=str(problem))
         else:
-            self._land(job)
+            self._land(held)
             self._metrics.confirm_seconds.observe(time.perf_counter() - began)
             self._ledger.confirmed(job, held.returned)
 
-    def _land(self, job: Envelope) -> None:
-        self._flying.pop(job.id, None)
-        self._let_go(job)
+    def _land(self, held: _Held) -> Lease:
+        """Count a job as no longer on its way, and return its lease as it is by now."""
+        self._let_go(held.job)
+        return self._flying.pop(held.job.id, held).lease
 
     def _let_go(self, job: Envelope) -> None:
         self._in_hand[job.queue] -= 1
         if self._in_hand[job.queue] <= 0:
             del self._in_hand[job.queue]
 
-    def _give_back(self) -> None:
-        """Release what was not confirmed, for the next connection or another replica."""
-        left = list(self._flying)
-        while not self._waiting.empty():
-            left.append(self._waiting.get_nowait().job.id)
+    def _give_back(self, *, in_flight: bool = False) -> None:
+        """Release what waits, and what is not confirmed, for another replica or for when the broker takes it."""
+        left = [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
         self._waiting_bytes = 0
-        self._flying.clear()
-        self._in_hand.clear()
+        if in_flight:
+            left.extend(self._flying.values())
+            self._flying.clear()
+        for held in left:
+            self._let_go(held.job)
         if left:
-            self._ledger.released(left)
+            self._ledger.released([held.lease for held in left])

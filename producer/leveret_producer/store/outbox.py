@@ -3,10 +3,13 @@
 A lease on a row says that one replica is publishing it; when the lease runs out any replica may take the row. Taking is
 a transaction of its own: nothing is locked while a confirm is awaited. A row that is not due yet has a lease until then,
 which nobody holds. Rows are taken in the order in which their leases end.
+
+A replica gives up or prolongs a lease only while the row has the very end that it wrote there: another one's ends later.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +31,7 @@ _TAKE = text(
         UPDATE jobs SET lease_until = now() + CAST(:lease AS double precision) * interval '1 second'
         FROM free WHERE jobs.id = free.id
         RETURNING jobs.id, jobs.queue, jobs.type, jobs.generation, jobs.next_attempt, jobs.returned, jobs.correlation_id,
+                  jobs.lease_until,
                   CASE WHEN next_attempt = 1 THEN coalesce(due_at, created_at) ELSE created_at END AS submitted_at,
                   coalesce(free.arrived, false) AS arrived, free.lease_until AS waited_until
     )
@@ -57,13 +61,19 @@ _MARK = text(
     RETURNING jobs.id
     """
 )
-_RELEASE = text(
+# Of the leases that are still ours, the new ends.
+_END = text(
     """
-    WITH locked AS (
-        SELECT id FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) AND published_at IS NULL ORDER BY id FOR UPDATE
+    WITH ours AS (
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:untils AS timestamptz[])) AS ours (id, until)
+    ), locked AS (
+        SELECT jobs.id FROM jobs JOIN ours USING (id)
+        WHERE jobs.lease_until = ours.until AND jobs.published_at IS NULL
+        ORDER BY jobs.id FOR UPDATE OF jobs
     )
-    UPDATE jobs SET lease_until = greatest(now() + CAST(:wait AS double precision) * interval '1 second', due_at)
+    UPDATE jobs SET lease_until = now() + CAST(:seconds AS double precision) * interval '1 second'
     FROM locked WHERE jobs.id = locked.id
+    RETURNING jobs.id, jobs.lease_until
     """
 )
 # The condition on lease_until is for the index: what is due has no lease beyond the longest one.
@@ -93,10 +103,19 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Lease:
+    """What a replica wrote on a job's row; it has the row for as long as that is there, and not run out."""
+
+    id: UUID
+    until: datetime  # by the database's clock
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A job to publish; `arrived`: its time came just now, and it was nobody's before."""
 
     job: Envelope
+    lease: Lease
     arrived: bool
     returned: int = 0  # how often it came back, since the broker had no queue for it
 
@@ -111,7 +130,7 @@ class OutboxRows:
             found = await connection.execute(
                 _TAKE, {"most": most, "lease": LEASE, "except_queues": list(except_queues)}
             )
-            return [Taken(_envelope(row), row.arrived, row.returned) for row in found]
+            return [Taken(_envelope(row), Lease(row.id, row.lease_until), row.arrived, row.returned) for row in found]
 
     async def live(self, queues: Collection[str]) -> set[str]:
         """Return which of these queues a JobQueue has."""
@@ -130,10 +149,18 @@ class OutboxRows:
             }
             return len((await connection.execute(_MARK, columns)).all())
 
-    async def release(self, ids: Sequence[UUID], wait_seconds: float = 0) -> None:
-        """Give rows back, for any replica to take after so long, and not before they are due."""
+    async def release(self, leases: Sequence[Lease], wait_seconds: float = 0) -> None:
+        """Give rows back, for any replica to take after so long; a row whose lease is another one by now keeps that."""
+        await self._end(leases, wait_seconds)
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Hold rows from now for a whole lease; return the new leases, without those that were lost."""
+        return await self._end(leases, LEASE)
+
+    async def _end(self, leases: Sequence[Lease], seconds: float) -> list[Lease]:
+        columns = {"ids": [one.id for one in leases], "untils": [one.until for one in leases], "seconds": seconds}
         async with self._postgres.transaction() as connection:
-            await connection.execute(_RELEASE, {"ids": list(ids), "wait": wait_seconds})
+            return [Lease(row.id, row.lease_until) for row in await connection.execute(_END, columns)]
 
     async def pending(self) -> dict[str, int]:
         """Count the unconfirmed jobs of each queue that has some; those that aren't due yet don't count."""

@@ -86,3 +86,36 @@ async def test_jobs_wait_for_the_end_of_an_alarm_and_are_published_once(
         arrived = Counter(await message_ids(broker, QUEUE))
         assert arrived.keys() == set(accepted)
         assert {one for one, times in arrived.items() if times > 1} == set()
+
+
+@pytest.mark.timeout(300)
+async def test_what_a_producer_holds_when_an_alarm_begins_is_published_once(
+    broker: Broker, database: Database, rabbitmq: Server
+) -> None:
+    begin, end = ALARMS["memory"]
+    async with (
+        producing(broker, database, "producer-a") as producer,
+        producing(broker, database, "producer-b") as other,
+        operating(broker, QUEUE),
+    ):
+        for one in (producer, other):
+            await ready(one)
+            await known(one)
+        accepted = await _submit(producer, 50) + await _submit(other, 50)
+        raising = asyncio.create_task(asyncio.to_thread(rabbitmq.run, "rabbitmqctl", "-q", *begin))
+        while not await _says(producer, "has blocked publishing"):  # so that many wait in its memory at that moment
+            accepted += await _submit(producer, 2_000)
+        await raising
+        assert len(accepted) > 5_000
+        # The other one hears of the alarm only when it publishes, and until then takes what it can.
+        await asyncio.sleep(LEASE + 8)
+        await asyncio.to_thread(rabbitmq.run, "rabbitmqctl", "-q", *end)
+
+        async def published() -> bool:
+            found = await producer.http.get("/v1/jobs?state=accepted&limit=1")
+            return found.status_code == 200 and not found.json()["jobs"]
+
+        await eventually_true(published, "all are published", seconds=120)
+        arrived = Counter(await message_ids(broker, QUEUE))
+        assert arrived.keys() == set(accepted)
+        assert {one for one, times in arrived.items() if times > 1} == set()

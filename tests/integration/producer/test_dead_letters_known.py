@@ -28,7 +28,7 @@ from leveret.settings import Broker, Database
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.outbox import Confirmed, OutboxRows
+from leveret_producer.store.outbox import Confirmed, Lease, OutboxRows
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording import Recording
 from leveret_producer.store.returning import Returning
@@ -344,7 +344,10 @@ async def test_a_confirm_that_is_written_after_the_return_does_not_count(store: 
     until = await Jobs(store).insert([NewJob(job, 5)], now, lease_seconds=30)
     assert await returning.put_back([job]) == []
     assert await rows.mark([Confirmed(job.id, 1, 1, 0)]) == 0
-    await rows.release([job.id])
+    await rows.release([Lease(job.id, until)])
+    assert await rows.take(10) == []  # whoever published it before has no say in when it is published again
+    async with store.transaction() as connection:
+        await connection.execute(text("UPDATE jobs SET lease_until = now()"))
     [taken] = await rows.take(10)
     assert (taken.job.id, taken.returned) == (job.id, 1)
     assert await rows.mark([Confirmed(job.id, 1, 1, 1)]) == 1

@@ -137,7 +137,7 @@ async def test_what_is_not_due_is_not_counted_and_not_looked_through(store: Post
     [taken] = await rows.take(500)
     assert (taken.job.id, taken.job.attempt, taken.job.submitted_at, taken.arrived) == (due.job.id, 1, past, True)
     assert await rows.pending() == {QUEUE: 1}  # leased, and not confirmed
-    await rows.release([due.job.id])
+    await rows.release([taken.lease])
     [again] = await rows.take(500)
     assert not again.arrived
     assert await rows.mark([Confirmed(due.job.id, 1, 1)]) == 1
@@ -241,7 +241,7 @@ async def test_a_confirm_that_is_noted_late_does_not_end_the_wait_for_the_next_a
     due = now + timedelta(hours=2)
     await recording.record([Report(QUEUE, _waits(job.job.id, now, due, payload=b""))])
     assert await rows.mark([Confirmed(job.job.id, 1, first.job.attempt)]) == 0
-    await rows.release([job.job.id])
+    await rows.release([first.lease])
     assert await rows.take(10) == []
     async with store.transaction() as connection:
         row = (await connection.execute(text("SELECT * FROM jobs"))).one()

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 from leveret.jobs import Envelope
 from leveret_producer.outbox.bound import Bound
 from leveret_producer.outbox.ledger import Ledger
-from leveret_producer.store.outbox import Confirmed
+from leveret_producer.store.outbox import Confirmed, Lease
 from leveret_producer.store.postgres import DatabaseUnavailable
 
 
@@ -18,7 +19,7 @@ class Rows:
     """Notes what is written; `meanwhile` happens once while that is under way."""
 
     marked: list[UUID] = field(default_factory=list)
-    released: list[tuple[UUID, float]] = field(default_factory=list)
+    released: list[tuple[Lease, float]] = field(default_factory=list)
     meanwhile: Callable[[], None] | None = None
     away: int = 0  # times that the database does not take it
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -28,9 +29,9 @@ class Rows:
         self.marked += [one.id for one in confirmed]
         return len(confirmed)
 
-    async def release(self, ids: Sequence[UUID], wait_seconds: float = 0) -> None:
+    async def release(self, leases: Sequence[Lease], wait_seconds: float = 0) -> None:
         await self._write()
-        self.released += [(one, wait_seconds) for one in ids]
+        self.released += [(one, wait_seconds) for one in leases]
 
     async def _write(self) -> None:
         await asyncio.sleep(0)
@@ -53,6 +54,10 @@ def job(number: int) -> Envelope:
     return Envelope(UUID(int=number), "q", "t", b"1")
 
 
+def lease(number: int) -> Lease:
+    return Lease(UUID(int=number), datetime(2026, 1, 1, tzinfo=UTC))
+
+
 @contextlib.asynccontextmanager
 async def running(rows: Rows) -> AsyncIterator[Ledger]:
     ledger = Ledger(rows, Bound(10))  # type: ignore[arg-type]
@@ -66,7 +71,7 @@ async def test_a_confirm_that_comes_while_a_release_is_written_is_marked() -> No
     rows = Rows()
     async with running(rows) as ledger:
         rows.meanwhile = lambda: ledger.confirmed(job(2), 0)
-        ledger.released([UUID(int=1)], 5.0)
+        ledger.released([lease(1)], 5.0)
         await rows.until(marked=1, released=1)
     assert rows.marked == [UUID(int=2)]
 
@@ -76,7 +81,7 @@ async def test_what_comes_while_a_confirm_is_marked_is_written_too() -> None:
     async with running(rows) as ledger:
 
         def meanwhile() -> None:
-            ledger.released([UUID(int=2)], 1.0)
+            ledger.released([lease(2)], 1.0)
             ledger.confirmed(job(3), 0)
 
         rows.meanwhile = meanwhile
@@ -89,10 +94,10 @@ async def test_a_database_that_is_away_gets_it_when_it_is_back() -> None:
     rows = Rows(away=2)
     async with running(rows) as ledger:
         ledger.confirmed(job(1), 0)
-        ledger.released([UUID(int=2)], 0)
-        ledger.released([UUID(int=3)], 5)
+        ledger.released([lease(2)], 0)
+        ledger.released([lease(3)], 5)
         await rows.until(marked=1, released=2)
-    assert sorted(rows.released) == [(UUID(int=2), 0), (UUID(int=3), 5)]
+    assert rows.released == [(lease(2), 0), (lease(3), 5)]
 
 
 async def test_a_stop_writes_what_is_left() -> None:
