@@ -80,7 +80,7 @@ class DeadLetters:
                 return None
             if row.state != "dead" or row.purged_at:
                 return NoDeadLetter(row.queue, row.state, row.purged_at is not None)
-            attempts = await read_attempts(connection, [id])
+            attempts = await read_attempts(connection, id)
         return WholeDeadLetter(
             id=row.id,
             queue=row.queue,
@@ -90,7 +90,7 @@ class DeadLetters:
             payload=(payload := shown_payload(row.body, row.raw)),
             body=_body(row) if row.kept and payload is None else None,
             redrivable=row.kept,
-            attempts=attempts.get(id, []),
+            attempts=attempts,
             max_attempts=row.max_attempts,
             generation=row.generation,
             created_at=row.created_at,

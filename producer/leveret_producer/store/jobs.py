@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, column, select, table, text
+from sqlalchemy import Row, TextClause, column, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
@@ -34,12 +34,19 @@ _INSERT_PAYLOADS = text(
     SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body)
     """
 )
-_ATTEMPTS = text(
-    """
-    SELECT job_id, attempt, consumer, started_at, finished_at, outcome, error FROM attempts
-    WHERE job_id = ANY(CAST(:ids AS uuid[])) ORDER BY job_id, generation, attempt, delivery
-    """
-)
+MOST_ATTEMPTS, MOST_LISTED_ATTEMPTS = 1_000, 20  # of a job: alone, and in a list
+# An error is stored as we encode it: the traceback is its last field, and within its strings all quotes are escaped.
+_SHORT_ERROR = """CASE WHEN strpos(error, ',"traceback":"') > 0
+    THEN split_part(error, ',"traceback":"', 1) || '}' ELSE error END AS error"""
+_ATTEMPTS = """
+    SELECT last.* FROM unnest(CAST(:ids AS uuid[])) AS job (id), LATERAL (
+        SELECT job_id, generation, attempt, delivery, consumer, started_at, finished_at, outcome, {error}
+        FROM attempts WHERE job_id = job.id ORDER BY generation DESC, attempt DESC, delivery DESC LIMIT :most
+    ) AS last
+    ORDER BY job_id, generation, attempt, delivery
+"""
+_WHOLE_ATTEMPTS = text(_ATTEMPTS.format(error="error"))
+_LISTED_ATTEMPTS = text(_ATTEMPTS.format(error=_SHORT_ERROR))
 _COLUMNS = (
     "id",
     "queue",
@@ -57,25 +64,7 @@ _COLUMNS = (
     "progress",
     "correlation_id",
 )
-_LISTED = ", ".join(name for name in _COLUMNS if name != "result")
-_OF_QUEUE = f"SELECT {_LISTED} FROM jobs WHERE {{conditions}} ORDER BY created_at DESC, id DESC LIMIT :limit"
-# All indexes for lists begin with the queue (docs/decisions/0016). So the queues that jobs have are found first, each by
-# one step in an index from the one before, and then the newest jobs of each.
-_OF_ALL_QUEUES = f"""
-    WITH RECURSIVE steps AS (
-        (SELECT queue FROM jobs ORDER BY queue LIMIT 1)
-        UNION ALL
-        SELECT (SELECT queue FROM jobs WHERE queue > last.queue ORDER BY queue LIMIT 1)
-        FROM steps AS last WHERE last.queue IS NOT NULL
-    ), queues_of_jobs AS MATERIALIZED (
-        SELECT queue FROM steps WHERE queue IS NOT NULL
-    )
-    SELECT found.* FROM queues_of_jobs, LATERAL (
-        SELECT {_LISTED} FROM jobs WHERE queue = queues_of_jobs.queue AND {{conditions}}
-        ORDER BY created_at DESC, id DESC LIMIT :limit
-    ) AS found
-    ORDER BY created_at DESC, id DESC LIMIT :limit
-"""
+_LISTED = ", ".join(_SHORT_ERROR if name == "error" else name for name in _COLUMNS if name != "result")
 # Sooner than we give a transaction up: so the database itself says that it is there and that this took too long.
 LIST_TIMEOUT = text("SET LOCAL statement_timeout = '4s'")
 _jobs = table("jobs", *(column(name) for name in _COLUMNS))
@@ -154,16 +143,18 @@ class Jobs:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return None
-            attempts = await read_attempts(connection, [id])
-        return _job(row, attempts.get(id, []))
+            attempts = await read_attempts(connection, id)
+        return _job(row, attempts)
 
     async def page(self, wanted: Wanted) -> list[ListedJob]:
-        """Return jobs, newest first, without payloads and results."""
+        """Return jobs, newest first, without payloads, results and tracebacks, and of each its last attempts."""
         async with self._postgres.transaction() as connection:
             await connection.execute(LIST_TIMEOUT)
             statement, values = listing(wanted)
             rows = (await connection.execute(text(statement), values)).all()
-            attempts = await read_attempts(connection, [row.id for row in rows])
+            attempts = await _read_attempts(
+                connection, _LISTED_ATTEMPTS, [row.id for row in rows], MOST_LISTED_ATTEMPTS
+            )
         return [ListedJob(**_shared(row, attempts.get(row.id, []))) for row in rows]
 
 
@@ -177,15 +168,48 @@ def listing(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     if wanted.behind is not None:
         conditions.append("(created_at, id) < (:behind_at, :behind_id)")
         values |= {"behind_at": wanted.behind.created_at, "behind_id": wanted.behind.id}
-    query = _OF_ALL_QUEUES if wanted.queue is None else _OF_QUEUE
-    return query.format(conditions=" AND ".join(conditions)), values
+    query = _of_all_queues if wanted.queue is None else _of_queue
+    return query(" AND ".join(conditions)), values
 
 
-async def read_attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, list[Attempt]]:
+def _of_queue(conditions: str) -> str:
+    return f"SELECT {_LISTED} FROM jobs WHERE {conditions} ORDER BY created_at DESC, id DESC LIMIT :limit"
+
+
+def _of_all_queues(conditions: str) -> str:
+    """All indexes for lists begin with the queue (docs/decisions/0016).
+
+    So the queues that jobs have are found first, each by one step in an index from the one before, and then the newest
+    jobs of each.
+    """
+    return f"""
+        WITH RECURSIVE steps AS (
+            (SELECT queue FROM jobs ORDER BY queue LIMIT 1)
+            UNION ALL
+            SELECT (SELECT queue FROM jobs WHERE queue > last.queue ORDER BY queue LIMIT 1)
+            FROM steps AS last WHERE last.queue IS NOT NULL
+        ), queues_of_jobs AS MATERIALIZED (
+            SELECT queue FROM steps WHERE queue IS NOT NULL
+        )
+        SELECT found.* FROM queues_of_jobs, LATERAL (
+            {_of_queue(f"queue = queues_of_jobs.queue AND {conditions}")}
+        ) AS found
+        ORDER BY created_at DESC, id DESC LIMIT :limit
+    """
+
+
+async def read_attempts(connection: AsyncConnection, id: UUID) -> list[Attempt]:
+    """Return the attempts of a job, in order; of very many the last."""
+    return (await _read_attempts(connection, _WHOLE_ATTEMPTS, [id], MOST_ATTEMPTS)).get(id, [])
+
+
+async def _read_attempts(
+    connection: AsyncConnection, query: TextClause, ids: Sequence[UUID], most: int
+) -> dict[UUID, list[Attempt]]:
     found: dict[UUID, list[Attempt]] = {}
     if not ids:
         return found
-    for row in await connection.execute(_ATTEMPTS, {"ids": list(ids)}):
+    for row in await connection.execute(query, {"ids": list(ids), "most": most}):
         attempt = Attempt(row.attempt, row.consumer, row.started_at, row.finished_at, row.outcome, raw(row.error))
         found.setdefault(row.job_id, []).append(attempt)
     return found

@@ -2,16 +2,23 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
+import msgspec
 import pytest
+import uuid_utils
 from sqlalchemy import text
 
+from leveret.events import Error, JobEvent
 from leveret.jobs import State
 from leveret.settings import Database
+from leveret_producer.recorder.merge import Report
 from leveret_producer.store.jobs import Jobs, Wanted, listing
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.postgres import Postgres
+from leveret_producer.store.recording import Recording
 
 JOBS = 20_000
 # Of today: three queues, one of which has few; a rare state, and a rare type.
@@ -65,6 +72,38 @@ async def test_a_list_is_read_from_an_index(filled: Postgres) -> None:
         nodes = await _plan(filled, wanted)
         assert sum(_touched(node) for node in nodes) < 2_000, name
         assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and _touched(node)], name
+
+
+async def test_a_list_has_the_last_attempts_and_no_tracebacks(database: Database) -> None:
+    store = Postgres(lambda: database, connections=2, name="test")
+    await migrate(store)
+    job, at = UUID(str(uuid_utils.uuid7())), datetime.now(UTC)
+    errors = [
+        Error("Failed", 'it said: ,"traceback":"', "ValueError", 'at "line" 1\n\\'),
+        Error("Failed", "no more is known"),
+    ]
+    reports = [
+        Report("q", JobEvent(job, "t", State.RETRYING, at, "pod", attempt=one, started_at=at, error=errors[one % 2]))
+        for one in range(1, 1_031)
+    ]
+    await Recording(store).record(reports)
+    jobs = Jobs(store)
+    [listed] = await jobs.page(Wanted())
+    whole = await jobs.get(job)
+    await store.close()
+    assert whole is not None
+    assert [one.attempt for one in whole.attempts] == list(range(31, 1_031))
+    assert [_error(one.error) for one in whole.attempts[-2:]] == [errors[1], errors[0]]
+    assert _error(whole.error) == errors[0]
+    short = msgspec.structs.replace(errors[0], traceback=None)
+    assert [one.attempt for one in listed.attempts] == list(range(1_011, 1_031))
+    assert [_error(one.error) for one in listed.attempts[-2:]] == [errors[1], short]
+    assert _error(listed.error) == short
+
+
+def _error(stored: msgspec.Raw | None) -> Error:
+    assert stored is not None
+    return msgspec.json.decode(stored, type=Error)
 
 
 async def _plan(postgres: Postgres, wanted: Wanted) -> list[dict[str, Any]]:
