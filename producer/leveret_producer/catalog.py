@@ -1,4 +1,8 @@
-"""Which queues there are, from memory while that is fresh: a submit needn't ask the database for it."""
+"""Which queues there are, from memory while that is fresh: a submit needn't ask the database for it.
+
+All who ask at once wait for one answer, and share it if there is none: else each would wait for a database that hangs,
+one after another.
+"""
 
 import asyncio
 import difflib
@@ -6,10 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from leveret_producer.problems import Refused
+from leveret_producer.store.postgres import DatabaseUnavailable
 from leveret_producer.store.queues import KnownQueue, Queues
 
 FRESH = 2.0  # s for a queue that is known
 RECENT = 0.2  # s for one that isn't
+FAILED = 1.0  # s until a database that gave no answer is asked again
 
 
 class Catalog:
@@ -18,7 +24,9 @@ class Catalog:
         self._clock = clock
         self._known: Mapping[str, KnownQueue] = {}
         self._read_at: float | None = None
-        self._reading = asyncio.Lock()
+        self._failure = ""
+        self._failed_at: float | None = None  # None: the last answer was one
+        self._reading: asyncio.Task[None] | None = None
 
     async def find(self, name: str) -> KnownQueue:
         """Return a queue; raise Refused for an unknown one, DatabaseUnavailable if that can't be told."""
@@ -28,10 +36,27 @@ class Catalog:
         return self._known[name]
 
     async def _refresh(self, older_than: float) -> None:
-        async with self._reading:
-            if self._read_at is None or self._clock() - self._read_at > older_than:
-                self._known = await self._queues.known()
-                self._read_at = self._clock()
+        if self._within(older_than, self._read_at):
+            return
+        if not self._within(FAILED, self._failed_at):
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read())
+            await asyncio.shield(self._reading)  # who asked first may go away, and the others wait on
+        if self._failed_at is not None:
+            raise DatabaseUnavailable(self._failure)
+
+    async def _read(self) -> None:
+        try:
+            self._known = await self._queues.known()
+        except DatabaseUnavailable as problem:
+            self._failure, self._failed_at = str(problem), self._clock()
+        else:
+            self._read_at, self._failed_at = self._clock(), None
+        finally:
+            self._reading = None
+
+    def _within(self, seconds: float, since: float | None) -> bool:
+        return since is not None and self._clock() - since <= seconds
 
 
 def unknown_queue(name: str, known: Mapping[str, object]) -> Refused:

@@ -87,7 +87,7 @@ async def test_a_database_that_hangs_is_answered_for_in_seconds(
         try:
             async with asyncio.timeout(15):
                 answers = await asyncio.gather(
-                    producer.submit({"type": "free", "payload": 1}),
+                    *(producer.submit({"type": "free", "payload": 1}) for _ in range(20)),
                     *(producer.http.get("/v1/jobs") for _ in range(20)),
                 )
             assert {answer.status_code for answer in answers} == {503}
