@@ -3,7 +3,8 @@
 A gauge whose value is not known shows nothing rather than 0.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -26,6 +27,39 @@ class KnownGauge(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         if self.value is not None:
             yield GaugeMetricFamily(self._name, self._documentation, self.value)
+
+
+class LagGauge(Collector):
+    """How far something is behind, in seconds: while it waits that grows with each look; absent while it's not known."""
+
+    def __init__(
+        self, name: str, documentation: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._name, self._documentation, self._clock = name, documentation, clock
+        self._since: datetime | None = None
+        self._last: float | None = None
+
+    def waits(self, since: datetime) -> None:
+        """Tell since when the oldest of what is being done waits."""
+        self._since = since
+
+    def done(self) -> None:
+        """Tell that it is done; what it waited holds until something else waits, or nothing does."""
+        self._since, self._last = None, self._seconds()
+
+    def nothing_waits(self) -> None:
+        self._since, self._last = None, 0.0
+
+    def not_known(self) -> None:
+        self._since = self._last = None
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        seconds = self._seconds()
+        if seconds is not None:
+            yield GaugeMetricFamily(self._name, self._documentation, seconds)
+
+    def _seconds(self) -> float | None:
+        return self._last if self._since is None else max(0.0, (self._clock() - self._since).total_seconds())
 
 
 class Metrics:
@@ -56,8 +90,9 @@ class Metrics:
         self.outbox_pending = KnownGauge(
             "leveret_outbox_pending", "Jobs that the broker has not confirmed, in the database that all replicas share"
         )
-        self.recorder_lag = KnownGauge(
-            "leveret_recorder_lag_seconds", "Age of the oldest event of the last batch when it was committed"
+        self.recorder_lag = LagGauge(
+            "leveret_recorder_lag_seconds",
+            "Age of the oldest event that waits to be committed, or did in the last batch; 0 while none comes",
         )
         self.broker_blocked = KnownGauge(
             "leveret_producer_broker_blocked",

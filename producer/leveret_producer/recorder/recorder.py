@@ -57,7 +57,7 @@ class Recorder:
         try:
             await together(self._record_all(told, aside), self._return_all(returned, aside))
         finally:
-            self._metrics.recorder_lag.value = None
+            self._metrics.recorder_lag.not_known()
 
     async def _record_all(self, inbox: Inbox, aside: Publisher) -> None:
         while not self._stopping.is_set():
@@ -66,7 +66,7 @@ class Recorder:
                 await self._handle(messages, aside)
                 await inbox.acknowledge(messages)
             else:
-                self._metrics.recorder_lag.value = 0.0
+                self._metrics.recorder_lag.nothing_waits()
 
     async def _return_all(self, inbox: Inbox, aside: Publisher) -> None:
         while not self._stopping.is_set():
@@ -78,6 +78,9 @@ class Recorder:
         batch = Batch()
         for message in messages:
             read(message, batch, datetime.now(UTC))
+        # A dead letter may have lain in its queue for long: it waits here since it came.
+        now = datetime.now(UTC)
+        self._metrics.recorder_lag.waits(min((one.event.at for one in batch.reports if not one.letter), default=now))
         await self._record(batch.reports, aside)
 
         async def write(told: Sequence[Told]) -> None:
@@ -87,8 +90,7 @@ class Recorder:
             batch.aside.append(SetAside.of_told(told, because))
         for one in batch.aside:
             await self._set_aside(one, aside)
-        if dated := [report.event.at for report in batch.reports if not report.letter]:
-            self._metrics.recorder_lag.value = max(0.0, (datetime.now(UTC) - min(dated)).total_seconds())
+        self._metrics.recorder_lag.done()
 
     async def _record(self, reports: Sequence[Report], publisher: Publisher) -> None:
         aside: list[SetAside] = []

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from containers import Server
-from producers import QUEUE, Producer, eventually_true, known, operating, producing, ready, tell
+from producers import QUEUE, Producer, eventually, eventually_true, known, operating, producing, ready, tell
 from sqlalchemy import text
 
 from leveret import topology
@@ -205,7 +205,9 @@ async def test_events_wait_for_a_database_that_is_away(broker: Broker, database:
         await asyncio.to_thread(postgres.kill)
         for event in _history(job_id):
             await tell(operator, f"job.{QUEUE}", [event])
-        await asyncio.sleep(1)
+        samples = producer.metrics.registry.get_sample_value
+        age = (datetime.now(UTC) - _at(6)).total_seconds()
+        await eventually(lambda: (samples("leveret_recorder_lag_seconds") or 0) > age, "it's told how long they wait")
         await asyncio.to_thread(postgres.start)
 
         async def finished() -> bool:
@@ -213,7 +215,6 @@ async def test_events_wait_for_a_database_that_is_away(broker: Broker, database:
             return answer.status_code == 200 and answer.json()["state"] == "succeeded"
 
         await eventually_true(finished, "the job's end is recorded")
-        samples = producer.metrics.registry.get_sample_value
         assert samples("leveret_job_retries_total", {"queue": QUEUE}) == 1
         assert samples("leveret_job_wait_seconds_count", {"queue": QUEUE}) == 2
         assert samples("leveret_job_run_seconds_sum", {"queue": QUEUE}) == 3
