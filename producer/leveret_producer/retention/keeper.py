@@ -11,8 +11,10 @@ import asyncpg
 import structlog
 
 from leveret.settings import Database, MissingSetting
-from leveret_producer.retention.partitions import Crowded, Partitions, Walk, alone
+from leveret_producer.retention.partitions import Crowded, Partitions
 from leveret_producer.retention.plan import Action, Create, Retention, plan
+from leveret_producer.retention.rows import Rows, Walk
+from leveret_producer.retention.session import alone
 
 log = structlog.get_logger(__name__)
 
@@ -52,27 +54,28 @@ class Keeper:
 
     async def turn(self) -> bool:
         """Do what is to be done; False: something is left for another time. Raises what asyncpg does."""
-        async with alone(self._read, f"{self._name} retention", self._walks) as partitions:
-            if partitions is None:
+        async with alone(self._read, f"{self._name} retention") as session:
+            if session is None:
                 return True  # another replica is at it
-            now = min(self._clock(), await partitions.now())
+            partitions, rows = Partitions(session), Rows(session, self._walks)
+            now = min(self._clock(), await session.now())
             done = True
             for action in plan(now, await partitions.there(), self._retention):
                 try:
-                    await self._carry_out(action, partitions, now)
+                    await self._carry_out(action, partitions, rows, now)
                 except _ANOTHER_TIME as problem:
                     # The others wait behind us while we wait: once a turn is enough.
                     log.info("left for another time", partition=action.partition.name, because=str(problem))
                     done = False
                     break
             try:
-                await self._clear(partitions, now)
+                await self._clear(rows, now)
             except _ANOTHER_TIME as problem:
                 log.info("old rows are left for another time", because=str(problem))
                 done = False
             return done
 
-    async def _carry_out(self, action: Action, partitions: Partitions, now: datetime) -> None:
+    async def _carry_out(self, action: Action, partitions: Partitions, rows: Rows, now: datetime) -> None:
         name = action.partition.name
         if isinstance(action, Create):
             if await partitions.create(action):
@@ -83,18 +86,20 @@ class Keeper:
         removed = await partitions.remove(action.partition)
         if isinstance(removed, Crowded):
             over_before = now - self._retention.of(action.partition.table)
-            walk = await partitions.walk(name, action.partition.table, over_before, MOST_LOOKED)
+            walk = await rows.walk(name, action.partition.table, over_before, MOST_LOOKED)
             log.info("a partition stays, for much of it must stay", partition=name, rows_deleted=walk.deleted)
         else:
             self._walks.pop(name, None)
             log.info("a partition was removed", partition=name, because=action.because, rows_kept=removed.moved)
 
-    async def _clear(self, partitions: Partitions, now: datetime) -> None:
-        jobs = await partitions.clear_ended(self._retention, now)
-        payloads = 0
-        for rest in ("payloads_default", "payloads_by_day_rest"):
-            walk = await partitions.walk(rest, "payloads", now - self._retention.payloads, MOST_LOOKED)
-            payloads += walk.deleted
-        decisions = await partitions.clear_decisions(self._retention, now)
-        if jobs or payloads or decisions:
-            log.info("old rows were deleted", jobs=jobs, payloads=payloads, decisions=decisions)
+    async def _clear(self, rows: Rows, now: datetime) -> None:
+        jobs = await rows.clear_ended(self._retention, now)
+        deleted = {"payloads": 0, "attempts": 0}
+        for table in deleted:
+            for rest in (f"{table}_default", f"{table}_by_day_rest"):
+                walk = await rows.walk(rest, table, now - self._retention.of(table), MOST_LOOKED)
+                deleted[table] += walk.deleted
+        decisions = await rows.clear_decisions(self._retention, now)
+        handlers = await rows.clear_handlers(now - self._retention.jobs)
+        if jobs or decisions or handlers or any(deleted.values()):
+            log.info("old rows were deleted", jobs=jobs, decisions=decisions, handlers=handlers, **deleted)

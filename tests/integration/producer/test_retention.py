@@ -23,8 +23,9 @@ from leveret.settings import Broker, Database
 from leveret_producer.recorder.merge import Report
 from leveret_producer.retention import partitions as adapter
 from leveret_producer.retention.keeper import Keeper
-from leveret_producer.retention.partitions import alone
+from leveret_producer.retention.partitions import Partitions
 from leveret_producer.retention.plan import DAY, TABLES, Create, Partition, Retention, midnight
+from leveret_producer.retention.session import alone
 from leveret_producer.store import migrate as migrating
 from leveret_producer.store.jobs import Jobs, NewJob, Wanted
 from leveret_producer.store.migrate import migrate
@@ -60,8 +61,9 @@ class Store:
         await self.make(first, days)
 
     async def make(self, first: date, days: int) -> None:
-        async with alone(lambda: self.place, "test", {}) as partitions:
-            assert partitions is not None
+        async with alone(lambda: self.place, "test") as session:
+            assert session is not None
+            partitions = Partitions(session)
             for table in TABLES:
                 for day in range(days):
                     assert await partitions.create(Create(Partition(first + day * DAY, table), "a test wants it"))
@@ -323,7 +325,7 @@ async def test_only_one_is_at_it_and_a_lock_that_is_held_is_waited_for_another_t
     now = noon(OLD) + 40 * DAY
     await store.make(now.date(), 8)
     keeper = store.keeper(now)
-    async with alone(lambda: store.place, "another", {}) as mine, alone(lambda: store.place, "test", {}) as other:
+    async with alone(lambda: store.place, "another") as mine, alone(lambda: store.place, "test") as other:
         assert mine is not None
         assert other is None
         assert await keeper.turn()  # nothing to do for this one
@@ -460,7 +462,7 @@ async def test_tables_with_jobs_in_them_are_migrated_there_and_back(store: Store
     await to("0003")
     assert await store.kept() == {*everything, *new}
     assert await store.tables() == ["jobs_default"]
-    await to("0004")
+    await to("0005")
     assert await store.kept() == {*everything, *new}
 
 
@@ -474,6 +476,32 @@ async def test_decisions_go_by_their_age(store: Store) -> None:
     await store.keeper(now).turn()
     [(left,)] = await store.run("SELECT count(*) FROM decisions")
     assert left == 2
+
+
+async def test_attempts_of_nobody_go(store: Store) -> None:
+    """Attempts whose job is gone, as from a restored backup, go wherever they are outside the days; others stay."""
+    await store.begun(OLD)
+    foreign, early, known = uuid4(), ids_of(OLD + 100 * DAY, 1)[0], ids_of(OLD + 100 * DAY, 1)[0]
+    await store.submit([foreign, early, known], noon(OLD))
+    await store.report([foreign, early, known], State.RUNNING, noon(OLD))
+    assert await store.place_of(early, "payloads") == "payloads_by_day_rest"
+    await store.run("DELETE FROM jobs WHERE id = ANY(:ids)", ids=[foreign, early])
+    await store.keeper(noon(OLD)).turn()
+    assert await store.kept("attempts") == {known}
+
+
+async def test_handlers_of_versions_that_nobody_runs_go_by_their_age(store: Store) -> None:
+    await migrate(store.postgres)
+    now = datetime.now(UTC)
+    await store.run("INSERT INTO queues (name, version) VALUES ('a', 'now'), ('b', 'before')")
+    for queue, version, age in (("a", "now", 90), ("a", "before", 31), ("a", "next", 29), ("b", "now", 31)):
+        at = now - timedelta(days=age)
+        await store.run(
+            "INSERT INTO handlers VALUES (:queue, :version, '{}', :at)", queue=queue, version=version, at=at
+        )
+    await store.keeper(now).turn()
+    left = await store.run("SELECT queue, version FROM handlers ORDER BY 1, 2")
+    assert [tuple(row) for row in left] == [("a", "next"), ("a", "now")]
 
 
 async def test_a_late_report_makes_the_job_known_again_for_its_time(store: Store) -> None:
