@@ -95,7 +95,7 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             dead_letters=DeadLetters(requests),
             operations=Operations(requests),
             dead_letter_worker=Worker(Operations(work), bound),
-            sweeper=Sweeper(Sweeping(work), recording, metrics, now),
+            sweeper=Sweeper(Sweeping(work), recording, metrics, now, settings.retention.jobs),
         )
     finally:
         await requests.close()

@@ -1,7 +1,9 @@
 """Decide what becomes of an old message in a queue of dead letters, by what the store says of its job."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
+from uuid import UUID
 
 from leveret.jobs import State
 
@@ -23,13 +25,24 @@ class Known:
     has_payload: bool
 
 
-def judge(queue: str, generation: int, known: Known | None) -> Verdict:
+def outlived(id: UUID, submitted_at: datetime | None, now: datetime, retention: timedelta) -> bool:
+    """Say whether a job began so long ago that the store may have known it, and removed it since.
+
+    A job whose beginning can't be told counts as young.
+    """
+    began = max((one for one in (submitted_at, _time_of(id)) if one), default=None)
+    return began is not None and now - began > retention
+
+
+def judge(queue: str, generation: int, known: Known | None, *, old: bool = False) -> Verdict:
     """Return what becomes of a dead letter of a queue, of this generation of its job.
 
-    What the store says of an earlier generation says nothing: it has not heard of this one's end yet.
+    What the store says of an earlier generation says nothing: it has not heard of this one's end yet. What it does not
+    know, it may have known and removed, if that is `old` enough: told of it, it would take a dead
+    letter that was redriven or purged long ago for an open one.
     """
     if known is None:
-        return Verdict.UNKNOWN
+        return Verdict.STAYS if old else Verdict.UNKNOWN
     if known.queue != queue:
         return Verdict.STAYS  # the id belongs to another queue's job
     if known.generation > generation:
@@ -39,3 +52,9 @@ def judge(queue: str, generation: int, known: Known | None) -> Verdict:
     if known.state == State.SUCCEEDED or (known.state == State.DEAD and known.purged):
         return Verdict.GONE
     return Verdict.STAYS if known.has_payload else Verdict.UNKNOWN
+
+
+def _time_of(id: UUID) -> datetime | None:
+    """Return the time that a UUIDv7 begins with; None: it tells none."""
+    milliseconds = id.int >> 80
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if id.version == 7 and milliseconds < 1 << 47 else None

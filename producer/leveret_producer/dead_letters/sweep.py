@@ -11,7 +11,7 @@ end. So after a number that stay we subscribe anew, beside what we hold; that ke
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -19,7 +19,7 @@ from aiormq import spec
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from leveret import topology
-from leveret_producer.dead_letters.judging import Known, Verdict, judge
+from leveret_producer.dead_letters.judging import Known, Verdict, judge, outlived
 from leveret_producer.recorder.letters import dead_letter
 from leveret_producer.recorder.merge import Report
 
@@ -48,11 +48,12 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """How to sweep: what the store says of jobs, how to tell it of some, and the time."""
+    """How to sweep: what the store says of jobs, how to tell it of some, the time, and for how long jobs are kept."""
 
     look_up: LookUp
     tell: Tell
     clock: Callable[[], datetime]
+    retention: timedelta
     prefetch: int = PREFETCH
 
     async def run(self, connection: AbstractConnection, queue: str) -> Swept:
@@ -108,7 +109,7 @@ class Sweep:
         now = self.clock()
         reports = [dead_letter(message, now) for message in batch]
         known = await self.look_up([report.event.id for report in reports])
-        verdicts = [_verdict(queue, report, known.get(report.event.id)) for report in reports]
+        verdicts = [self._verdict(queue, report, known.get(report.event.id), now) for report in reports]
         unknown = [report for report, verdict in zip(reports, verdicts, strict=True) if verdict is Verdict.UNKNOWN]
         if unknown:
             await self.tell(unknown)
@@ -120,13 +121,14 @@ class Sweep:
         swept.told += len(unknown)
         return len(batch) - len(gone)
 
-
-def _verdict(queue: str, report: Report, known: Known | None) -> Verdict:
-    if report.queue != queue:
-        return Verdict.STAYS  # somebody published it here by hand: whose it is can't be said
-    verdict = judge(queue, report.event.generation, known)
-    has_more = known is None or (report.letter is not None and report.letter.keeps_body)
-    return verdict if verdict is not Verdict.UNKNOWN or has_more else Verdict.STAYS
+    def _verdict(self, queue: str, report: Report, known: Known | None, now: datetime) -> Verdict:
+        event = report.event
+        if report.queue != queue:
+            return Verdict.STAYS  # somebody published it here by hand: whose it is can't be said
+        old = outlived(event.id, event.submitted_at, now, self.retention)
+        verdict = judge(queue, event.generation, known, old=old)
+        has_more = known is None or (report.letter is not None and report.letter.keeps_body)
+        return verdict if verdict is not Verdict.UNKNOWN or has_more else Verdict.STAYS
 
 
 async def _count(channel: AbstractChannel, queue: str) -> int | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -26,12 +26,17 @@ AFTER_TROUBLE = 5.0  # s
 
 class Sweeper:
     def __init__(
-        self, sweeping: Sweeping, recording: Recording, metrics: Metrics, clock: Callable[[], datetime]
+        self,
+        sweeping: Sweeping,
+        recording: Recording,
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+        retention: timedelta,
     ) -> None:
         self._sweeping = sweeping
         self._recording = recording
         self._metrics = metrics
-        self._sweep = Sweep(sweeping.known, self._tell, clock)
+        self._sweep = Sweep(sweeping.known, self._tell, clock, retention)
 
     async def run(self, read: Callable[[], Broker], name: str) -> None:
         """Sweep for ever. There is a connection to the broker for as long as a sweep takes."""

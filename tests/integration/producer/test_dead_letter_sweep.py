@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -29,6 +29,7 @@ from leveret_producer.store.sweeping import Sweeping
 LETTERS = f"/v1/queues/{QUEUE}/dead-letters"
 FAILED = Error("AttemptsExhausted", "boom")
 DEAD = topology.dead_queue(QUEUE)
+KEPT = timedelta(days=30)
 
 
 def _dead_message(id: UUID, body: bytes = b"1") -> tuple[Envelope, dict[str, str | int]]:
@@ -142,7 +143,7 @@ async def test_what_stays_may_be_more_than_a_consumer_may_hold(
         async with _sql(database) as connection:
             purged = ids[100:110] + ids[200:205]
             await connection.execute("UPDATE jobs SET purged_at = now() WHERE id = ANY($1::uuid[])", purged)
-        sweep = Sweep(Sweeping(store).known, _untold, _now, prefetch=20)
+        sweep = Sweep(Sweeping(store).known, _untold, _now, KEPT, prefetch=20)
         async with await open_connection(broker, "test sweep") as broker_connection:
             swept = await sweep.run(broker_connection, QUEUE)
             assert (swept.there, swept.seen, swept.gone, swept.complete) == (250, 250, 15, True)
@@ -171,7 +172,7 @@ async def test_what_a_sweep_held_when_it_ended_is_there_again(broker: Broker, da
 
         async with await open_connection(broker, "test sweep") as broker_connection:
             with pytest.raises(ZeroDivisionError):
-                await Sweep(fails_late, _untold, _now, prefetch=20).run(broker_connection, QUEUE)
+                await Sweep(fails_late, _untold, _now, KEPT, prefetch=20).run(broker_connection, QUEUE)
         left = await _left(broker, 100)
         assert sorted(left) == sorted(ids)
 
@@ -190,7 +191,7 @@ async def test_the_store_learns_what_it_never_saw(broker: Broker, database: Data
         async def tell(reports: Sequence[Report]) -> None:
             await Recording(store).record(reports)
 
-        sweep = Sweep(Sweeping(store).known, tell, _now)
+        sweep = Sweep(Sweeping(store).known, tell, _now, KEPT)
         async with await open_connection(broker, "test sweep") as broker_connection:
             swept = await sweep.run(broker_connection, QUEUE)
             assert (swept.seen, swept.gone, swept.told) == (30, 0, 20)
@@ -202,6 +203,24 @@ async def test_the_store_learns_what_it_never_saw(broker: Broker, database: Data
             shown = (await producer.http.get(f"{LETTERS}/{one}")).json()
             assert (shown["payload"], shown["redrivable"], shown["reason"]) == ({"a": 1}, True, "AttemptsExhausted")
         assert await _left(broker, 30) == ids
+
+
+async def test_what_retention_removed_is_not_told_again(broker: Broker, database: Database) -> None:
+    """A purge whose sweep never came to its end: the messages are there yet, and the jobs' rows are gone."""
+    async with _store(database) as store:
+        async with producing(broker, database) as producer, operating(broker, QUEUE) as operator:
+            await ready(producer)
+            await known(producer)
+            ids = await _die(operator, 10)
+            await _recorded(producer, 10)
+        async with _sql(database) as connection:
+            for table in ("jobs", "payloads"):
+                await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - a constant
+        sweep = Sweep(Sweeping(store).known, _untold, lambda: _now() + KEPT + timedelta(minutes=5), KEPT)
+        async with await open_connection(broker, "test sweep") as broker_connection:
+            swept = await sweep.run(broker_connection, QUEUE)
+            assert (swept.seen, swept.gone, swept.told) == (10, 0, 0)
+        assert await _left(broker, 10) == ids
 
 
 async def test_another_consumer_of_the_dead_letters_is_left_alone(broker: Broker, database: Database) -> None:
@@ -216,7 +235,7 @@ async def test_another_consumer_of_the_dead_letters_is_left_alone(broker: Broker
         async def take(message: AbstractIncomingMessage) -> None:
             taken.append(message)
 
-        sweep = Sweep(Sweeping(store).known, _untold, _now)
+        sweep = Sweep(Sweeping(store).known, _untold, _now, KEPT)
         async with (
             await open_connection(broker, "test other") as other,
             await open_connection(broker, "test sweep") as ours,
@@ -237,5 +256,5 @@ async def test_another_consumer_of_the_dead_letters_is_left_alone(broker: Broker
 
 async def test_a_queue_that_is_not_there_is_swept(broker: Broker, database: Database) -> None:
     async with _store(database) as store, await open_connection(broker, "test sweep") as connection:
-        swept = await Sweep(Sweeping(store).known, _untold, _now).run(connection, "leveret.gone")
+        swept = await Sweep(Sweeping(store).known, _untold, _now, KEPT).run(connection, "leveret.gone")
         assert (swept.there, swept.complete) == (0, True)

@@ -1,9 +1,12 @@
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.jobs import State
-from leveret_producer.dead_letters.judging import Known, Verdict, judge
+from leveret_producer.dead_letters.judging import Known, Verdict, judge, outlived
 
 Q = "leveret.test"
 
@@ -29,6 +32,40 @@ TABLE = {
 @pytest.mark.parametrize(("known", "verdict"), TABLE.values(), ids=TABLE.keys())
 def test_what_becomes_of_a_message_of_the_second_generation(known: Known | None, verdict: Verdict) -> None:
     assert judge(Q, 2, known) is verdict
+
+
+def test_what_the_store_may_have_forgotten_is_left_and_not_told() -> None:
+    assert judge(Q, 2, None, old=True) is Verdict.STAYS
+    lacks_payload = Known(Q, "dead", 2, purged=False, has_payload=False)
+    assert judge(Q, 2, lacks_payload, old=True) is Verdict.UNKNOWN
+
+
+NOW = datetime(2026, 5, 31, tzinfo=UTC)
+
+
+def _made(at: datetime) -> UUID:
+    return UUID(int=int(at.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62)
+
+
+AGES = {
+    "young by its id": (_made(NOW - timedelta(days=29)), None, False),
+    "old by its id": (_made(NOW - timedelta(days=31)), None, True),
+    "young by its time": (UUID(int=4 << 76 | 2 << 62), NOW - timedelta(days=29), False),
+    "old by its time": (UUID(int=4 << 76 | 2 << 62), NOW - timedelta(days=31), True),
+    "the later one counts": (_made(NOW - timedelta(days=29)), datetime(1970, 1, 1, tzinfo=UTC), False),
+    "an id from beyond all dates": (
+        UUID(int=(1 << 128) - 1 & ~(15 << 76) & ~(3 << 62) | 7 << 76 | 2 << 62),
+        None,
+        False,
+    ),
+    "no time at all": (UUID(int=4 << 76 | 2 << 62), None, False),
+    "the last of all times": (UUID(int=0), datetime.max.replace(tzinfo=UTC), False),
+}
+
+
+@pytest.mark.parametrize(("id", "submitted_at", "is_old"), AGES.values(), ids=AGES)
+def test_how_old_a_job_is_is_told_by_its_id_or_its_time(id: UUID, submitted_at: datetime | None, is_old: bool) -> None:
+    assert outlived(id, submitted_at, NOW, timedelta(days=30)) is is_old
 
 
 _known = st.builds(
