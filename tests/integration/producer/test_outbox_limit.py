@@ -23,7 +23,8 @@ async def test_a_full_outbox_refuses_and_accepts_again_once_it_drained(
             await known(producer)
 
             async def published() -> bool:
-                return not (await producer.http.get("/v1/jobs?state=accepted&limit=1")).json()["jobs"]
+                answer = await producer.http.get("/v1/jobs?state=accepted&limit=1")
+                return answer.status_code == 200 and not answer.json()["jobs"]
 
             for _ in range(5):  # more than the limit in all: what is confirmed makes room at once
                 answer = await producer.submit(*([JOB] * 60))
