@@ -20,10 +20,10 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from leveret import topology
 from leveret_producer.dead_letters.judging import Known, Verdict, judge, outlived
-from leveret_producer.recorder.letters import dead_letter
+from leveret_producer.recorder.letters import dead_letter, shorten
 from leveret_producer.recorder.merge import Report
 
-PREFETCH = 500
+PREFETCH = 200  # of at most 256 KiB each
 FIRST, NEXT = 5.0, 2.0  # s until the first message, and until another, before it is over
 LEFT = 0.02  # s; what came before a subscription ended is there by then
 
@@ -79,10 +79,14 @@ class Sweep:
         async def ended(_: spec.Basic.Cancel) -> None:
             inbox.put_nowait(None)
 
+        async def arrived(message: AbstractIncomingMessage) -> None:
+            shorten(message)
+            inbox.put_nowait(message)
+
         underlay.on_consumer_cancel_callbacks.add(ended)
         last_tags: list[int] = []  # of each subscription: its messages go back together, and so keep their order
         while not swept.complete:
-            before, tag = swept.seen, await source.consume(inbox.put)
+            before, tag = swept.seen, await source.consume(arrived)
             last_tags.append(await self._take(inbox, queue, swept, FIRST if last_tags == [] else NEXT))
             await source.cancel(tag)
             while rest := await _gather(inbox, LEFT, self.prefetch):

@@ -17,6 +17,7 @@ from leveret_producer.store.recording import Told
 ROUTING_KEY = "leveret-routing-key"  # of the event that was set aside
 EXCHANGE = "leveret-exchange"  # that it came through, where that was not the events'
 _LONGEST_REASON = 2_000
+_NO_BODY = "its body, too large to be kept here, is in its queue of dead letters only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,10 @@ class SetAside:
         headers = {REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key}
         if self.letter:
             headers[EXCHANGE] = self.letter.exchange or ""
-            return wire.copy_of(self.letter, headers, reply_to=self.letter.reply_to)
+            copy = wire.copy_of(self.letter, headers, reply_to=self.letter.reply_to)
+            if not letters.is_whole(self.letter):
+                copy.body, copy.headers[REASON] = b"", f"{self.because}; {_NO_BODY}"[:_LONGEST_REASON]
+            return copy
         return aio_pika.Message(
             self.body,
             headers={**headers},

@@ -7,6 +7,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq import spec
 
 from leveret.rabbitmq.connection import BrokerGone
+from leveret_producer.recorder.letters import shorten
 
 GATHER = 0.05  # s from a batch's first message to its end
 MOST_EVENTS = 4_000  # a batch
@@ -70,4 +71,8 @@ class Inbox:
 
         underlay = await self._channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(ended)
-        await queue.consume(self._messages.put)
+        await queue.consume(self._arrived)
+
+    async def _arrived(self, message: AbstractIncomingMessage) -> None:
+        shorten(message)
+        self._messages.put_nowait(message)

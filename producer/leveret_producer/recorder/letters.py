@@ -13,13 +13,14 @@ from uuid import UUID, uuid5
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage
 
-from leveret import wire
+from leveret import topology, wire
 from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import DeadReason, Envelope, State
 from leveret.wire import Unreadable
 from leveret_producer.recorder.merge import LONGEST_NAME, Letter, Report, clean
 
 _NAMESPACE = UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562's for object identifiers; any would do
+_LOOKED_AT = wire.LARGEST_BODY + 1  # bytes of a body; that it is too large shows by the last one
 _REFUSED = "a client that is no consumer of Leveret rejected it, without asking for it to be delivered again"
 
 _read_error = msgspec.json.Decoder(Error).decode
@@ -49,6 +50,19 @@ def without_queue(message: AbstractIncomingMessage, now: datetime, *, live: bool
     return job
 
 
+def shorten(message: AbstractIncomingMessage) -> None:
+    """Cut off what nobody looks at: of a dead letter that is too large for the store, what is beyond its limit.
+
+    The whole of it is in its queue of dead letters, and a hundred such would not fit into our memory.
+    """
+    if message.exchange == topology.DEAD and len(message.body) > _LOOKED_AT:
+        message.body = message.body[:_LOOKED_AT]  # type: ignore[misc]  # a delivered one has this slot
+
+
+def is_whole(message: AbstractIncomingMessage) -> bool:
+    return message.exchange != topology.DEAD or len(message.body) < _LOOKED_AT
+
+
 def id_of(message: AbstractIncomingMessage, queue: str) -> UUID:
     """Return the id for a message that has none which can be used: the same at each delivery.
 
@@ -64,7 +78,7 @@ def id_of(message: AbstractIncomingMessage, queue: str) -> UUID:
         message.reply_to,
         message.app_id,
         death.get("time"),
-        hashlib.sha256(message.body).hexdigest(),
+        hashlib.sha256(message.body[:_LOOKED_AT]).hexdigest(),
     )
     return uuid5(_NAMESPACE, repr(told))
 

@@ -191,3 +191,29 @@ def test_a_dead_letter_among_the_events_is_told_by_its_exchange_and_set_aside_as
     aside: aio_pika.Message = SetAside.of_report(batch.reports[0], "because").message()
     assert (aside.body, aside.message_id) == (b"\xff", str(JOB))
     assert (aside.headers[wire.REASON], aside.headers["leveret-exchange"]) == ("because", topology.DEAD)
+
+
+def test_of_a_dead_letter_that_is_too_large_for_the_store_no_more_is_kept_in_memory_than_tells_so() -> None:
+    large = bytes(4 << 20)
+    whole, cut = received(body=large, message_id=None), received(body=large, message_id=None)
+    letters.shorten(cut)
+    assert len(cut.body) == wire.LARGEST_BODY + 1
+    before, after = letters.dead_letter(whole, NOW), letters.dead_letter(cut, NOW)
+    assert (before.event, before.letter and before.letter.keeps_body) == (after.event, False)
+    aside = SetAside.of_letter(cut, "its id belongs to another queue").message()
+    assert aside.body == b""
+    assert str(aside.headers[wire.REASON]).endswith("is in its queue of dead letters only")
+
+
+@pytest.mark.parametrize("size", [0, wire.LARGEST_BODY], ids=["empty", "as large as the store takes"])
+def test_a_dead_letter_that_the_store_takes_is_left_whole(size: int) -> None:
+    message = received(body=bytes(size))
+    letters.shorten(message)
+    assert len(message.body) == size
+    assert SetAside.of_letter(message, "why").message().body == bytes(size)
+
+
+def test_what_comes_from_elsewhere_is_left_whole() -> None:
+    message = received(body=bytes(4 << 20), exchange=topology.JOBS)
+    letters.shorten(message)
+    assert SetAside.of_letter(message, "why").message().body == message.body == bytes(4 << 20)
