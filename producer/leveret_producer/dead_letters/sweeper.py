@@ -12,7 +12,7 @@ from leveret.settings import Broker
 from leveret_producer.dead_letters.sweep import Sweep, Swept
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder import tally
-from leveret_producer.recorder.committing import commit
+from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 from leveret_producer.store.recording import Recording
@@ -81,8 +81,9 @@ class Sweeper:
     async def _tell(self, reports: Sequence[Report]) -> None:
         """Have the store know of dead letters that it does not, or whose payload it lacks."""
 
-        async def write(some: Sequence[Report]) -> None:
+        async def write(some: Sequence[Report]) -> Refused[Report]:
             tally.count(self._metrics, some, await self._recording.record(some))
+            return []
 
         for report, because in await commit(reports, write):
             log.warning("a dead letter can't be recorded; it stays", job=str(report.event.id), because=because)

@@ -1,6 +1,7 @@
 """Commit a batch however long it takes, and find what of it never can be.
 
-A database that is away is waited for. A batch that it refuses for its data is halved until what is bad stands alone.
+A database that is away is waited for. A batch that it refuses for its data is halved until what is bad stands alone; so
+is one that takes it too long, until the parts are small enough.
 """
 
 import asyncio
@@ -9,31 +10,39 @@ from typing import TypeVar
 
 import structlog
 
-from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TryAgain
+from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TookTooLong, TryAgain
 
 log = structlog.get_logger(__name__)
 
 One = TypeVar("One")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # s between tries
+GIVEN_UP = 2  # times in a row that a batch took too long: once may be for a lock or a busy disk
+
+Refused = list[tuple[One, str]]  # each with the reason
 
 
-async def commit(items: Sequence[One], write: Callable[[Sequence[One]], Awaitable[None]]) -> list[tuple[One, str]]:
-    """Have all items written, in as few calls as it takes; return those that were refused, each with the reason."""
+async def commit(items: Sequence[One], write: Callable[[Sequence[One]], Awaitable[Refused[One]]]) -> Refused[One]:
+    """Have all items written, in as few calls as it takes; return those that were refused, by `write` or the database."""
     if not items:
         return []
-    pause = FIRST_PAUSE
+    pause, given_up = FIRST_PAUSE, 0
     while True:
         try:
-            await write(items)
+            return await write(items)
         except (DatabaseUnavailable, TryAgain) as problem:
+            given_up = given_up + 1 if isinstance(problem, TookTooLong) else 0
+            if given_up >= GIVEN_UP and len(items) > 1:
+                return await _halves(items, write)
             log.warning("events wait for the database", because=str(problem), next_try_seconds=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         except DataRefused as problem:
             if len(items) == 1:
                 return [(items[0], str(problem))]
-            half = len(items) // 2
-            return [*await commit(items[:half], write), *await commit(items[half:], write)]
-        else:
-            return []
+            return await _halves(items, write)
+
+
+async def _halves(items: Sequence[One], write: Callable[[Sequence[One]], Awaitable[Refused[One]]]) -> Refused[One]:
+    half = len(items) // 2
+    return [*await commit(items[:half], write), *await commit(items[half:], write)]

@@ -7,7 +7,7 @@ from a queue of its own, and is put back into the outbox or is a dead letter, to
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -22,7 +22,7 @@ from leveret_producer.outbox.together import together
 from leveret_producer.recorder import letters, tally
 from leveret_producer.recorder.answers import answer
 from leveret_producer.recorder.batch import Batch, SetAside, read, rounds
-from leveret_producer.recorder.committing import commit
+from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.inbox import Inbox
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.recording import Recording, Told
@@ -30,9 +30,12 @@ from leveret_producer.store.returning import Returning
 
 log = structlog.get_logger(__name__)
 
-# Messages in memory: of events each holds up to 200, but a dead letter is as large as the broker takes messages.
+_Returned = tuple[Envelope, AbstractIncomingMessage]
+
+# Messages in memory while the database is slow. Ours of events are of 1 MiB at most, and dead letters are cut to 256 KiB;
+# what was returned is kept whole, as large as the broker takes messages.
 PREFETCH = 100
-PREFETCH_RETURNED = 50
+PREFETCH_RETURNED = 10
 NO_PAYLOAD = "it asks to publish the job again, and neither it nor the store has the job's payload"
 NOT_ITS_QUEUE = "the job's id belongs to another queue"
 TOO_LARGE = "it is a dead letter, and its body is too large for the store"
@@ -83,8 +86,9 @@ class Recorder:
         self._metrics.recorder_lag.waits(min((one.event.at for one in batch.reports if not one.letter), default=now))
         await self._record(batch.reports, aside)
 
-        async def write(told: Sequence[Told]) -> None:
+        async def write(told: Sequence[Told]) -> Refused[Told]:
             await self._recording.record((), told)
+            return []
 
         for told, because in await commit(batch.told, write):
             batch.aside.append(SetAside.of_told(told, because))
@@ -93,57 +97,50 @@ class Recorder:
         self._metrics.recorder_lag.done()
 
     async def _record(self, reports: Sequence[Report], publisher: Publisher) -> None:
-        aside: list[SetAside] = []
         dead: list[Report] = []
 
-        async def write(some: Sequence[Report]) -> None:
+        async def write(some: Sequence[Report]) -> Refused[Report]:
             recorded = await self._recording.record(some)
             tally.count(self._metrics, some, recorded)
             dead.extend(one for one in some if (one.event.id, one.event.generation) in recorded.dead)
-            aside.extend(SetAside.of_report(one, NO_PAYLOAD) for one in recorded.without_payload)
-            aside.extend(
-                SetAside.of_report(one, NOT_ITS_QUEUE)
-                for one in some
-                if one.event.id in recorded.misplaced and one not in recorded.without_payload
-            )
+            lost = [one for one in some if one.event.id in recorded.misplaced and one not in recorded.without_payload]
+            return [(one, NO_PAYLOAD) for one in recorded.without_payload] + [(one, NOT_ITS_QUEUE) for one in lost]
 
         # An id that two queues claim: the claim that came first is recorded before the other is looked at.
-        for part in rounds(reports):
-            aside.extend(SetAside.of_report(one, because) for one, because in await commit(part, write))
-        for one in aside:
-            await self._set_aside(one, publisher)
+        refused = [one for part in rounds(reports) for one in await commit(part, write)]
+        for report, because in refused:
+            await self._set_aside(SetAside.of_report(report, because), publisher)
         await answer(dead, publisher)
 
     async def _put_back(self, messages: Sequence[AbstractIncomingMessage], aside: Publisher) -> None:
         """Put what the broker had no queue for back into the outbox, or bury it."""
+        live = await self._live({message.routing_key or "" for message in messages})
+        now = datetime.now(UTC)
+        found = [(letters.without_queue(one, now, live=one.routing_key in live), one) for one in messages]
+        jobs = [(job, message) for job, message in found if isinstance(job, Envelope)]
+        for (_, message), because in await commit(jobs, self._return):
+            await self._set_aside(SetAside.of_letter(message, because), aside)
+        await self._bury([report for report, _ in found if isinstance(report, Report)], aside)
+
+    async def _live(self, queues: Collection[str]) -> set[str]:
+        """Return which of these queues a JobQueue has; one that the database refuses to look for is none."""
         live: set[str] = set()
 
-        async def look(names: Sequence[str]) -> None:
+        async def look(names: Sequence[str]) -> Refused[str]:
             live.update(await self._returning.live(names))
+            return []
 
-        async def write(jobs: Sequence[tuple[Envelope, AbstractIncomingMessage]]) -> None:
-            misplaced = await self._returning.put_back([job for job, _ in jobs])
-            not_theirs.extend(message for job, message in jobs if job in misplaced)
+        await commit(sorted(queues), look)
+        return live
 
-        not_theirs: list[AbstractIncomingMessage] = []
-        jobs: list[tuple[Envelope, AbstractIncomingMessage]] = []
-        dead: list[Report] = []
-        await commit(sorted({message.routing_key or "" for message in messages}), look)
-        for message in messages:
-            found = letters.without_queue(message, datetime.now(UTC), live=message.routing_key in live)
-            if isinstance(found, Report):
-                dead.append(found)
-            else:
-                jobs.append((found, message))
-        refused = await commit(jobs, write)
-        for (_, message), because in refused:
-            await self._set_aside(SetAside.of_letter(message, because), aside)
-        for message in not_theirs:
-            await self._set_aside(SetAside.of_letter(message, NOT_ITS_QUEUE), aside)
+    async def _return(self, jobs: Sequence[_Returned]) -> Refused[_Returned]:
+        misplaced = await self._returning.put_back([job for job, _ in jobs])
+        return [(one, NOT_ITS_QUEUE) for one in jobs if one[0] in misplaced]
+
+    async def _bury(self, dead: Sequence[Report], aside: Publisher) -> None:
+        """Record dead letters that are in no queue of dead letters; one too large for the store would be gone, else."""
         for report in dead:
-            if (
-                report.letter and not report.letter.keeps_body
-            ):  # else it would be gone: it's in no queue of dead letters
+            if report.letter and not report.letter.keeps_body:
                 await self._set_aside(SetAside.of_report(report, TOO_LARGE), aside)
         await self._record(dead, aside)
 
