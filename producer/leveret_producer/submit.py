@@ -11,9 +11,10 @@ import uuid_utils.compat
 from leveret.jobs import Envelope
 from leveret_producer.catalog import Catalog
 from leveret_producer.metrics import Metrics
-from leveret_producer.outbox.bound import Bound
+from leveret_producer.outbox.bound import RETRY_AFTER, Bound, OutboxFull
 from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
+from leveret_producer.problems import Refused
 from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
 from leveret_producer.schemas import Schemas
@@ -51,8 +52,7 @@ class FrontDoor:
         times = run_times(asked, now, in_list=in_list)
         new = [_new(known, one, now, run_at) for one, run_at in zip(asked, times, strict=True)]
         at_once = [one.job for one in new if one.due_at is None]
-        with self._room(known, len(at_once)):
-            self.bound.admit(len(at_once))
+        with self._room(known, len(at_once)), self._room_in_outbox(len(at_once)):
             lease = self.relay.lease_for(len(at_once))
             until = await self.jobs.insert(new, now, lease)
         if at_once:
@@ -75,6 +75,29 @@ class FrontDoor:
             self.queue_bound.not_stored(queue.name, jobs)
             raise
         self.queue_bound.stored(queue.name, jobs, self.clock())
+
+    @contextlib.contextmanager
+    def _room_in_outbox(self, jobs: int) -> Iterator[None]:
+        """The same in the outbox; what was stored leaves it when it is confirmed."""
+        try:
+            self.bound.admit(jobs)
+        except OutboxFull as full:
+            raise _outbox_full(full) from full
+        try:
+            yield
+        except BaseException:
+            self.bound.not_stored(jobs)
+            raise
+
+
+def _outbox_full(full: OutboxFull) -> Refused:
+    return Refused(
+        "outbox-full",
+        f"About {full.waiting:,} jobs wait for the broker to confirm them, and the limit is {full.limit:,} (the chart's value "
+        "producer.outboxLimit). They are kept, and published as soon as the broker takes them; of this request nothing was "
+        "stored. Send it again later. GET /readyz tells how the broker is.",
+        headers={"Retry-After": str(RETRY_AFTER)},
+    )
 
 
 def _new(queue: KnownQueue, asked: Submission, now: datetime, run_at: datetime | None) -> NewJob:

@@ -8,8 +8,7 @@ import contextlib
 
 import structlog
 
-from leveret_producer.outbox.bound import Bound
-from leveret_producer.problems import Refused
+from leveret_producer.outbox.bound import Bound, OutboxFull
 from leveret_producer.store.dead_letter_operations import CHUNK, Claimed, Operations, Step
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 from leveret_producer.views import DeadLetterOperation
@@ -56,7 +55,7 @@ class Worker:
         while True:
             try:
                 now = await (self._redrive(claimed) if claimed.redrives else self._operations.step(claimed))
-            except Refused as full:
+            except OutboxFull as full:
                 log.info("a redrive waits for the outbox", operation=str(claimed.id), because=str(full))
                 await self._operations.release(claimed, FULL_PAUSE)
                 return
@@ -65,14 +64,14 @@ class Worker:
                 return
 
     async def _redrive(self, claimed: Claimed) -> Step:
-        """Do a chunk; raise Refused if the outbox is full."""
+        """Do a chunk; raise OutboxFull if it is."""
         self._bound.admit(CHUNK)
         unused = CHUNK
         try:
             now = await self._operations.step(claimed)
             unused -= now.jobs
         finally:
-            self._bound.confirmed(unused)
+            self._bound.not_stored(unused)
         return now
 
 

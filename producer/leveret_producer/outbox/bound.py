@@ -5,9 +5,15 @@ subtracts what it notes as confirmed; what the others do meanwhile it learns at 
 to within a few seconds of the others' intake.
 """
 
-from leveret_producer.problems import Refused
-
 RETRY_AFTER = 5  # s: by then it is counted anew
+
+
+class OutboxFull(Exception):
+    """So many jobs wait for the broker that no more are taken in."""
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        super().__init__(f"about {waiting:,} jobs wait for the broker, and the limit is {limit:,}")
+        self.waiting, self.limit = waiting, limit
 
 
 class Bound:
@@ -18,13 +24,17 @@ class Bound:
         self._begun = 0  # the same when the present count began
 
     def admit(self, jobs: int) -> None:
-        """Count jobs that are about to be stored; raise Refused if the outbox is full."""
+        """Count jobs that are about to be stored; raise OutboxFull if there is no room. `not_stored` takes it back."""
         waiting = max(0, self._counted + self._since)
         if waiting >= self._limit:
-            raise _full(waiting, self._limit)
+            raise OutboxFull(waiting, self._limit)
         self._since += jobs
 
     def confirmed(self, jobs: int) -> None:
+        self._since -= jobs
+
+    def not_stored(self, jobs: int) -> None:
+        """Take back what was admitted, since it came to nothing."""
         self._since -= jobs
 
     def begin_count(self) -> None:
@@ -34,13 +44,3 @@ class Bound:
     def counted(self, jobs: int) -> None:
         """Take over a count that was begun."""
         self._counted, self._since = jobs, self._since - self._begun
-
-
-def _full(waiting: int, limit: int) -> Refused:
-    return Refused(
-        "outbox-full",
-        f"About {waiting:,} jobs wait for the broker to confirm them, and the limit is {limit:,} (the chart's value "
-        "producer.outboxLimit). They are kept, and published as soon as the broker takes them; of this request nothing was "
-        "stored. Send it again later. GET /readyz tells how the broker is.",
-        headers={"Retry-After": str(RETRY_AFTER)},
-    )

@@ -2,15 +2,14 @@
 
 import pytest
 
-from leveret_producer.outbox.bound import Bound
-from leveret_producer.problems import Refused
+from leveret_producer.outbox.bound import Bound, OutboxFull
 from leveret_producer.settings import read_settings
 
 
 def _refuses(bound: Bound) -> bool:
     try:
         bound.admit(0)
-    except Refused:
+    except OutboxFull:
         return True
     return False
 
@@ -53,17 +52,11 @@ def test_a_count_that_came_to_nothing_changes_nothing() -> None:
     assert not _refuses(bound)
 
 
-def test_the_refusal_says_what_was_kept_and_when_to_come_again() -> None:
-    bound = Bound(1_000)
-    bound.begin_count()
-    bound.counted(1_200)
-    with pytest.raises(Refused) as refused:
-        bound.admit(1)
-    problem = refused.value.problem
-    assert (problem.status, problem.type.rpartition("/")[2]) == (503, "outbox-full")
-    assert int(refused.value.headers["Retry-After"]) > 0
-    for said in ("1,200", "1,000", "They are kept", "nothing was stored", "producer.outboxLimit"):
-        assert said in problem.detail
+def test_what_was_not_stored_needs_no_room() -> None:
+    bound = Bound(10)
+    bound.admit(10)
+    bound.not_stored(10)
+    assert not _refuses(bound)
 
 
 def test_more_confirms_than_were_counted_do_not_count_below_nothing() -> None:

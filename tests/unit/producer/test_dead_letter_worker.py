@@ -8,8 +8,7 @@ from uuid import UUID
 import pytest
 
 from leveret_producer.dead_letters.worker import Worker
-from leveret_producer.outbox.bound import Bound
-from leveret_producer.problems import Refused
+from leveret_producer.outbox.bound import Bound, OutboxFull
 from leveret_producer.store.dead_letter_operations import Claimed, Step
 from leveret_producer.store.postgres import DatabaseUnavailable
 from leveret_producer.views import DeadLetterOperation
@@ -61,7 +60,7 @@ async def test_a_redrive_counts_for_the_outbox_what_it_put_there() -> None:
     await _work(Pretended([500, 300]), bound)
     bound.admit(199)
     bound.admit(1)  # 999 wait
-    with pytest.raises(Refused):
+    with pytest.raises(OutboxFull):
         bound.admit(1)
 
 

@@ -87,6 +87,30 @@ async def test_what_a_full_outbox_refused_needs_no_room() -> None:
     assert await refusal(door, jobs(2)) is None
 
 
+async def test_what_the_database_did_not_take_does_not_fill_the_outbox() -> None:
+    played = Played(None, fails=True)
+    door = front_door(played, outbox_limit=8)
+    for _ in range(5):
+        with pytest.raises(DatabaseUnavailable):
+            await door.submit("leveret.a", jobs(4), in_list=True)
+    played.fails = False
+    assert await refusal(door, jobs(8)) is None
+    assert await refusal(door, jobs(1)) == "outbox-full"
+
+
+async def test_a_full_outbox_says_what_was_kept_and_when_to_come_again() -> None:
+    door = front_door(Played(None), outbox_limit=1_000)
+    door.bound.begin_count()
+    door.bound.counted(1_200)
+    with pytest.raises(Refused) as refused:
+        await door.submit("leveret.a", jobs(1), in_list=True)
+    problem = refused.value.problem
+    assert (problem.status, problem.type.rpartition("/")[2]) == (503, "outbox-full")
+    assert int(refused.value.headers["Retry-After"]) > 0
+    for said in ("1,200", "1,000", "They are kept", "nothing was stored", "producer.outboxLimit"):
+        assert said in problem.detail
+
+
 async def test_jobs_for_later_need_no_room_and_a_queue_without_a_limit_has_it() -> None:
     full = front_door(Played(Length(10, "a", 10, NOW)))
     assert await refusal(full, jobs(3, delay="1h")) is None
