@@ -106,8 +106,10 @@ async def test_what_a_producer_holds_when_an_alarm_begins_is_published_once(
         while not await _says(producer, "has blocked publishing"):  # so that many wait in its memory at that moment
             accepted += await _submit(producer, 2_000)
         await raising
+        while not await _says(other, "has blocked publishing"):  # it hears of the alarm only when it publishes
+            accepted += await _submit(other, 20)
+            await asyncio.sleep(0.5)
         assert len(accepted) > 5_000
-        # The other one hears of the alarm only when it publishes, and until then takes what it can.
         await asyncio.sleep(LEASE + 8)
         await asyncio.to_thread(rabbitmq.run, "rabbitmqctl", "-q", *end)
 
