@@ -104,7 +104,8 @@ async def test_what_a_producer_holds_when_an_alarm_begins_is_published_once(
         accepted = await _submit(producer, 50) + await _submit(other, 50)
         raising = asyncio.create_task(asyncio.to_thread(rabbitmq.run, "rabbitmqctl", "-q", *begin))
         while not await _says(producer, "has blocked publishing"):  # so that many wait in its memory at that moment
-            accepted += await _submit(producer, 2_000)
+            for ids in await asyncio.gather(*(_submit(producer, 2_000) for _ in range(3))):
+                accepted += ids
         await raising
         while not await _says(other, "has blocked publishing"):  # it hears of the alarm only when it publishes
             accepted += await _submit(other, 20)
