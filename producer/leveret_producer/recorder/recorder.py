@@ -14,6 +14,7 @@ import structlog
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
 from leveret import topology
+from leveret.ending import end
 from leveret.jobs import Envelope
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
@@ -58,7 +59,7 @@ class Recorder:
         told = await Inbox.subscribe(connection, topology.EVENTS, PREFETCH)
         returned = await Inbox.subscribe(connection, topology.UNROUTABLE, PREFETCH_RETURNED)
         try:
-            await together(self._record_all(told, aside), self._return_all(returned, aside))
+            await together(self._record_all(told, aside), self._return_all(returned, aside), self._watch(aside))
         finally:
             self._metrics.recorder_lag.not_known()
 
@@ -70,6 +71,16 @@ class Recorder:
                 await inbox.acknowledge(messages)
             else:
                 self._metrics.recorder_lag.nothing_waits()
+
+    async def _watch(self, aside: Publisher) -> None:
+        """Raise BrokerGone if nothing can be set aside or answered any more."""
+        stopping, closed = asyncio.create_task(self._stopping.wait()), asyncio.create_task(aside.closed())
+        try:
+            await asyncio.wait({stopping, closed}, return_when=asyncio.FIRST_COMPLETED)
+            if closed.done():
+                await closed
+        finally:
+            await end((stopping, closed))
 
     async def _return_all(self, inbox: Inbox, aside: Publisher) -> None:
         while not self._stopping.is_set():
