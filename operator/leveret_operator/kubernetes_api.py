@@ -13,7 +13,8 @@ from kubernetes.aio import config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
-from leveret_operator.jobqueue import LABEL, Deployment, JobQueue, Json, parse_deployment
+from leveret_operator.jobqueue import LABEL, Deployment, JobQueue, Json
+from leveret_operator.parsing import parse_deployment
 
 # What says nothing about the request. A 500 does: it is the answer to an apply of a wrongly typed field.
 _TRY_AGAIN = frozenset({429, 502, 503, 504})

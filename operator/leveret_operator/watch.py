@@ -15,8 +15,9 @@ import kopf
 import structlog
 
 from leveret.telemetry.probes import Readiness
-from leveret_operator.jobqueue import LABEL, BadSpec, Json, parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.jobqueue import LABEL, BadSpec, Json
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused, KubernetesApi
+from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded
 from leveret_operator.registry import Registry
 from leveret_operator.watch_lag import WatchLag
 

@@ -7,7 +7,8 @@ import pytest
 
 from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.scaling.decide import Policy
-from leveret_operator.jobqueue import BadSpec, QueueSpec, parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.jobqueue import BadSpec, QueueSpec
+from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded
 
 
 def body(**spec: object) -> dict[str, Any]:
