@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import structlog
@@ -17,7 +18,7 @@ import structlog
 from leveret import events
 from leveret.events import JobEvent
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.publisher import until_confirmed
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +26,6 @@ FLUSH_AFTER = 0.005  # s
 MOST_EVENTS = 200
 LARGEST_BATCH = 1024 * 1024  # bytes, roughly; the broker refuses messages above 16 MiB
 MOST_IN_FLIGHT = 8  # batches whose confirm is awaited
-PAUSE_AFTER_REFUSAL = 1.0  # s
 
 _NOT_WRITTEN = (TypeError, ValueError, OverflowError, RecursionError)  # what encoding raises
 
@@ -111,16 +111,14 @@ class Reports:
     async def _send(self, publish: Publish, batch: list[_Waiting]) -> None:
         while batch:
             try:
-                await publish([waiting.event for waiting in batch])
+                some = [waiting.event for waiting in batch]
+                await until_confirmed(partial(publish, some), "events", events=len(some))
                 break
             except _NOT_WRITTEN:
                 # Looked for only now: writing each event twice would cost all that can be written.
                 if len(rest := [waiting for waiting in batch if _is_written(waiting)]) == len(batch):
                     raise
                 batch = rest
-            except NotConfirmed as problem:
-                log.warning("events are not confirmed", events=len(batch), because=str(problem))
-                await asyncio.sleep(PAUSE_AFTER_REFUSAL)
         for waiting in batch:
             if waiting.confirmed and not waiting.confirmed.done():
                 waiting.confirmed.set_result(None)
