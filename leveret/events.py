@@ -2,18 +2,23 @@
 
 Consumers report on jobs (routing key `job.<queue>`, many events in one message) and on the handlers that they run
 (`handlers.<queue>`); the operator tells what queues there are, what it saw and what it decided (`queue.<queue>`), and
-which JobQueues a namespace has (`jobqueues.<namespace>`). The recorder takes a job's queue from the routing key, not from
+which JobQueues a namespace has (`jobqueues.<namespace>`). Whoever wants a job cancelled will tell that, too
+(`cancel.<queue>`). The recorder takes a job's queue from the routing key, not from
 the body.
 """
 
 import json
 from collections.abc import Callable
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
 from leveret.jobs import State, merge_key
+
+# Without a zone it is no moment, and can't be compared with one.
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 NO_RESULT = msgspec.Raw(b"")  # None would not do: msgspec takes Raw only where it stands alone
 
@@ -38,18 +43,18 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     id: UUID
     type: str
     state: State
-    at: datetime
+    at: Time
     consumer: str  # the pod
     attempt: int = 1
     generation: int = 1
     delivery: int = 0
     max_attempts: int | None = None
-    submitted_at: datetime | None = None  # of the message: for jobs that the store has not seen
-    started_at: datetime | None = None  # of this attempt
+    submitted_at: Time | None = None  # of the message: for jobs that the store has not seen
+    started_at: Time | None = None  # of this attempt
     run_seconds: float | None = None  # with the end of an attempt
     wait_seconds: float | None = None  # from submission (or the end of the delay) to the start; with `running` only
-    retry_at: datetime | None = None  # with `retrying`: not before
-    publish_at: datetime | None = None  # with `retrying`: no message waits; the store publishes the next attempt then
+    retry_at: Time | None = None  # with `retrying`: not before
+    publish_at: Time | None = None  # with `retrying`: no message waits; the store publishes the next attempt then
     payload: msgspec.Raw = NO_RESULT  # with `publish_at`, like the next three: what the message brought, as it came
     reply_to: str | None = None
     priority: int | None = None
@@ -58,11 +63,23 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     error: Error | None = None  # with `retrying` and `dead`
     progress: Progress | None = None  # with `running`: replaces an earlier one of the same attempt
     correlation_id: str | None = None
+    given_back: bool = False  # with `retrying`: by a consumer of another version, which started no attempt
+    # Of versions to come: read, so that their events aren't set aside here, and not looked at.
+    deadline: Time | None = None
+    headers: dict[str, str] | None = None
 
     @property
     def key(self) -> int:
         """The event's place in the job's history (`leveret.jobs.merge_key`)."""
         return merge_key(self.state, self.generation, self.attempt, self.delivery)
+
+
+class CancelRequested(msgspec.Struct, frozen=True):
+    """Somebody asked over AMQP for a job to be cancelled. Of versions to come: read, and not looked at."""
+
+    id: UUID
+    generation: int = 1
+    at: Time | None = None
 
 
 class HandlerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,7 +100,7 @@ class QueueDefined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=Tru
 
     namespace: str
     jobqueue: str
-    at: datetime
+    at: Time
     version: str  # of the handlers that its consumers run; payloads are checked only against this version's schemas
     max_attempts: int
     timeout_seconds: float
@@ -94,20 +111,20 @@ class QueueDefined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=Tru
 class QueueRemoved(msgspec.Struct, frozen=True, tag="removed"):
     """The JobQueue is gone; its queue and what is in it stay on the broker."""
 
-    at: datetime
+    at: Time
 
 
 class JobQueuesListed(msgspec.Struct, frozen=True):
     """All JobQueues of a namespace, for what was deleted while no operator ran. Repeated every minute."""
 
-    at: datetime
+    at: Time
     queues: dict[str, str | None]  # by JobQueue: its queue, None for one whose specification can't be read
 
 
 class QueueObserved(msgspec.Struct, frozen=True, tag="observed", omit_defaults=True):
     """What the operator saw, at most every 5 s; None where it doesn't know."""
 
-    at: datetime
+    at: Time
     ready: int | None = None
     unacked: int | None = None
     backlog: int | None = None
@@ -117,12 +134,13 @@ class QueueObserved(msgspec.Struct, frozen=True, tag="observed", omit_defaults=T
     oldest_age_seconds: float | None = None
     replicas: int | None = None
     desired_replicas: int | None = None
+    leveret_version: str | None = None  # of Leveret itself: the oldest among the consumers
 
 
 class QueueDecided(msgspec.Struct, frozen=True, tag="decided"):
     """A change of the wanted number of replicas, with its reason."""
 
-    at: datetime
+    at: Time
     before: int
     after: int
     reason: str
@@ -131,7 +149,7 @@ class QueueDecided(msgspec.Struct, frozen=True, tag="decided"):
 
 QueueEvent = QueueDefined | QueueRemoved | QueueObserved | QueueDecided
 
-Event = list[JobEvent] | HandlersRegistered | JobQueuesListed | QueueEvent
+Event = list[JobEvent] | HandlersRegistered | JobQueuesListed | QueueEvent | CancelRequested
 
 _value = json.JSONDecoder().raw_decode
 _encode = msgspec.json.Encoder().encode
@@ -140,6 +158,7 @@ _decode: dict[str, Callable[[bytes], Event]] = {
     "handlers": msgspec.json.Decoder(HandlersRegistered).decode,
     "queue": msgspec.json.Decoder[QueueEvent](QueueEvent).decode,
     "jobqueues": msgspec.json.Decoder(JobQueuesListed).decode,
+    "cancel": msgspec.json.Decoder(CancelRequested).decode,
 }
 
 
@@ -151,7 +170,7 @@ def decode(routing_key: str, body: bytes) -> tuple[str, Event]:
     """Return the queue (or namespace) and what is said about it; raise ValueError for what no version of us wrote."""
     kind, _, name = routing_key.partition(".")
     if kind not in _decode or not name:
-        kinds = "job.<queue>, handlers.<queue>, queue.<queue> or jobqueues.<namespace>"
+        kinds = "job.<queue>, handlers.<queue>, queue.<queue>, jobqueues.<namespace> or cancel.<queue>"
         raise ValueError(f"the routing key {routing_key!r} is not {kinds}")
     try:
         return name, _decode[kind](body)

@@ -16,14 +16,16 @@ class State(StrEnum):
 
     ACCEPTED = "accepted"  # stored
     SCHEDULED = "scheduled"  # stored, and not before its time
+    BLOCKED = "blocked"  # stored, and not before others have ended; read, and written by nobody yet
     QUEUED = "queued"  # confirmed by the broker
     RUNNING = "running"
     RETRYING = "retrying"  # waits for its next attempt
     SUCCEEDED = "succeeded"
     DEAD = "dead"
+    CANCELLED = "cancelled"  # read, and written by nobody yet
 
 
-FINAL = frozenset({State.SUCCEEDED, State.DEAD})
+FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
 
 
 class DeadReason(StrEnum):
@@ -72,10 +74,18 @@ class Envelope:
     reply_to: str | None = None
     traceparent: str | None = None
     dead_letter: DeadLetterInfo | None = None  # made of another queue's
+    given_back_since: datetime | None = None  # when a consumer of another version first gave it back
 
 
-_STEP = {State.ACCEPTED: 0, State.SCHEDULED: 0, State.QUEUED: 1, State.RUNNING: 2, State.RETRYING: 3}
-_RANK = {State.DEAD: 1, State.SUCCEEDED: 3}  # 2 is a cancelled job's
+_STEP = {
+    State.ACCEPTED: 0,
+    State.SCHEDULED: 0,
+    State.BLOCKED: 0,
+    State.QUEUED: 1,
+    State.RUNNING: 2,
+    State.RETRYING: 3,
+}
+_RANK = {State.DEAD: 1, State.CANCELLED: 2, State.SUCCEEDED: 3}
 _FIELD_BITS = 15
 _FIELD_MAX = (1 << _FIELD_BITS) - 1
 

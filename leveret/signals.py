@@ -1,4 +1,4 @@
-"""What producers and consumers tell the operator, as messages on the exchange `leveret.signals`.
+"""What producers and consumers tell the operator, and it the consumers, as messages on the exchange `leveret.signals`.
 
 Signals are for now, not for the record: not persistent, not confirmed, and each replaces the sender's last one. A
 lost one costs a moment, never a job.
@@ -31,15 +31,34 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True
     finished: int  # attempts since the consumer's start, however they ended
     busy_seconds: float  # spent in them, all slots together
     stopping: bool = False
+    leveret: str | None = None  # the version of Leveret that it runs; None from one that doesn't tell yet
 
 
-Signal = Hint | Heartbeat
+class JobQueueTold(msgspec.Struct, frozen=True, tag="jobqueue", omit_defaults=True):
+    """The operator tells a queue's consumers of their JobQueue; on change and every 5 s. Key `jobqueue.<queue>`."""
+
+    queue: str
+    at: datetime
+    version: str  # of the handlers that its consumers should run: LEVERET_VERSION of the present ones
+
+
+Signal = Hint | Heartbeat | JobQueueTold
 _decoder: msgspec.json.Decoder[Signal] = msgspec.json.Decoder(Signal)
 _encode = msgspec.json.Encoder().encode
 
 
 def routing_key(signal: Signal) -> str:
-    return f"{'hint' if isinstance(signal, Hint) else 'heartbeat'}.{signal.queue}"
+    match signal:
+        case Hint():
+            return f"hint.{signal.queue}"
+        case Heartbeat():
+            return f"heartbeat.{signal.queue}"
+        case JobQueueTold():
+            return jobqueue_key(signal.queue)
+
+
+def jobqueue_key(queue: str) -> str:
+    return f"jobqueue.{queue}"
 
 
 def encode(signal: Signal) -> bytes:

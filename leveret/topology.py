@@ -15,7 +15,7 @@ DEAD = "leveret.dead"  # direct: routing key = name of the queue that the dead l
 UNROUTABLE = "leveret.unroutable"  # fanout, and its queue: what was published to the jobs' exchange for no queue
 EVENTS = "leveret.events"  # topic: job.…, handlers.…, queue.…, jobqueues.…; also the recorder's queue
 EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
-SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>
+SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>, jobqueue.<queue>
 
 BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reject
 

@@ -23,6 +23,7 @@ ERROR = "leveret-error"
 STARTED_AT = "leveret-started-at"  # of a dead letter's last attempt; both times as RFC 3339 has them, in UTC
 DIED_AT = "leveret-died-at"
 DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
+GIVEN_BACK_SINCE = "leveret-given-back-since"  # when a consumer of another version first gave the message back
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
@@ -33,7 +34,8 @@ _MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one 
 _LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
 
 
-_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER})
+# What is true of one stay of a message in one queue, and not of its copies.
+_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         reply_to=address(message.reply_to),
         traceparent=_text(headers.get(TRACEPARENT)),
         dead_letter=_dead_letter(headers.get(DEAD_LETTER)),
+        given_back_since=time_of(headers.get(GIVEN_BACK_SINCE)),
     )
 
 

@@ -18,6 +18,8 @@ from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
 from leveret_producer.problems import database_unavailable
 from leveret_producer.recorder.recorder import Recorder
+from leveret_producer.recorder.returned import ReturnedMessages
+from leveret_producer.recorder.writer import Writer
 from leveret_producer.retention.keeper import Keeper
 from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
@@ -49,6 +51,7 @@ class Parts:
     relay: Relay
     hinting: Hinting
     recorder: Recorder
+    returned: ReturnedMessages
     keeper: Keeper
     front_door: FrontDoor
     dead_letters: DeadLetters
@@ -76,6 +79,7 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
     hinting = Hinting(settings.name, relay, bound, clock=now)
     jobs, queues = Jobs(requests), Queues(requests)
     recording = Recording(work)
+    writer = Writer(recording, metrics)
     try:
         yield Parts(
             settings=settings,
@@ -89,7 +93,8 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             rows=rows,
             relay=relay,
             hinting=hinting,
-            recorder=Recorder(recording, Returning(work), metrics),
+            recorder=Recorder(writer, metrics),
+            returned=ReturnedMessages(writer, Returning(work)),
             keeper=Keeper(read, settings.name, settings.retention, now),
             front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now),
             dead_letters=DeadLetters(requests),

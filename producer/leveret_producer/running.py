@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 MIGRATE_AGAIN = 1.0  # s
 AFTER_DEFECT = 1.0  # s until a task that failed is started again
 FLUSH = 5.0  # s for what was accepted to be published at a stop
-LAST_BATCH = 10.0  # s for the recorder's
+LAST_BATCH = 10.0  # s for the recorders'
 
 
 @contextlib.asynccontextmanager
@@ -35,6 +35,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     """Run the background tasks for as long as the context lasts."""
     relay_listener = BrokerListener(parts.health, "relay")
     recorder_listener = BrokerListener(parts.health, "recorder")
+    returned_listener = BrokerListener(parts.health, "returned messages")
     name = parts.settings.name
 
     def read() -> Broker:
@@ -51,14 +52,23 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         await _declare(connection)
         await parts.recorder.session(connection)
 
+    async def put_back(connection: AbstractConnection) -> None:
+        await _declare(connection)
+        await parts.returned.session(connection)
+
     async def keep(label: str, part: Callable[[], Awaitable[None]]) -> None:
         await migrated.wait()
         await _again(parts, label, part)
 
     migrated = asyncio.Event()
-    recorder = asyncio.create_task(
-        keep("recorder", lambda: stay_connected(read, f"{name} recorder", record, recorder_listener))
-    )
+    recorders = [
+        asyncio.create_task(
+            keep("recorder", lambda: stay_connected(read, f"{name} recorder", record, recorder_listener))
+        ),
+        asyncio.create_task(
+            keep("returned", lambda: stay_connected(read, f"{name} returned", put_back, returned_listener))
+        ),
+    ]
     others = [
         asyncio.create_task(_again(parts, "migration", lambda: _migrate(parts, migrated))),
         asyncio.create_task(keep("relay", lambda: stay_connected(read, f"{name} relay", publish, relay_listener))),
@@ -73,10 +83,11 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     finally:
         parts.health.stopping = True
         parts.recorder.stop()
+        parts.returned.stop()
         await parts.relay.flush(FLUSH)
         if migrated.is_set():
-            await asyncio.wait({recorder}, timeout=LAST_BATCH)
-        for task in (recorder, *others):
+            await asyncio.wait(recorders, timeout=LAST_BATCH)
+        for task in (*recorders, *others):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task

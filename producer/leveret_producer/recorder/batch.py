@@ -102,10 +102,13 @@ def _read_each(key: str, body: bytes, batch: Batch, because: str) -> None:
 
 
 def _add(name: str, content: events.Event, batch: Batch) -> None:
-    if isinstance(content, list):
-        batch.reports.extend(Report(name, event) for event in content)
-    else:
-        batch.told.append((name, content))
+    match content:
+        case list():
+            batch.reports.extend(Report(name, event) for event in content)
+        case events.CancelRequested():
+            pass
+        case _:
+            batch.told.append((name, content))
 
 
 def rounds(reports: Sequence[Report]) -> list[list[Report]]:

@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from leveret.events import JobEvent
 from leveret.jobs import FINAL, State
 
-_ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.SUCCEEDED: 3}
+_ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.CANCELLED: 2, State.SUCCEEDED: 3}
 _TIME_BITS = 53  # microseconds since 1970, until the year 2255
 _INTEGER_MAX = (1 << 31) - 1
 LONGEST_TYPE, LONGEST_NAME, LONGEST_MESSAGE, LONGEST_TRACEBACK = 255, 253, 8_192, 65_536  # characters
