@@ -1,12 +1,12 @@
 """The front door as it is reached from outside: through the Service, with and without a token, with good and bad input."""
 
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
 from api import Api, eventually
 from kube import Namespace
+from release import producer_metrics
 
 QUEUE = "/v1/queues/leveret.bench/jobs"
 NOOP = {"type": "noop", "payload": {}}
@@ -79,15 +79,10 @@ def test_an_unknown_job_is_a_problem_too(api: Api, examples: None) -> None:
 def test_both_producers_get_traffic(api: Api, namespace: Namespace, examples: None) -> None:
     for _ in range(40):
         assert api.call("POST", QUEUE, NOOP).status == 202
-    accepted = Counter[str]()
-    for pod in namespace.pods("app.kubernetes.io/component=producer"):
-        metrics = namespace.kubectl(
-            "exec", pod, "--", "python", "-c",
-            "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9000/metrics').read().decode())",
-        )  # fmt: skip
-        for line in metrics.splitlines():
-            if line.startswith('leveret_jobs_submitted_total{queue="leveret.bench"}'):
-                accepted[pod] += int(float(line.split()[-1]))
+    accepted = {
+        pod: values.get('leveret_jobs_submitted_total{queue="leveret.bench"}', 0)
+        for pod, values in producer_metrics(namespace).items()
+    }
     assert len(accepted) == 2, accepted
     assert min(accepted.values()) > 0, accepted
 

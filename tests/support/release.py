@@ -8,6 +8,8 @@ from kube import CHART, ROOT, Namespace, make_namespace
 
 CONTEXT = os.environ.get("LEVERET_E2E_CONTEXT", "kind-leveret-test")
 URL = os.environ.get("LEVERET_E2E_URL", "http://127.0.0.1:18080")
+AMQP_PORT = int(os.environ.get("LEVERET_E2E_AMQP_PORT", "35672"))
+READ_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9000/metrics').read().decode())"
 WORKLOADS = (
     "statefulset/leveret-rabbitmq",
     "statefulset/leveret-postgresql",
@@ -37,3 +39,13 @@ def apply_examples(release: Namespace, api: Api) -> None:
     for name in ("url-check", "bench"):
         release.kubectl("wait", "--for=condition=Ready", f"jobqueue/{name}", "--timeout=300s")
         eventually(f"the API knows {name}", lambda name=name: api.get(f"/v1/queues/leveret.{name}")["name"] != "", 180)
+
+
+def producer_metrics(release: Namespace) -> dict[str, dict[str, float]]:
+    """Return what each producer pod counts, by the name of the series with its labels."""
+    found = {}
+    for pod in release.pods("app.kubernetes.io/component=producer"):
+        text = release.kubectl("exec", pod, "--", "python", "-c", READ_METRICS)
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        found[pod] = {name: float(value) for name, value in lines}
+    return found
