@@ -98,7 +98,7 @@ _WORK = Section(
             "Queue depth",
             "Jobs that wait in the broker, and jobs that a consumer holds and has not finished.",
             Unit.JOBS,
-            (Query("ready", _said("leveret_queue_ready")), Query("unacked", _said("leveret_queue_unacked"))),
+            (Query("waiting", _said("leveret_queue_ready")), Query("unacked", _said("leveret_queue_unacked"))),
         ),
         Panel(
             "Replicas",
@@ -226,7 +226,7 @@ PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
 
 # Only queues of a JobQueue have them, so this list is also the list of queues.
 QUEUES_NOW = (
-    Column("ready", Unit.JOBS, _said("leveret_queue_ready")),
+    Column("waiting", Unit.JOBS, _said("leveret_queue_ready")),
     Column("unacked", Unit.JOBS, _said("leveret_queue_unacked")),
     Column("backlog", Unit.JOBS, f"{_said('leveret_queue_ready')} + {_said('leveret_queue_unacked')}"),
     Column("wanted", Unit.PODS, _said("leveret_scaling_desired_replicas")),

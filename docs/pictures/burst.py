@@ -90,7 +90,7 @@ def draw(samples: list[Sample]) -> str:
 <style>text{{font-size:13px;fill:#333}} .n{{fill:#666;font-size:12px;text-anchor:middle}} .a{{fill:#3a63a8}} .b{{fill:#b5651d}}</style>
 <rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>
 <text x="{LEFT}" y="24" font-weight="600">{said}</text>
-<text x="{LEFT}" y="46" class="a">— messages ready, at most {most:,}</text>
+<text x="{LEFT}" y="46" class="a">— messages waiting, at most {most:,}</text>
 <text x="{LEFT + 240}" y="46" class="b">— replicas told, - - replicas ready, at most {pods}</text>
 <path d="M{LEFT} {HEIGHT - 40}H{WIDTH - RIGHT}" stroke="#999"/>{ticks}
 {line(1, most, 'stroke="#3a63a8" stroke-width="2"', steps=False)}

@@ -34,6 +34,7 @@ def build_status(status: Status) -> dict[str, object]:
     """Return the object to merge into `status`."""
     return {
         "observedGeneration": status.generation,
+        "reason": first_reason(status.conditions, status.decisions),
         "conditions": [_condition(condition) for condition in status.conditions],
         "queue": _queue(status.demand, status.dead_letters),
         "replicas": status.replicas,
@@ -41,6 +42,12 @@ def build_status(status: Status) -> dict[str, object]:
         "selector": status.selector,
         "decisions": [_decision(decided) for decided in status.decisions],
     }
+
+
+def first_reason(conditions: tuple[Condition, ...], decisions: tuple[Decided, ...]) -> str | None:
+    """The one word for a table: of the first condition that is bad, else of the newest decision."""
+    bad = (condition.reason for condition in conditions if condition.status == "False")
+    return next(bad, decisions[0].reason if decisions else None)
 
 
 def worth_writing(new: Json, last: Json | None, since_last: timedelta) -> bool:

@@ -64,6 +64,7 @@ def test_fields_and_defaults(schema):
 def test_columns(version):
     assert [column["name"].upper() for column in version["additionalPrinterColumns"]] == [
         "READY",
+        "WAITING",
         "BACKLOG",
         "REPLICAS",
         "DESIRED",

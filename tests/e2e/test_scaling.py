@@ -48,7 +48,10 @@ def test_a_burst_is_answered_in_one_write_within_two_seconds(api: Api, namespace
 
 def test_kubectl_tells_the_story(api: Api, namespace: Namespace, examples: None) -> None:
     table = namespace.kubectl("get", "jq")
-    assert table.splitlines()[0].split() == ["NAME", "READY", "BACKLOG", "REPLICAS", "DESIRED", "DEAD", "REASON", "AGE"]
+    columns = ["NAME", "READY", "WAITING", "BACKLOG", "REPLICAS", "DESIRED", "DEAD", "REASON", "AGE"]
+    assert table.splitlines()[0].split() == columns
+    (bench,) = (line.split() for line in table.splitlines() if line.startswith("bench "))
+    assert bench[1] == "True"
     described = namespace.kubectl("describe", "jq", "bench")
     for word in ("Conditions", "BrokerReachable", "TopologyReady", "Decisions", "ProvenZero", "Events"):
         assert word in described

@@ -84,6 +84,30 @@ def test_a_number_that_is_not_known_is_null() -> None:
     assert set(nothing.values()) == {None}
 
 
+@pytest.mark.parametrize(
+    ("states", "decisions", "reason"),
+    [
+        pytest.param(STATES, (Decided(NOW, 2, 3, "Backlog", "m"),), "Backlog", id="all-good"),
+        pytest.param(STATES, (), None, id="nothing-decided-yet"),
+        pytest.param(
+            replace(STATES, metrics=State(False, "Stale", "…")),
+            (Decided(NOW, 2, 3, "Backlog", "m"),),
+            "Stale",
+            id="bad",
+        ),
+        pytest.param(
+            replace(STATES, topology=State(False, "Differs", "…"), metrics=BAD), (), "Differs", id="ready-comes-first"
+        ),
+        pytest.param(States(), (Decided(NOW, 0, 1, "MinReplicas", "m"),), "MinReplicas", id="unknown-is-not-bad"),
+    ],
+)
+def test_the_one_reason_is_of_what_is_wrong_first(
+    states: States, decisions: tuple[Decided, ...], reason: str | None
+) -> None:
+    made = conditions(states, (), generation=3, now=NOW)
+    assert status(conditions=made, decisions=decisions)["reason"] == reason
+
+
 def test_the_newest_decision_comes_first_and_ten_are_kept() -> None:
     decisions: tuple[Decided, ...] = ()
     for number in range(12):
