@@ -13,6 +13,7 @@ from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.deployment import build_deployment
+from leveret_operator.jobqueue import Deployment
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.queue_names import TAKEN, NoQueue
@@ -109,10 +110,10 @@ async def stand_back(kept: Kept, tools: Tools, because: NoQueue) -> None:
 async def apply_deployment(kept: Kept, tools: Tools) -> None:
     """See to it that the Deployment is as the JobQueue says; repair what was changed or deleted by hand."""
     jobqueue, now = kept.jobqueue, tools.clock()
-    if refused := tools.registry.refused.get(jobqueue.name):
-        kept.say(deployment=State(False, "SpecInvalid", f"{refused.problem}; the last good Deployment stays"))
-        return
     there = tools.registry.deployment_of(jobqueue)
+    if refused := tools.registry.refused.get(jobqueue.name):
+        kept.say(deployment=State(False, "SpecInvalid", f"{refused.problem}; {_what_stays(there)}"))
+        return
     wanted = (jobqueue, kept.taken_from)
     if kept.applied == wanted and there is not None and there.fingerprint == kept.fingerprint:
         return
@@ -123,7 +124,7 @@ async def apply_deployment(kept: Kept, tools: Tools) -> None:
         made = await tools.api.apply_deployment(manifest, jobqueue.deployment)
     except TemplateInvalid as problem:
         kept.applying.longer(now)
-        kept.say(deployment=State(False, "TemplateInvalid", f"{problem}; the last good Deployment stays"))
+        kept.say(deployment=State(False, "TemplateInvalid", f"{problem}; {_what_stays(there)}"))
     except ApiRefused as problem:
         kept.applying.longer(now)
         kept.say(deployment=State(False, "DeploymentRefused", f"the API server refused the Deployment: {problem}"))
@@ -133,3 +134,7 @@ async def apply_deployment(kept: Kept, tools: Tools) -> None:
         tools.registry.deployment_is(made)
         kept.say(deployment=State(True, "Applied", f"Deployment {jobqueue.deployment} is applied"))
         log.info("Deployment applied", queue=jobqueue.queue, deployment=jobqueue.deployment)
+
+
+def _what_stays(there: Deployment | None) -> str:
+    return "no Deployment is made until it is mended" if there is None else "the last good Deployment stays"

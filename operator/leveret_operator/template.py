@@ -50,6 +50,9 @@ _YIELDS = frozenset(
 
 _SET_BY_US = "is set by Leveret and can't be changed here; remove it from the template"
 
+# What a slip in our container's name looks like: the API server would only miss an image.
+_NO_CONTAINER = "is a container of your own, and has no image; the one that is there already is called "
+
 
 class TemplateInvalid(ValueError):
     """The template changes a field that Leveret sets, or has something in it that can't be merged."""
@@ -98,6 +101,8 @@ def _merge_lists(ours: Sequence[object], theirs: Sequence[object], listed: str, 
         if key in entry and not isinstance(name, str):
             raise TemplateInvalid(f"{field}[{number}].{key}", "is no text")
         if name not in places:
+            if listed == "containers" and not entry.get("image"):
+                raise TemplateInvalid(f"{field}[{name or number}]", f"{_NO_CONTAINER}{' and '.join(map(str, places))}")
             merged.append(dict(entry))
             continue
         before = merged[places[name]]

@@ -137,6 +137,10 @@ class Scene:
         await take_turn(self.kept, self.tools)
         return self
 
+    def message(self, type_: str) -> str:
+        """What a condition says, as written last."""
+        return str({entry["type"]: entry["message"] for entry in self.cluster.status["conditions"]}[type_])
+
     def hint(self, jobs: int) -> None:
         said = Hinted(self.now, jobs, jobs, None, 0, 0)
         self.kept.hear(hear_hint(self.kept.memory.signals, "p", said, self.now))

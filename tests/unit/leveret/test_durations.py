@@ -26,6 +26,12 @@ def test_anything_else_is_refused_with_a_sentence(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["30", "1.5", " 7 "])
+def test_a_number_without_a_unit_is_told_what_to_write(text: str) -> None:
+    with pytest.raises(ValueError, match=rf"such as {text.strip()}s for seconds$"):
+        parse_duration(text)
+
+
 @pytest.mark.parametrize("text", ["250ms", "1500ms", "30s", "90s", "10m", "2h", "0s"])
 def test_what_was_parsed_is_written_as_it_was(text: str) -> None:
     assert format_duration(parse_duration(text)) == text

@@ -68,6 +68,7 @@ def test_one_that_nobody_dated_is_later_than_all_others() -> None:
     [
         pytest.param({"queue": {"deliveryLimit": 21}}, "queue.deliveryLimit is 21, and must be 1 to 20", id="limit"),
         pytest.param({"timeout": "soon"}, "timeout: 'soon' is not a duration", id="duration"),
+        pytest.param({"timeout": 30}, "timeout: '30' is not a duration: .* such as 30s", id="a-number"),
         pytest.param({"consumer": {"image": "i"}}, "the field handlers is missing", id="missing"),
         pytest.param({"retry": {"backoff": {"initial": "2h", "max": "1s"}}}, "initial ≤ max", id="contradiction"),
         pytest.param({"scaling": {"maxReplicas": []}}, "is no number", id="wrong-type"),

@@ -122,6 +122,13 @@ CONSUMER = "spec.containers[consumer]"
         ),
         pytest.param({"spec": {"containers": [None]}}, "spec.containers[0]", "is no map of fields", id="null-entry"),
         pytest.param(of_container(env=["A=b"]), f"{CONSUMER}.env[0]", "is no map of fields", id="a-text-entry"),
+        pytest.param(
+            {"spec": {"containers": [{"name": "consumr", "resources": {}}]}},
+            "spec.containers[consumr]",
+            "has no image; the one that is there already is called consumer",
+            id="a-slip-in-our-containers-name",
+        ),
+        pytest.param({"spec": {"containers": [{"env": []}]}}, "spec.containers[0]", "is called consumer", id="no-name"),
         pytest.param({"spec": {"containers": {}}}, "spec.containers", "is set by Leveret", id="a-map-for-a-list"),
         pytest.param({"spec": []}, "spec", "is set by Leveret", id="a-list-for-a-map"),
     ],

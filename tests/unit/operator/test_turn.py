@@ -75,6 +75,7 @@ async def test_a_template_that_cannot_be_merged_is_told(scene: Scene) -> None:
     scene.kept.jobqueue = replace(scene.kept.jobqueue, consumer=consumer)
     await scene.turn(0)
     assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
+    assert scene.message("Ready").endswith("; no Deployment is made until it is mended")
 
 
 async def test_another_objects_deployment_is_not_scaled(scene: Scene) -> None:
@@ -139,6 +140,7 @@ async def test_a_template_that_changes_ours_leaves_the_last_good_deployment(scen
     await scene.turn(1)
     assert len(scene.cluster.applied) == 1
     assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
+    assert scene.message("Ready").endswith("; the last good Deployment stays")
     assert scene.cluster.condition("ScalingActive") == ("True", "Deciding")
 
 
