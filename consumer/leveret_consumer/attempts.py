@@ -12,14 +12,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Handler, Pool
-from leveret_consumer import job_events
 from leveret_consumer.contexts import context_of, log_fields
 from leveret_consumer.ends import End, cancelled, failure_of, not_started, timed_out
-from leveret_consumer.job_events import Ended
+from leveret_consumer.job_events import Ended, Telling
 from leveret_consumer.load import Load, Slot
 from leveret_consumer.outcomes import Draws, after_attempt
 from leveret_consumer.pools.work import Call, Work, WorkPool
@@ -62,12 +60,13 @@ class Attempts:
         limit = min(handler.timeout or self._rules.timeout, self._rules.timeout)
         started_at = self._now()
         loop = asyncio.get_running_loop()
-        progress = Thinned(loop, lambda value: self._tell(job, started_at, policy, value))
+        told = Telling(job, self._rules.consumer, started_at, policy.max_attempts, self._now)
+        progress = Thinned(loop, lambda value: self._reports.tell(told.progress(value)))
         context = context_of(job, policy.max_attempts, started_at + limit, progress)
         work = await self._start(Call(handler, context, payload, job))
         slot.give_to(work.ended)
         work.ended.add_done_callback(_looked_at)
-        self._tell(job, started_at, policy, None)
+        self._reports.tell(told.start())
         began = loop.time()
         end = await self._end(work, job, handler, limit)
         seconds = loop.time() - began
@@ -101,9 +100,6 @@ class Attempts:
         if not work.ended.done():
             self._overrun(f"job {job.id} of type {job.type!r} runs on after its time-out and can't be stopped")
         return timed_out(limit, handler.retry)
-
-    def _tell(self, job: Envelope, started_at: datetime, policy: RetryPolicy, progress: Progress | None) -> None:
-        self._reports.tell(job_events.running(job, self._rules.consumer, started_at, policy.max_attempts, progress))
 
 
 def _looked_at(ended: "asyncio.Future[End]") -> None:

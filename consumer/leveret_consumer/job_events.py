@@ -1,7 +1,8 @@
 """What is told of a job, as events: one when an attempt starts, some on its progress, one when it ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -22,16 +23,33 @@ class Ended:
     run_seconds: float | None = None
 
 
-def running(
-    job: Envelope, consumer: str, started_at: datetime, max_attempts: int, progress: Progress | None = None
-) -> JobEvent:
-    return msgspec.structs.replace(
-        _about(job, consumer, State.RUNNING, started_at),
-        max_attempts=max_attempts,
-        started_at=started_at,
-        wait_seconds=_waited(job, started_at) if progress is None else None,
-        progress=progress,
-    )
+class Telling:
+    """Reports on one attempt that runs, each at the time when it is made.
+
+    Those times rise, whatever the clock does: they alone tell the recorder which of an attempt's reports is the newest.
+    """
+
+    def __init__(
+        self, job: Envelope, consumer: str, started_at: datetime, max_attempts: int, now: Callable[[], datetime]
+    ) -> None:
+        self._job, self._consumer, self._started_at = job, consumer, started_at
+        self._max_attempts, self._now = max_attempts, now
+        self._next = started_at
+
+    def start(self) -> JobEvent:
+        return msgspec.structs.replace(self._running(), wait_seconds=_waited(self._job, self._started_at))
+
+    def progress(self, progress: Progress) -> JobEvent:
+        return msgspec.structs.replace(self._running(), progress=progress)
+
+    def _running(self) -> JobEvent:
+        at = max(self._now(), self._next)
+        self._next = at + timedelta(microseconds=1)
+        return msgspec.structs.replace(
+            _about(self._job, self._consumer, State.RUNNING, at),
+            max_attempts=self._max_attempts,
+            started_at=self._started_at,
+        )
 
 
 def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:

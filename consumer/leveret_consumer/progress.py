@@ -1,4 +1,4 @@
-"""Progress of one attempt, thinned out: at most one report a second, and the last one always.
+"""Progress of one attempt, thinned out: at most two reports a second, and the last one always.
 
 A handler may call it a million times from any thread: while a report waits to be sent, a newer value only replaces it.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from leveret.events import Progress
 
-EVERY = 1.0  # s
+EVERY = 0.5  # s; with the way to the store a value is seen within a second
 
 
 class Thinned:

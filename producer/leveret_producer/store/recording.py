@@ -85,7 +85,7 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report]) -> Rec
         misplaced |= {one for one in unseen if one in before and before[one][0] != here[one]}
     kept = [report for report in reports if report.event.id not in misplaced]
     if undated := [report.event for report in kept if report.event.submitted_at is None]:
-        first = {event.id: event.at for event in sorted(undated, key=lambda event: event.at, reverse=True)}
+        first = {event.id: merge.first_seen(event) for event in sorted(undated, key=merge.first_seen, reverse=True)}
         ordered = sorted(first)
         await connection.execute(sql.FIRST_SEEN, {"ids": ordered, "seen": [first[one] for one in ordered]})
     if messages := merge.messages(kept):

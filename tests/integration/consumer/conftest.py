@@ -96,7 +96,7 @@ def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]
             "LEVERET_PROBE_PORT": str(port),
             "LEVERET_POD": f"pod-{len(started)}",
             "LEVERET_LOG": "json",
-            "PYTHONPATH": str(HERE),
+            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
         }
         given = {f"LEVERET_{name.upper()}": str(value) for name, value in variables.items()}
         log = tmp_path / f"consumer-{len(started)}.log"

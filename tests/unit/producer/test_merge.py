@@ -104,6 +104,28 @@ def test_the_later_progress_counts_and_the_earlier_end() -> None:
     assert row.finished_at == T0 + timedelta(seconds=5)
 
 
+@given(st.permutations([*range(5)] * 2), st.integers(1, 10), st.integers(0, 10**15))
+def test_of_reports_a_microsecond_apart_the_newest_stays(order: list[int], size: int, start: int) -> None:
+    at = datetime(1990, 1, 1, tzinfo=UTC) + timedelta(microseconds=start)
+    reports = [_event(State.RUNNING, 0, progress=Progress(done, 5) if done else None) for done in range(5)]
+    told = [
+        replace(one, event=msgspec.structs.replace(one.event, at=at + timedelta(microseconds=done), started_at=at))
+        for done, one in enumerate(reports)
+    ]
+    one_recorder, other = Table(), Table()
+    for begin in range(0, len(order), size):
+        one_recorder.record([told[number] for number in order[begin : begin + size]])
+    for number in reversed(order):
+        other.record([told[number]])
+    assert one_recorder.jobs == other.jobs
+    assert msgspec.json.decode(one_recorder.jobs[IDS[0]].progress or "") == {"done": 4, "total": 5}
+
+
+def test_a_job_without_a_time_is_as_old_as_its_first_start() -> None:
+    report = _event(State.RUNNING, 9, started_at=T0 + timedelta(seconds=1))
+    assert [row.created_at for row in merge.jobs([report])] == [T0 + timedelta(seconds=1)]
+
+
 def test_only_a_retry_without_a_message_is_due_again_and_a_later_report_makes_that_void() -> None:
     at = T0 + timedelta(hours=2)
     waits = _event(State.RETRYING, 1, publish_at=at, payload=msgspec.Raw(b" 7"), reply_to="r", priority=300)
