@@ -32,7 +32,7 @@ class Catalog:
         """Return a queue; raise Refused for an unknown one, DatabaseUnavailable if that can't be told."""
         await self._refresh(FRESH if name in self._known else RECENT)
         if name not in self._known:
-            raise unknown_queue(name, self._known)
+            raise unknown_queue(name, self._known, kept="Nothing was stored.")
         return self._known[name]
 
     async def _refresh(self, older_than: float) -> None:
@@ -59,12 +59,12 @@ class Catalog:
         return since is not None and self._clock() - since <= seconds
 
 
-def unknown_queue(name: str, known: Mapping[str, object]) -> Refused:
-    """Say which queues are meant, perhaps."""
+def unknown_queue(name: str, known: Mapping[str, object], *, kept: str = "") -> Refused:
+    """Say which queues are meant, perhaps; and, of a request that brought something, what became of that."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
     hint = f"Known ones near it: {', '.join(near)}." if near else "No queue is known yet."
     return Refused(
         "unknown-queue",
         f"There is no queue {name[:255]!r}. {hint} A queue comes with its JobQueue, a moment after it is applied; "
-        "GET /v1/queues lists all. Nothing was stored.",
+        f"GET /v1/queues lists all. {kept}".rstrip(),
     )

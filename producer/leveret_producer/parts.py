@@ -16,7 +16,7 @@ from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
 from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
-from leveret_producer.problems import database_unavailable
+from leveret_producer.problems import database_unavailable, reads
 from leveret_producer.recorder.recorder import Recorder
 from leveret_producer.recorder.returned import ReturnedMessages
 from leveret_producer.recorder.writer import Writer
@@ -113,10 +113,10 @@ def any_parts(request: Request) -> Parts:
     return parts
 
 
-def migrated_parts(parts: Annotated[Parts, Depends(any_parts)]) -> Parts:
+def migrated_parts(request: Request, parts: Annotated[Parts, Depends(any_parts)]) -> Parts:
     """Refuse requests that need tables which aren't there yet."""
     if not parts.health.migrated:
-        raise database_unavailable()
+        raise database_unavailable(reads=reads(request))
     return parts
 
 

@@ -74,21 +74,27 @@ class Refused(Exception):
         return Response(_encode(self.problem), self.problem.status, self.headers, MEDIA_TYPE)
 
 
-def database_unavailable(problem: DatabaseUnavailable | None = None) -> Refused:
+def reads(request: Request) -> bool:
+    """Say whether a request only asks: whoever sent it has nothing that could have been stored."""
+    return request.method in ("GET", "HEAD")
+
+
+def database_unavailable(problem: DatabaseUnavailable | None = None, *, reads: bool = False) -> Refused:
+    kept = "" if reads else "; nothing was stored"
     if problem is None:
-        detail = "The database's tables are not there yet; nothing was stored. Try again in a few seconds."
+        detail = f"The database's tables are not there yet{kept}. Try again in a few seconds."
     elif isinstance(problem, TookTooLong):
         detail = (
-            "The database is there, but gave this up since it took too long; nothing was stored. Try again in a few "
-            "seconds, and if this was a list, ask for less: with a queue, or for one type or state and not both."
+            f"The database is there, but gave this up since it took too long{kept}. Try again in a few seconds, and if "
+            "this was a list, ask for less: with a queue, or for one type or state and not both."
         )
-    elif problem.maybe_stored:
+    elif problem.maybe_stored and not reads:
         detail = (
             "The database went away while it was storing this, so it isn't known whether it was stored. "
             "Look at GET /v1/jobs before sending it again."
         )
     else:
-        detail = "The database does not answer; nothing was stored. Send the same request again in a few seconds."
+        detail = f"The database does not answer{kept}. Send the same request again in a few seconds."
     return Refused("database-unavailable", detail, headers={"Retry-After": "5"})
 
 
@@ -105,17 +111,17 @@ async def on_refused(_: Request, problem: Exception) -> Response:
     return problem.response()
 
 
-async def on_database_unavailable(_: Request, problem: Exception) -> Response:
+async def on_database_unavailable(request: Request, problem: Exception) -> Response:
     log.warning("a request was not answered by the database", because=str(problem))
     unavailable = problem if isinstance(problem, DatabaseUnavailable) else DatabaseUnavailable(str(problem))
-    return database_unavailable(unavailable).response()
+    return database_unavailable(unavailable, reads=reads(request)).response()
 
 
-async def on_data_refused(_: Request, problem: Exception) -> Response:
+async def on_data_refused(request: Request, problem: Exception) -> Response:
     """The net below the checks: a value that the database takes from nobody is the request's flaw, not a defect."""
     log.warning("the database refused what a request has", because=str(problem))
-    detail = "The database does not take a value of this request, such as a time far out of range. Nothing was stored."
-    return Refused("invalid-request", detail).response()
+    detail = "The database does not take a value of this request, such as a time far out of range."
+    return Refused("invalid-request", detail + ("" if reads(request) else " Nothing was stored.")).response()
 
 
 async def on_http_exception(request: Request, problem: Exception) -> Response:

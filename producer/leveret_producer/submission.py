@@ -6,7 +6,7 @@ version gives a meaning to.
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -63,7 +63,7 @@ def read(body: bytes) -> Submission | list[Submission]:
         _check_json(body)
         found = _list.decode(body) if is_list else _one.decode(body)
     except msgspec.ValidationError as problem:
-        raise _invalid([flaw_of(str(problem))]) from problem
+        raise _invalid([flaw_of(str(problem), {"": Submission})]) from problem
     except msgspec.DecodeError as problem:
         raise _not_json(
             str(problem).removeprefix("JSON is malformed: ") if body.strip() else "it is empty"
@@ -117,13 +117,17 @@ def _invalid(flaws: Sequence[Flaw]) -> Refused:
     return Refused("invalid-request", f"{said}{more}. Nothing was stored.", flaws)
 
 
-def flaw_of(said: str) -> Flaw:
-    """Turn the decoder's message into a pointer and a sentence."""
+def flaw_of(said: str, structs: Mapping[str, type[msgspec.Struct]]) -> Flaw:
+    """Turn the decoder's message into a pointer and a sentence; `structs` are by the field that they stand in."""
     found = _AT.match(said)
     assert found is not None
     steps = [index or name or "" for index, name in _STEP.findall(found["path"] or "")]
+    sentence = found["said"].replace("`", "'")
     if field := _FIELD.search(found["said"]):
+        inside = [step for step in steps if step and not step.isdecimal()]
+        if "unknown" in field[0]:
+            *others, last = structs[inside[-1] if inside else ""].__struct_fields__
+            sentence += f"; the fields there are {', '.join(others)} and {last}"
         steps.append(field["name"])
     pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
-    sentence = found["said"].replace("`", "'")
     return Flaw(pointer, sentence[:1].lower() + sentence[1:])

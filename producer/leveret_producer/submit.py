@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,7 +22,14 @@ from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission, invalid
 
+MOST_NAMED, LONGEST_NAMED = 10, 60  # types in a warning, and characters of each
 MUCH = 16 << 10  # bytes of payloads; checking more is left to a thread, so that the loop turns. These take up to 0.1 s
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    jobs: list[NewJob]
+    warning: str | None  # what whoever submitted them may not have meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,8 @@ class FrontDoor:
     clock: Callable[[], datetime]
     queue_bound: QueueBound = field(default_factory=QueueBound)
 
-    async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> list[NewJob]:
-        """Return the stored jobs; raise Refused or DatabaseUnavailable."""
+    async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> Stored:
+        """Return what was stored; raise Refused or DatabaseUnavailable."""
         known = await self.catalog.find(queue)
         if sum(len(bytes(one.payload)) for one in asked) > MUCH:
             flaws = await asyncio.to_thread(self.schemas.flaws, known, asked, in_list=in_list)
@@ -60,7 +67,7 @@ class FrontDoor:
                 self.relay.offer(at_once, until)
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
-        return new
+        return Stored(new, warning(known, {one.type for one in asked}))
 
     @contextlib.contextmanager
     def _room(self, queue: KnownQueue, jobs: int) -> Iterator[None]:
@@ -88,6 +95,23 @@ class FrontDoor:
         except BaseException:
             self.bound.not_stored(jobs)
             raise
+
+
+def warning(queue: KnownQueue, types: Set[str]) -> str | None:
+    """Say which types no consumer of the queue's present version has told; None if all were told."""
+    untold = sorted(types - queue.handlers.keys())
+    if not untold:
+        return None
+    told = f"those told are {_some(sorted(queue.handlers))}" if queue.handlers else "none has told any yet"
+    return (
+        f"No consumer of {queue.name} has told that it runs the type {_some(untold)}: {told}. This was stored, its payload "
+        "unchecked. If there is no handler for it when it is its turn, it is a dead letter, UnknownType."
+    )
+
+
+def _some(types: Sequence[str]) -> str:
+    more = f" and {len(types) - MOST_NAMED} more" if len(types) > MOST_NAMED else ""
+    return ", ".join(repr(one[:LONGEST_NAMED]) for one in types[:MOST_NAMED]) + more
 
 
 def _outbox_full(full: OutboxFull) -> Refused:

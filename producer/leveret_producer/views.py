@@ -15,6 +15,10 @@ from leveret.jobs import State
 # With an offset: of a time without, the OpenAPI document does not say that it is one.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
+Warned = Annotated[
+    str | msgspec.UnsetType, msgspec.Meta(description="Absent, or what may not be meant: a type that no consumer told")
+]
+
 encode = msgspec.json.Encoder().encode
 _anything = msgspec.json.Decoder()
 
@@ -73,6 +77,12 @@ class Job(msgspec.Struct, frozen=True):
     deadline: Time | None
 
 
+class AcceptedJob(Job, frozen=True):
+    """A job as it was stored a moment ago."""
+
+    warning: Warned = msgspec.UNSET
+
+
 class ListedJob(msgspec.Struct, frozen=True):
     """A job in a list: without payload and result."""
 
@@ -112,6 +122,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 class AcceptedList(msgspec.Struct, frozen=True):
     jobs: list[Accepted]
+    warning: Warned = msgspec.UNSET
 
 
 class JobQueueName(msgspec.Struct, frozen=True):
@@ -208,6 +219,7 @@ class DeadLetterOperation(msgspec.Struct, frozen=True):
 
 __all__ = [
     "Accepted",
+    "AcceptedJob",
     "AcceptedList",
     "Attempt",
     "DeadLetter",

@@ -43,6 +43,7 @@ class DeadLetterSelection(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
         return self.filter or DeadLetterFilter()
 
 
+_STRUCTS: dict[str, type[msgspec.Struct]] = {"": DeadLetterSelection, "filter": DeadLetterFilter}
 _selection = msgspec.json.Decoder(DeadLetterSelection)
 
 
@@ -52,7 +53,7 @@ def read_selection(body: bytes) -> DeadLetterSelection:
         body.decode()
         found = _selection.decode(body)
     except msgspec.ValidationError as problem:
-        raise _invalid(flaw_of(str(problem))) from problem
+        raise _invalid(flaw_of(str(problem), _STRUCTS)) from problem
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         because = str(problem).removeprefix("JSON is malformed: ") if body.strip() else "it is empty"
         detail = f"The body is not JSON: {because}. Nothing was changed; send one of {EXAMPLE}."

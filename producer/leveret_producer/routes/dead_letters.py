@@ -76,20 +76,20 @@ async def _begin(action: str, queue: str, request: Request, parts: Parts) -> Res
     if not is_json(request.headers.get("content-type")):
         raise Refused("unsupported-media-type", "Send Content-Type: application/json. Nothing was changed.")
     selection = read_selection(await read_body(request))
-    await _check_queue(queue, parts, needs_jobqueue=action == "redrive")
+    await _check_queue(queue, parts, kept="Nothing was changed.", needs_jobqueue=action == "redrive")
     made = await parts.operations.create(uuid_utils.compat.uuid7(), queue, action, selection)
     parts.dead_letter_worker.wake()
     location = f"/v1/queues/{quote(queue, safe='')}/dead-letters/operations/{made.id}"
     return Response(encode(made), 202, {"Location": location}, JSON)
 
 
-async def _check_queue(queue: str, parts: Parts, *, needs_jobqueue: bool = False) -> None:
+async def _check_queue(queue: str, parts: Parts, *, kept: str = "", needs_jobqueue: bool = False) -> None:
     """Raise Refused for a queue that nobody knows. Dead letters outlive their JobQueue."""
     known = await parts.queues.known()
     if queue in known:
         return
     if "\0" in queue or not await parts.dead_letters.had_by(queue):
-        raise unknown_queue(queue, known)
+        raise unknown_queue(queue, known, kept=kept)
     if needs_jobqueue:
         raise Refused(
             "unknown-queue",

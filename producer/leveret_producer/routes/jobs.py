@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from msgspec import UNSET
 
 from leveret_producer.parts import Serving
 from leveret_producer.problems import Refused
@@ -13,7 +14,7 @@ from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor, read_wanted
 from leveret_producer.store.jobs import NewJob, Place
 from leveret_producer.submission import is_json, read
-from leveret_producer.views import NOT_ASKED_FOR, Accepted, AcceptedList, Job, JobPage, encode, raw
+from leveret_producer.views import NOT_ASKED_FOR, Accepted, AcceptedJob, AcceptedList, JobPage, encode, raw
 
 router = APIRouter(tags=["jobs"])
 JSON = "application/json"
@@ -26,11 +27,12 @@ async def submit(queue: str, request: Request, parts: Serving) -> Response:
         raise Refused("unsupported-media-type", "Send Content-Type: application/json. Nothing was stored.")
     asked = read(await read_body(request))
     if isinstance(asked, list):
-        new = await parts.front_door.submit(queue, asked, in_list=True)
-        answer = AcceptedList([Accepted(one.job.id, one.state) for one in new])
+        stored = await parts.front_door.submit(queue, asked, in_list=True)
+        answer = AcceptedList([Accepted(one.job.id, one.state) for one in stored.jobs], stored.warning or UNSET)
         return Response(encode(answer), 202, media_type=JSON)
-    [one] = await parts.front_door.submit(queue, [asked], in_list=False)
-    return Response(encode(_accepted(one)), 202, {"Location": f"/v1/jobs/{one.job.id}"}, JSON)
+    stored = await parts.front_door.submit(queue, [asked], in_list=False)
+    [one] = stored.jobs
+    return Response(encode(_accepted(one, stored.warning)), 202, {"Location": f"/v1/jobs/{one.job.id}"}, JSON)
 
 
 @router.get("/v1/jobs/{id}", **openapi.GET_JOB)
@@ -52,14 +54,14 @@ async def list_jobs(request: Request, parts: Serving) -> Response:
     return Response(encode(JobPage(page, follows)), media_type=JSON)
 
 
-def _accepted(new: NewJob) -> Job:
+def _accepted(new: NewJob, warning: str | None) -> AcceptedJob:
     """A job as it was stored a moment ago."""
     nothing: dict[str, Any] = dict.fromkeys(
         ("result", "error", "progress", "started_at", "finished_at", "correlation_id"), None
     )
     job = new.job
     assert job.submitted_at is not None
-    return Job(
+    return AcceptedJob(
         id=job.id,
         queue=job.queue,
         type=job.type,
@@ -71,6 +73,7 @@ def _accepted(new: NewJob) -> Job:
         attempts=[],
         created_at=job.submitted_at,
         run_at=new.run_at,
+        warning=warning or UNSET,
         **nothing,
         **NOT_ASKED_FOR,
     )

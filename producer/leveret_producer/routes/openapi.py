@@ -3,6 +3,7 @@
 It is a 3.0 document, as the bundled Swagger UI reads no later one; so `null` becomes `nullable`.
 """
 
+from itertools import product
 from typing import Any, cast
 
 import msgspec
@@ -21,6 +22,7 @@ from leveret_producer.submission import MOST_JOBS, Submission
 _TYPES = (
     Submission,
     views.Job,
+    views.AcceptedJob,
     views.JobPage,
     views.AcceptedList,
     views.QueueView,
@@ -65,7 +67,7 @@ _one_or_many = {
     "oneOf": [_ref("Submission"), {"type": "array", "items": _ref("Submission"), "minItems": 1, "maxItems": MOST_JOBS}]
 }
 _location = {"Location": {"schema": {"type": "string"}, "description": "The job, if it was one and not a list"}}
-_job_or_list = {"schema": {"oneOf": [_ref("Job"), _ref("AcceptedList")]}}
+_job_or_list = {"schema": {"oneOf": [_ref("AcceptedJob"), _ref("AcceptedList")]}}
 
 SUBMIT: dict[str, Any] = {
     "responses": {
@@ -148,12 +150,12 @@ def document(app: FastAPI) -> dict[str, Any]:
     _, components = msgspec.json.schema_components((*_TYPES, *_MORE), ref_template=_PATH + "{name}")
     schemas = {name: _as_3_0(schema) for name, schema in components.items()}
     schemas["Submission"]["properties"]["payload"] = {"description": "Any JSON of at most 256 KiB"}
-    for name in ("Job", "ListedJob", "Attempt", "WholeDeadLetter"):
+    for name in ("Job", "AcceptedJob", "ListedJob", "Attempt", "WholeDeadLetter"):
         schemas[name]["properties"]["error"] = {"nullable": True, "allOf": [_ref("Error")]}
-    for name in ("Job", "ListedJob"):
+    for name in ("Job", "AcceptedJob", "ListedJob"):
         schemas[name]["properties"]["progress"] = {"nullable": True, "allOf": [_ref("Progress")]}
-    for name in ("payload", "result"):
-        schemas["Job"]["properties"][name] = {"nullable": True, "description": "Any JSON"}
+    for job, name in product(("Job", "AcceptedJob"), ("payload", "result")):
+        schemas[job]["properties"][name] = {"nullable": True, "description": "Any JSON"}
     schemas["WholeDeadLetter"]["properties"]["payload"] = {
         "nullable": True,
         "description": "As it came; null if it isn't JSON",

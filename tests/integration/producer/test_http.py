@@ -61,6 +61,17 @@ async def test_bad_input_is_told_and_nothing_is_stored(producer: Producer) -> No
     assert (await producer.http.get("/v1/jobs")).json() == {"jobs": [], "next": None}
 
 
+async def test_a_type_that_no_consumer_told_is_stored_with_a_warning(producer: Producer) -> None:
+    known_type, other = {"type": "strict", "payload": {"value": 1}}, {"type": "strikt", "payload": {"value": "a"}}
+    assert "warning" not in (await producer.submit(known_type)).json()
+    assert "warning" not in (await producer.submit(known_type, known_type)).json()
+    for answer in (await producer.submit(other), await producer.submit(known_type, other)):
+        assert answer.status_code == 202
+        assert "'strikt': those told are 'odd', 'strict'" in answer.json()["warning"]
+    one = (await producer.submit(other)).json()
+    assert "warning" not in await producer.job(one["id"])
+
+
 def _is_problem(answer: httpx.Response, status: int, slug: str) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -67,6 +67,19 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        pytest.param(b'{"filter": {"typ": "t"}}', "reason, type, since and until", id="in the filter"),
+        pytest.param(b'{"everything": true}', "ids, filter and all", id="beside it"),
+    ],
+)
+def test_a_field_that_is_none_names_those_there_are(body: bytes, fields: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read_selection(body)
+    assert f"the fields there are {fields}. Nothing was changed." in refused.value.problem.detail
+
+
 def test_times_are_in_utc() -> None:
     found = read_selection(b'{"filter": {"since": "2026-05-01T14:00:00+02:00"}}').filter
     assert found is not None

@@ -1,14 +1,23 @@
 import json
 
 import httpx
+import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from leveret_producer.problems import CrashesAreProblems, Flaw, Refused, database_unavailable, on_data_refused
-from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TookTooLong
+from leveret_producer.catalog import unknown_queue
+from leveret_producer.problems import (
+    CrashesAreProblems,
+    Flaw,
+    Refused,
+    database_unavailable,
+    on_data_refused,
+    on_database_unavailable,
+)
+from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TookTooLong, TryAgain
 
 
 def test_a_problem_document_says_what_and_where() -> None:
@@ -37,8 +46,31 @@ def test_a_database_that_gave_a_statement_up_is_not_said_to_be_away() -> None:
     assert problem.detail.startswith("The database is there, but gave this up since it took too long; nothing was")
 
 
+TROUBLES = {
+    "away": DatabaseUnavailable("x"),
+    "away while it was asked": DatabaseUnavailable("x", maybe_stored=True),
+    "too slow": TookTooLong("x"),
+    "two in each other's way": TryAgain("x"),
+    "data": DataRefused("x"),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
+async def test_only_who_sent_something_is_told_whether_it_was_stored(trouble: Exception, method: str) -> None:
+    on = on_data_refused if isinstance(trouble, DataRefused) else on_database_unavailable
+    answer = await on(Request({"type": "http", "method": method}), trouble)
+    assert ("stored" in json.loads(bytes(answer.body))["detail"]) is (method == "POST")
+
+
+def test_a_queue_that_is_looked_for_and_not_there_stores_nothing_anyhow() -> None:
+    assert "tored" not in unknown_queue("leveret.a", {}).problem.detail
+    assert "stored" not in database_unavailable(reads=True).problem.detail
+    assert unknown_queue("leveret.a", {}, kept="Nothing was stored.").problem.detail.endswith("Nothing was stored.")
+
+
 async def test_a_value_that_the_database_does_not_take_is_the_requests_flaw() -> None:
-    answer = await on_data_refused(Request({"type": "http"}), DataRefused("secret"))
+    answer = await on_data_refused(Request({"type": "http", "method": "GET"}), DataRefused("secret"))
     assert (answer.status_code, b"secret" in answer.body) == (422, False)
     assert json.loads(bytes(answer.body))["type"].endswith("/invalid-request")
 

@@ -48,6 +48,13 @@ def test_what_can_not_be_meant_is_refused_with_its_place(body: bytes, slug: str,
     assert "Nothing was stored" in problem.detail
 
 
+@pytest.mark.parametrize("body", [b'{"typ":"a","payload":1}', b'[{"type":"a","payload":1},{"type":"a","data":1}]'])
+def test_a_field_that_is_none_names_those_there_are(body: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        read(body)
+    assert "the fields there are type, payload, run_at and delay." in refused.value.problem.detail
+
+
 KEPT = [
     "1",
     " 1.50",
