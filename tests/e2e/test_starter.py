@@ -21,11 +21,12 @@ def test_the_starter_is_copied_tested_built_loaded_and_runs_a_job(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    queue = f"{namespace.name}.my-jobs"
     try:
-        queue = f"{namespace.name}.my-jobs"
         eventually("the API knows the queue", lambda: api.get(f"/v1/queues/{queue}")["name"] == queue, 120)
         ids = api.submit(queue, [{"type": "greet", "payload": {"name": "Ada", "times": 2}}])
         [job] = api.wait_final(queue, ids, 180).values()
         assert api.get(f"/v1/jobs/{job['id']}")["result"] == ["Hello, Ada!", "Hello, Ada!"]
     finally:
         namespace.kubectl("delete", "jobqueue", "my-jobs", "--ignore-not-found")
+        eventually("the API knows it no more", lambda: api.call("GET", f"/v1/queues/{queue}").status == 404, 60)
