@@ -54,9 +54,11 @@ class Declared:
                 return
             if because:
                 log.warning("something of Leveret's is missing on the broker; it is declared again", because=because)
-            async with await self.channel() as channel:
-                await declare(channel, *self._topologies)
-            self._ended = loop.time()
+            try:
+                async with await self.channel() as channel:
+                    await declare(channel, *self._topologies)
+            finally:
+                self._ended = loop.time()
 
     async def channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open a channel; raises one of BrokerErrors."""
