@@ -84,13 +84,16 @@ def shared() -> Topology:
 def for_queue(name: str) -> Topology:
     """A job queue and its dead letters."""
     jobs = Queue(name, {**_quorum(BROKER_DELIVERY_LIMIT), **_dead_letters_to(DEAD), "x-dead-letter-routing-key": name})
+    dead = for_dead_letters(name)
+    # The dead letters' queue first: nothing may die before it can land.
+    return Topology((), (*dead.queues, jobs), (*dead.bindings, Binding(JOBS, name, name)))
+
+
+def for_dead_letters(name: str) -> Topology:
+    """Where the dead letters of a job queue land."""
     dead = Queue(dead_queue(name), {**_quorum(delivery_limit=-1), "x-single-active-consumer": True})
-    return Topology(
-        exchanges=(),
-        queues=(dead, jobs),  # the dead letters' queue first: nothing may die before it can land
-        # Each dead letter goes to the events, too: the store learns of what the broker itself gave up.
-        bindings=(Binding(DEAD, dead.name, name), Binding(DEAD, EVENTS, name), Binding(JOBS, name, name)),
-    )
+    # Each goes to the events, too: the store learns of what the broker itself gave up.
+    return Topology((), (dead,), (Binding(DEAD, dead.name, name), Binding(DEAD, EVENTS, name)))
 
 
 def _quorum(delivery_limit: int) -> dict[str, str | int]:

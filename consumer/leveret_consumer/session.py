@@ -15,12 +15,13 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from uuid_utils.compat import uuid7
 
-from leveret import events, signals, topology
+from leveret import events, topology
 from leveret.ending import end
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
 from leveret.rabbitmq.connection import BrokerErrors
-from leveret.rabbitmq.declare import declare
+from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
+from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
 from leveret_consumer.attempts import Attempts
 from leveret_consumer.deliveries import Deliveries
@@ -113,15 +114,12 @@ class Session:
         """Consume until asked to stop, then drain and return."""
         if process.stop.asked.is_set():
             return
-        channel = await connection.channel(publisher_confirms=False)
-        await declare(channel, topology.shared())
-        publisher = await Publisher.open(connection)
+        async with await connection.channel(publisher_confirms=False) as channel:
+            await declare(channel, topology.shared())
+        # Not the job queue: where there is none, nobody wants one. Its dead letters outlive it.
+        declared = Declared(connection, topology.shared(), topology.for_dead_letters(process.settings.queue))
+        publisher = await Publisher.open(connection, declared=declared)
         session = cls(process, connection, publisher)
-        signalling = await channel.get_exchange(topology.SIGNALS, ensure=False)
-
-        async def send(beat: signals.Heartbeat) -> None:
-            await signalling.publish(aio_pika.Message(signals.encode(beat)), signals.routing_key(beat), mandatory=False)
-
         try:
             await _first_of(
                 session._drain_when_asked(),
@@ -129,7 +127,7 @@ class Session:
                 publisher.closed(),
                 session._register(),
                 process.reports.run(session._publish_events),
-                process.heartbeats.run(send),
+                process.heartbeats.run(Signalling(declared).send),
             )
         finally:
             # First: it may be a channel that was lost and not the connection, and then each run that is stopped would free

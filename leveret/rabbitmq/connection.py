@@ -16,6 +16,7 @@ from aio_pika.connection import make_url
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from leveret.ending import end
+from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
@@ -48,6 +49,7 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     Raises one of BrokerErrors, BrokerTooOld among them.
     """
     read_anything()
+    heed_closing()
     connection = aio_pika.Connection(
         make_url(broker.url(), heartbeat=heartbeat), client_properties={"connection_name": name}
     )

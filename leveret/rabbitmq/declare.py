@@ -1,22 +1,68 @@
-"""Declare a topology on a broker. What is there with the same arguments stays as it is, messages included."""
+"""Declare a topology on a broker, and declare it again where somebody has deleted some of it.
 
-from aio_pika.abc import AbstractChannel
+What is there with the same arguments stays as it is, messages included. What is not there says so to whoever publishes: an
+exchange that is gone closes the channel, a queue or a binding that is gone returns the message.
+"""
+
+import asyncio
+import math
+
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from leveret.topology import Topology
 
+log = structlog.get_logger(__name__)
 
-async def declare(channel: AbstractChannel, topology: Topology) -> None:
-    """Declare exchanges, then queues, then bindings, all durable.
+AT_MOST_EVERY = 1.0  # s
+
+
+async def declare(channel: AbstractChannel, *topologies: Topology) -> None:
+    """Declare the exchanges of each topology, then its queues, then its bindings, all durable.
 
     Raises aio_pika's ChannelPreconditionFailed, and the broker closes the channel, where something of that name
     exists with other arguments.
     """
-    for exchange in topology.exchanges:
-        await channel.declare_exchange(
-            exchange.name, exchange.type, durable=True, arguments=dict(exchange.arguments) or None
-        )
-    for queue in topology.queues:
-        await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
-    for binding in topology.bindings:
-        queue_handle = await channel.get_queue(binding.queue, ensure=False)
-        await queue_handle.bind(binding.exchange, binding.key)
+    for topology in topologies:
+        for exchange in topology.exchanges:
+            await channel.declare_exchange(
+                exchange.name, exchange.type, durable=True, arguments=dict(exchange.arguments) or None
+            )
+        for queue in topology.queues:
+            await channel.declare_queue(queue.name, durable=True, arguments=dict(queue.arguments))
+        for binding in topology.bindings:
+            queue_handle = await channel.get_queue(binding.queue, ensure=False)
+            await queue_handle.bind(binding.exchange, binding.key)
+
+
+class Declared:
+    """What all that is done over a connection relies on; it has been declared when the connection was new."""
+
+    def __init__(self, connection: AbstractConnection, *topologies: Topology) -> None:
+        self._connection, self._topologies = connection, topologies
+        self._declaring = asyncio.Lock()
+        self._ended = -math.inf
+
+    async def again(self, because: str | None = None) -> None:
+        """Declare it again, once a second at most, however many miss something; raises one of BrokerErrors.
+
+        `because` is for the log, None where nothing is missed.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._declaring:
+            if loop.time() - self._ended < AT_MOST_EVERY:
+                return
+            if because:
+                log.warning("something of Leveret's is missing on the broker; it is declared again", because=because)
+            try:
+                async with await self.channel() as channel:
+                    await declare(channel, *self._topologies)
+            finally:
+                self._ended = loop.time()
+
+    async def channel(self, *, confirms: bool = False) -> AbstractChannel:
+        """Open a channel; raises one of BrokerErrors."""
+        try:
+            return await self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+        except RuntimeError as problem:  # what a closed connection raises
+            raise ConnectionResetError(str(problem)) from problem

@@ -1,9 +1,11 @@
 """Publish so that it is known to have arrived: persistent, mandatory unless said otherwise, confirmed, and never waiting
 for ever. A publish under an alarm of the broker waits for its end, where the alarm is known.
 
-A publish that raises may still have arrived (the confirm was lost); whoever publishes again makes it at least once. The
-broker closes the channel for a message or an exchange that is wrong, and all later publishes on it fail: whoever has a
-Publisher watches `closed`.
+A publish that raises may still have arrived (the confirm was lost); whoever publishes again makes it at least once.
+
+What somebody deleted of Leveret's is declared again as soon as a publish misses it, and what was unconfirmed is published
+again, on another channel where the broker has closed this one for a missing exchange. It also closes it for a message that
+is wrong, and all later publishes on it fail: whoever has a Publisher watches `closed`.
 """
 
 import asyncio
@@ -12,10 +14,12 @@ from collections.abc import Awaitable, Callable
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
-from aio_pika.exceptions import ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from leveret.rabbitmq.alarm import Alarm
-from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
+from leveret.rabbitmq.connection import CLOSED_WITHIN, BrokerErrors, BrokerGone
+from leveret.rabbitmq.declare import Declared
+from leveret.topology import shared
 
 log = structlog.get_logger(__name__)
 
@@ -34,17 +38,46 @@ class Unroutable(NotConfirmed):
     """The broker has no queue for this routing key: it does not have the message."""
 
 
+class _Line:
+    """A channel that is published on, until it is closed."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self.channel = channel
+        self.because: BaseException | None = None
+        self.closed = asyncio.Event()
+        self._exchanges: dict[str, AbstractExchange] = {}
+        channel.close_callbacks.add(self._close)
+
+    async def send(self, exchange: str, routing_key: str, message: aio_pika.Message, *, mandatory: bool) -> None:
+        if exchange not in self._exchanges:
+            self._exchanges[exchange] = await self.channel.get_exchange(exchange, ensure=False)
+        await self._exchanges[exchange].publish(message, routing_key, mandatory=mandatory)
+
+    def _close(self, _: object, problem: BaseException | None) -> None:
+        self.because = problem
+        self.closed.set()
+
+
 class Publisher:
     """A channel with publisher confirms. Many publishes may be in flight at once."""
 
-    def __init__(self, channel: AbstractChannel, alarm: Alarm | None = None) -> None:
-        self._channel = channel
+    def __init__(self, channel: AbstractChannel, alarm: Alarm | None = None, declared: Declared | None = None) -> None:
+        self._line = _Line(channel)
         self._patience = alarm.patience if alarm else asyncio.timeout
-        self._exchanges: dict[str, AbstractExchange] = {}
+        self._declared = declared
+        self._opening = asyncio.Lock()
 
     @classmethod
-    async def open(cls, connection: AbstractConnection) -> "Publisher":
-        return cls(await connection.channel(publisher_confirms=True, on_return_raises=True))
+    async def open(
+        cls, connection: AbstractConnection, *, alarm: Alarm | None = None, declared: Declared | None = None
+    ) -> "Publisher":
+        """`declared` is what is declared again where it is missing: if not given, what all job queues share."""
+        declared = declared or Declared(connection, shared())
+        return cls(await declared.channel(confirms=True), alarm, declared)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._line.channel.is_closed
 
     async def publish(
         self,
@@ -61,23 +94,46 @@ class Publisher:
         """
         try:
             async with self._patience(timeout):
-                await (await self._exchange(exchange)).publish(message, routing_key, mandatory=mandatory)
-        except aio_pika.exceptions.PublishError as problem:
+                line = self._line
+                try:
+                    await line.send(exchange, routing_key, message, mandatory=mandatory)
+                except (PublishError, ChannelNotFoundEntity, ChannelInvalidStateError) as problem:
+                    if not await self._mended(line, problem):
+                        raise
+                    await self._line.send(exchange, routing_key, message, mandatory=mandatory)
+        except PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
         except (aio_pika.exceptions.DeliveryError, *BrokerErrors) as problem:
             raise NotConfirmed(f"{type(problem).__name__}: {problem}") from problem
 
     async def closed(self) -> None:
-        """Wait until the channel is closed, alone or with its connection, and raise BrokerGone."""
-        because: list[BaseException | None] = []
-        self._channel.close_callbacks.add(lambda _, problem: because.append(problem))
-        await self._channel.closed()
-        raise BrokerGone(f"the channel that is published on was closed: {because[-1] if because else 'unknown why'}")
+        """Wait until the channel is closed, alone or with its connection, with no other in its place; raise BrokerGone."""
+        while True:
+            line = self._line
+            await line.closed.wait()
+            if not await self._replaced(line):
+                raise BrokerGone(f"the channel that is published on was closed: {line.because}")
 
-    async def _exchange(self, name: str) -> AbstractExchange:
-        if name not in self._exchanges:
-            self._exchanges[name] = await self._channel.get_exchange(name, ensure=False)
-        return self._exchanges[name]
+    async def _mended(self, line: _Line, problem: Exception) -> bool:
+        """Tell whether it makes sense to publish again: what was missing is there again."""
+        if self._declared is None:
+            return False
+        if isinstance(problem, PublishError):
+            await self._declared.again(str(problem))
+            return True
+        async with asyncio.timeout(CLOSED_WITHIN):
+            await line.closed.wait()
+        return await self._replaced(line)
+
+    async def _replaced(self, line: _Line) -> bool:
+        """See to another channel in the place of one that was closed for a missing exchange."""
+        if self._declared is None or not isinstance(line.because, ChannelNotFoundEntity):
+            return False
+        async with self._opening:
+            if self._line is line:
+                await self._declared.again(str(line.because))
+                self._line = _Line(await self._declared.channel(confirms=True))
+        return True
 
 
 async def until_confirmed(

@@ -1,26 +1,28 @@
 """The operator's connection to the broker, and everything that is done over it.
 
-One session after the other (`stay_connected`): each declares the shared topology, opens the inbox, and publishes what
-waits. Between sessions every question has the answer *unknown*.
+One session after the other (`stay_connected`): each declares the shared topology, and again every few seconds what of it
+somebody may have deleted and nobody missed; it opens the inbox, and publishes what waits. Between sessions every question
+has the answer *unknown*.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 
+from leveret.ending import end
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
-from leveret.rabbitmq.declare import declare
+from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.publisher import Publisher
 from leveret.rabbitmq.version import BrokerTooOld
 from leveret.scaling.backlog import Depth
 from leveret.settings import Broker, MissingSetting
 from leveret.signals import Signal
-from leveret.topology import for_queue, shared
+from leveret.topology import Topology, for_queue, shared
 from leveret_operator.announcements import Announcements
 from leveret_operator.live_depths import LiveDepths, QueueMissing
 from leveret_operator.signal_inbox import open_inbox
@@ -28,6 +30,7 @@ from leveret_operator.signal_inbox import open_inbox
 log = structlog.get_logger(__name__)
 
 DECLARE_TIMEOUT = 20.0  # s
+LOOK_AFTER_EVERY = 10.0  # s
 SILENT_AFTER = timedelta(seconds=10)  # without an answer on a connection that looks alive
 ASK_AGAIN = timedelta(seconds=5)  # then
 
@@ -44,7 +47,10 @@ class NotDeclared(Exception):
 class _Session:
     number: int
     connection: AbstractConnection
+    declared: Declared
     depths: LiveDepths
+    looked_after: set[str] = field(default_factory=set)  # job queues that were asked about lately
+    missing: set[str] = field(default_factory=set)  # those of which something is not there
 
 
 class BrokerLink:
@@ -121,6 +127,15 @@ class BrokerLink:
         except BrokerErrors as problem:
             raise NotDeclared(f"{type(problem).__name__}: {problem}") from problem
 
+    def misses(self, queue: str) -> bool:
+        """Say whether something of a declared queue has turned out to be missing. Ask often: only then is it looked after."""
+        if self._session is None:
+            return False
+        self._session.looked_after.add(queue)
+        missing = queue in self._session.missing
+        self._session.missing.discard(queue)
+        return missing
+
     @property
     def silent(self) -> bool:
         """Whether questions have got no answer for 10 s: a broker that hangs keeps its connections for a while."""
@@ -153,15 +168,36 @@ class BrokerLink:
         async with asyncio.timeout(DECLARE_TIMEOUT):
             async with await connection.channel(publisher_confirms=False) as channel:
                 await declare(channel, shared())
-            await open_inbox(connection, self._heard)
-            publisher = await Publisher.open(connection)
+            declared = Declared(connection, shared(), await open_inbox(connection, self._heard))
+            publisher = await Publisher.open(connection, declared=declared)
         self._sessions += 1
-        self._session = _Session(self._sessions, connection, LiveDepths(connection, self._clock, self._asked))
+        depths = LiveDepths(connection, self._clock, self._asked)
+        session = self._session = _Session(self._sessions, connection, declared, depths)
         self._silent_since = None
         self._announcements.new_connection()
         log.info("broker is connected")
         self._changed()
+        works = self._announcements.publish(publisher), _look_after(session)
+        tasks = [asyncio.create_task(work) for work in works]
         try:
-            await self._announcements.publish(publisher)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             self._session = None
+            await end(tasks)
+
+
+async def _look_after(session: _Session) -> None:
+    """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait."""
+    while True:
+        await asyncio.sleep(LOOK_AFTER_EVERY)
+        await session.declared.again()
+        queues, session.looked_after = session.looked_after, set()
+        for queue in queues:
+            try:
+                async with await session.declared.channel() as channel:
+                    # No queue is asked anything: one without a leader would not answer.
+                    await declare(channel, Topology((), (), for_queue(queue).bindings))
+            except ChannelNotFoundEntity:
+                session.missing.add(queue)

@@ -32,6 +32,8 @@ async def declare_queue(kept: Kept, tools: Tools) -> None:
     now, session = tools.clock(), say_broker(kept, tools)
     if session is None:
         return
+    if kept.declared_in == session and tools.broker.misses(kept.jobqueue.queue):
+        kept.declared_in = None
     if kept.declared_in != session and kept.declaring.over(now):
         try:
             new = await tools.broker.declare(kept.jobqueue.queue)

@@ -78,6 +78,7 @@ class PlayedBroker:
     empty: bool = True
     differs: bool = False
     declared: list[str] = field(default_factory=list)
+    unbound: bool = False  # a binding or the queue of dead letters is missing
     bulk: Depth | None = None
     dead: tuple[int, int] | None = (0, 0)  # ready and unacknowledged of queues of dead letters
 
@@ -85,8 +86,11 @@ class PlayedBroker:
         if self.differs:
             raise QueueDiffers("inequivalent arg")
         self.declared.append(queue)
-        new, self.missing = self.missing, False
+        new, self.missing, self.unbound = self.missing, False, False
         return new
+
+    def misses(self, queue: str) -> bool:
+        return self.unbound
 
     async def live(self, queue: str) -> Depth | QueueMissing | None:
         if queue.endswith(".dead"):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aio_pika
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
 from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from pamqp.header import ContentHeader
@@ -21,6 +21,7 @@ class Connection:
     queues: set[str] = field(default_factory=set)
     told: list[str] = field(default_factory=list)
     published: list[tuple[str, str]] = field(default_factory=list)  # exchange, routing key
+    declared: list[str] = field(default_factory=list)  # exchanges
     channels: list["Channel"] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     tags: int = 0
@@ -66,6 +67,12 @@ class Channel:
         yield from asyncio.sleep(0).__await__()
         return self
 
+    async def __aenter__(self) -> "Channel":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     @property
     def is_closed(self) -> bool:
         return self._closed.is_set()
@@ -108,8 +115,8 @@ class Channel:
         await asyncio.sleep(0)
         self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
 
-    async def declare_exchange(self, *_: object, **__: object) -> None:
-        pass
+    async def declare_exchange(self, name: str, *_: object, **__: object) -> None:
+        self._connection.declared.append(name)
 
     async def declare_queue(self, name: str, **_: object) -> Any:
         return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
@@ -121,7 +128,9 @@ class Channel:
         return SimpleNamespace(bind=bind)
 
     async def get_exchange(self, name: str, *, ensure: bool) -> Any:
-        async def publish(message: object, routing_key: str, *, mandatory: bool) -> None:
+        async def publish(message: object, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:
+            if self.is_closed:
+                raise ChannelInvalidStateError("closed")
             if self.confirms:
                 await self._connection.answers.wait()
             self._connection.published.append((name, routing_key))

@@ -2,7 +2,7 @@
 
 The broker takes a job for a queue that it doesn't have, and the recorder puts it back. To publish it again at once would
 send it round and round, with all of that queue's jobs, and take the other queues' jobs their turn. So the queue is
-looked for first.
+looked for first. One that is there is bound again: somebody has unbound it, or deleted the exchange, with its bindings.
 """
 
 import asyncio
@@ -11,7 +11,9 @@ from collections.abc import Iterable
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+
+from leveret import topology
 
 log = structlog.get_logger(__name__)
 
@@ -39,12 +41,14 @@ class GoneQueues:
         self._until[queue] = time.monotonic() + self.PAUSE
 
     async def look(self, connection: AbstractConnection, queues: Iterable[str]) -> None:
-        """Ask the broker for queues, and note those that it doesn't have."""
+        """Ask the broker for queues whose jobs came back; note those that it doesn't have, and bind the others."""
         for queue in queues:
             try:
                 async with asyncio.timeout(LOOK_TIMEOUT), connection.channel() as channel:
-                    await channel.declare_queue(queue, passive=True)
+                    await (await channel.declare_queue(queue, passive=True)).bind(topology.JOBS, queue)
             except ChannelNotFoundEntity:
                 self.note(queue)
+            except ChannelAccessRefused as problem:
+                log.warning("a queue whose jobs came back may not be bound", queue=queue, because=str(problem))
             except TimeoutError:
                 log.debug("a queue does not answer", queue=queue)

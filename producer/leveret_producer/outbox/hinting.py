@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from leveret import signals, topology
+from leveret import topology
+from leveret.rabbitmq.declare import Declared
+from leveret.rabbitmq.signalling import Signalling
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
 from leveret_producer.outbox.hints import HintBook
@@ -42,17 +43,15 @@ class Hinting:
 
     async def session(self, connection: AbstractConnection) -> None:
         """Send hints over one connection until it ends."""
-        channel = await connection.channel(publisher_confirms=False)
-        exchange = await channel.get_exchange(topology.SIGNALS, ensure=False)
+        signalling = Signalling(Declared(connection, topology.shared()))
         self._book.say_again()
         while True:
             for queue, jobs in self._relay.arrivals().items():
                 self._book.committed(queue, jobs)
             self._book.unconfirmed(self._relay.unconfirmed())
             for hint in self._book.due(self._clock()):
-                message = aio_pika.Message(signals.encode(hint), delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT)
                 with contextlib.suppress(TimeoutError):  # a broker under an alarm takes nothing; this one is lost
-                    await exchange.publish(message, signals.routing_key(hint), mandatory=False, timeout=SEND_TIMEOUT)
+                    await signalling.send(hint, SEND_TIMEOUT)
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):

@@ -18,12 +18,13 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractConnection
 
 from leveret import topology, wire
 from leveret.jobs import Envelope
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerGone
+from leveret.rabbitmq.declare import Declared
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher, Unroutable
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
@@ -100,8 +101,8 @@ class Relay:
 
     async def session(self, connection: AbstractConnection) -> None:
         """Publish over one connection until it ends."""
-        channels = [await connection.channel(publisher_confirms=True, on_return_raises=True) for _ in range(LANES)]
-        lanes = [(channel, Publisher(channel, self.alarm)) for channel in channels]
+        declared = Declared(connection, topology.shared())
+        lanes = [await Publisher.open(connection, alarm=self.alarm, declared=declared) for _ in range(LANES)]
         self.connected = True
         self._note_alarm(raised=False)
         try:
@@ -109,7 +110,7 @@ class Relay:
                 self.alarm.watch(connection),
                 self._hold_leases(),
                 self._take_over(connection),
-                *(self._publish_each(*lanes[n % LANES]) for n in range(WINDOW)),
+                *(self._publish_each(lanes[n % LANES]) for n in range(WINDOW)),
             )
         finally:
             self.connected = False
@@ -190,7 +191,7 @@ class Relay:
             self._ledger.released(without, self._gone.PAUSE)
         return [one for one in found if one.job.queue not in gone and one.job.id not in self._flying]
 
-    async def _publish_each(self, channel: AbstractChannel, publisher: Publisher) -> None:
+    async def _publish_each(self, publisher: Publisher) -> None:
         while True:
             await self.alarm.over()
             held = await self._waiting.get()
@@ -206,7 +207,7 @@ class Relay:
                 self._ledger.released([held.lease], self._gone.PAUSE)
             else:
                 await self._publish(publisher, held)
-                if channel.is_closed:
+                if publisher.is_closed:
                     raise BrokerGone("the channel was closed")
 
     async def _publish(self, publisher: Publisher, held: _Held) -> None:
@@ -215,7 +216,7 @@ class Relay:
         began = time.perf_counter()
         try:
             await publisher.publish(topology.JOBS, job.queue, wire.to_message(job))
-        except Unroutable:  # by hand, somebody deleted also the queue that takes what no other one does
+        except Unroutable:  # the queue that takes what no other one does is deleted faster than it's declared
             self._gone.note(job.queue)
             self._ledger.released([self._land(held)], self._gone.PAUSE)
         except NotConfirmed as problem:

@@ -39,6 +39,9 @@ class Inbox:
                 message = await self._next(left)
             except TimeoutError:
                 break
+            if message is None and messages:  # the queue may be deleted: these are nowhere else
+                self._messages.put_nowait(None)
+                break
             if message is None:
                 raise BrokerGone(f"the broker ended the subscription to {self._queue}")
             if not messages:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from pretended_broker import Connection
 
 from leveret import Context, Handlers, Retry, wire
@@ -92,16 +92,27 @@ async def world() -> AsyncIterator[World]:
 
 async def test_a_publishing_channel_that_is_closed_ends_the_session(world: World) -> None:
     await world.ready()
-    world.connection.publisher().close_for(ChannelNotFoundEntity("no exchange 'leveret.delay.0'"))
-    with pytest.raises(BrokerGone, match="no exchange"):
+    world.connection.publisher().close_for(ChannelPreconditionFailed("fast reply consumer does not exist"))
+    with pytest.raises(BrokerGone, match="fast reply consumer"):
         await world.running
+
+
+async def test_a_deleted_exchange_costs_the_session_nothing_that_runs(world: World) -> None:
+    await world.ready()
+    world.deliver(1)
+    await world.until(lambda: world.started == [1])
+    world.connection.publisher().close_for(ChannelNotFoundEntity("no exchange 'leveret.delay.0'"))
+    await world.until(lambda: world.connection.declared.count("leveret.delay.0") == 2)
+    world.go.set()
+    await world.until(lambda: "ack 1" in world.connection.told)
+    assert (world.started, world.running.done()) == ([1], False)
 
 
 async def test_a_session_that_is_over_starts_nothing_though_its_connection_lives(world: World) -> None:
     await world.ready()
     deliveries = [world.deliver(number) for number in (1, 2, 3)]
     await world.until(lambda: world.started == [1])
-    world.connection.publisher().close_for(ChannelNotFoundEntity("no exchange"))
+    world.connection.publisher().close_for(ChannelPreconditionFailed("fast reply consumer does not exist"))
     await asyncio.wait({world.running, *deliveries})
     await world.until(lambda: world.load.busy == 0)
     assert world.started == [1], "the others are the broker's again, and would have nobody to stop them here"
