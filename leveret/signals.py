@@ -4,9 +4,13 @@ Signals are for now, not for the record: not persistent, not confirmed, and each
 lost one costs a moment, never a job.
 """
 
-from datetime import datetime
+from typing import Annotated
 
 import msgspec
+
+from leveret.events import Time
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # what others write is reckoned with
 
 
 class Hint(msgspec.Struct, frozen=True, tag="hint", omit_defaults=True):
@@ -14,10 +18,10 @@ class Hint(msgspec.Struct, frozen=True, tag="hint", omit_defaults=True):
 
     producer: str  # the pod; one hint a producer and queue is in force
     queue: str
-    at: datetime
-    committed: int  # jobs since the producer's start: differences are arrivals
-    unconfirmed: int  # committed, and the broker has not confirmed them yet
-    oldest_waiting_since: datetime | None = None  # acceptance of the oldest job of the queue that has not started
+    at: Time
+    committed: Count  # jobs since the producer's start: differences are arrivals
+    unconfirmed: Count  # committed, and the broker has not confirmed them yet
+    oldest_waiting_since: Time | None = None  # acceptance of the oldest job of the queue that has not started
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True):
@@ -25,10 +29,10 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True
 
     consumer: str  # the pod
     queue: str
-    at: datetime
-    slots: int
-    in_flight: int  # deliveries that it holds, prefetched ones included
-    finished: int  # attempts since the consumer's start, however they ended
+    at: Time
+    slots: Count
+    in_flight: Count  # deliveries that it holds, prefetched ones included
+    finished: Count  # attempts since the consumer's start, however they ended
     busy_seconds: float  # spent in them, all slots together
     stopping: bool = False
     leveret: str | None = None  # the version of Leveret that it runs; None from one that doesn't tell yet
@@ -38,7 +42,7 @@ class JobQueueTold(msgspec.Struct, frozen=True, tag="jobqueue", omit_defaults=Tr
     """The operator tells a queue's consumers of their JobQueue; on change and every 5 s. Key `jobqueue.<queue>`."""
 
     queue: str
-    at: datetime
+    at: Time
     version: str  # of the handlers that its consumers should run: LEVERET_VERSION of the present ones
 
 
@@ -69,5 +73,5 @@ def decode(body: bytes) -> Signal:
     """Raise ValueError for what is no signal."""
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, RecursionError) as problem:
         raise ValueError(f"not a signal: {problem}") from problem

@@ -201,7 +201,7 @@ def _number(value: object, at_least: int) -> int:
 def _dead_letter(value: object) -> DeadLetterInfo | None:
     try:
         return msgspec.json.decode(value, type=DeadLetterInfo) if isinstance(value, str) else None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

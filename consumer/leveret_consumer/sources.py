@@ -80,5 +80,5 @@ def _error(message: AbstractIncomingMessage) -> str | None:
     value = message.headers.get(wire.ERROR)
     try:
         return _read_error(value).message if isinstance(value, str) else None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

@@ -1,13 +1,14 @@
-"""Read messages whose properties are not what AMQP says they are.
+"""Read messages, and what the broker says of them, whose texts and times are not what AMQP says they are.
 
 The broker takes almost any bytes as a text, a time or a delivery mode, and any client may send them: Latin-1, a timestamp
 in nanoseconds. Our client library takes such a message for a broken frame and closes the connection; the broker delivers
 the message again, and so one message cuts off its consumer, with all that it runs, again and again. It also closes one
-where a header is read by nobody. So what can't be read is read as far as it can be:
+where a header is read by nobody. Routing keys and the names of exchanges are such texts, and so is the broker's reason
+for closing a channel, which it cuts at 255 bytes wherever that is. So what can't be read is read as far as it can be:
 
 * in a text that is not UTF-8, each byte beyond ASCII is a `?`;
 * a time that no calendar has, and a delivery mode that is neither 1 nor 2, are absent;
-* so are the headers that can't be read; the others are there.
+* so are the headers that can't be read, and what can't be of a header's table or list; the others are there.
 
 The library has no place for this but itself: `read_anything` changes it for the whole process. What it could read before
 is read as before.
@@ -19,18 +20,20 @@ from struct import error as StructError  # noqa: N812 - a class, whatever its na
 from pamqp import base, commands, decode
 
 Value = object
-_Unreadable = (ValueError, OverflowError, OSError, RecursionError, IndexError, StructError)
+_Unreadable = (ValueError, OverflowError, OSError, IndexError, StructError)
+_TooDeep = (*_Unreadable, RecursionError)
 
 
 def read_anything() -> None:
     """Have every connection of this process read messages so."""
+    decode.METHODS["shortstr"] = _short_text  # of every frame, and of every property
     commands.Basic.Properties.unmarshal = _unmarshal  # type: ignore[assignment,method-assign]
 
 
 def _unmarshal(properties: commands.Basic.Properties, flags: int, data: bytes) -> None:
     try:
         base.BasicProperties.unmarshal(properties, flags, data)
-    except _Unreadable:
+    except _TooDeep:
         _salvage(properties, flags, data)
     if properties.delivery_mode not in (None, 1, 2):
         properties.delivery_mode = None
@@ -44,20 +47,12 @@ def _salvage(properties: commands.Basic.Properties, flags: int, data: bytes) -> 
             data = data[size:]
 
 
-def _octet(data: bytes) -> tuple[int, Value]:
-    return 1, data[0]
-
-
-def _short_text(data: bytes) -> tuple[int, Value]:
-    end = 1 + data[0]
-    return end, _text(data[1:end])
-
-
-def _text(raw: bytes) -> str:
+def _short_text(data: bytes) -> tuple[int, str]:
     try:
-        return raw.decode()
+        return decode.short_str(data)
     except UnicodeDecodeError:
-        return raw.decode("ascii", "replace").replace("\ufffd", "?")  # no longer than it was: it may have to fit again
+        end = 1 + data[0]  # the text is no longer than it was: it may have to fit again
+        return end, data[1:end].decode("ascii", "replace").replace("\ufffd", "?")
 
 
 def _time(data: bytes) -> tuple[int, Value]:
@@ -67,19 +62,51 @@ def _time(data: bytes) -> tuple[int, Value]:
         return 8, None
 
 
-def _table(data: bytes) -> tuple[int, Value]:
-    end = 4 + int.from_bytes(data[:4])
+def _headers(data: bytes) -> tuple[int, Value]:
+    """A header that is too deep is left out as a whole, so that nobody has to go through what is left of it."""
+    return _table(data, _TooDeep)
+
+
+def _table(data: bytes, unreadable: tuple[type[Exception], ...] = _Unreadable) -> tuple[int, Value]:
     found: dict[str, Value] = {}
-    at = 4
+    at, end = 4, _end(data)
     while at < end:
         size, key = _short_text(data[at:end])
         at += size
         try:
-            size, found[str(key)] = decode.embedded_value(data[at:end])
+            size, found[key] = _value(data[at:end])
+        except unreadable:
+            size = _size(data[at:end])
+        at += size
+    return end, found
+
+
+def _list(data: bytes) -> tuple[int, Value]:
+    found: list[Value] = []
+    at, end = 4, _end(data)
+    while at < end:
+        try:
+            size, value = _value(data[at:end])
+            found.append(value)
         except _Unreadable:
             size = _size(data[at:end])
         at += size
     return end, found
+
+
+def _value(data: bytes) -> tuple[int, Value]:
+    match data[:1]:
+        case b"F":
+            size, value = _table(data[1:])
+        case b"A":
+            size, value = _list(data[1:])
+        case _:
+            return decode.embedded_value(data)
+    return 1 + size, value
+
+
+def _end(data: bytes) -> int:
+    return min(4 + int.from_bytes(data[:4]), len(data))
 
 
 def _size(data: bytes) -> int:
@@ -94,8 +121,8 @@ def _size(data: bytes) -> int:
 
 
 _READERS: dict[str, Callable[[bytes], tuple[int, Value]]] = {
-    "octet": _octet,
+    "octet": decode.octet,
     "shortstr": _short_text,
-    "table": _table,
+    "table": _headers,
     "timestamp": _time,
 }

@@ -94,7 +94,7 @@ class BrokerStatistics:
             f"http://{host}:{self._metrics_port}/metrics/detailed", params=query, timeout=TIMEOUT
         ) as answer:
             answer.raise_for_status()
-            return await answer.text()
+            return await answer.text(errors="replace")  # a queue that somebody made may have any name
 
     async def _management(self, broker: Broker, at: datetime) -> Mapping[str, Depth]:
         self._asked("management")

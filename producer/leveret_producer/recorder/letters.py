@@ -141,6 +141,6 @@ def _as_its_consumer_said(message: AbstractIncomingMessage) -> Error:
         return Error(DeadReason.REJECTED, "it was published among the dead letters, without a reason")
     try:
         told = _read_error(error) if isinstance(error, str | bytes) else Error(reason, "")
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         told = Error(reason, error if isinstance(error, str) else repr(error))
     return msgspec.structs.replace(told, reason=reason)

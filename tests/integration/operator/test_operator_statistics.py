@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import aio_pika
 import pytest
-from containers import Server, free_port
+from containers import Server, free_port, management
 
 from leveret.rabbitmq.publisher import Publisher
 from leveret.scaling.backlog import Depth
@@ -36,6 +36,19 @@ async def test_a_queue_shows_with_both_counts_and_only_in_its_virtual_host(
     assert depth is not None
     assert depth.unacked == 0
     assert (await statistics().read(replace(broker, vhost="/"))).depths.get(QUEUE) is None
+    assert asked["management"] == 0
+
+
+async def test_a_queue_whose_name_is_no_text_hides_no_other(
+    statistics: Make, rabbitmq: Server, broker: Broker, publisher: Publisher, asked: Counter[str]
+) -> None:
+    """It can be made through the management API, which then can't list any queue."""
+    await asyncio.to_thread(management, rabbitmq, f"queues/{broker.vhost}/caf%E9", "PUT", {"durable": True})
+    reader = statistics()
+    assert await eventually(reader, broker, lambda depth: depth is not None)
+    async with asyncio.timeout(30):
+        while "caf\ufffd" not in (await reader.read(broker)).depths:  # noqa: ASYNC110 - the broker counts every 5 s
+            await asyncio.sleep(0.5)
     assert asked["management"] == 0
 
 

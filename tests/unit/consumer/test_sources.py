@@ -124,6 +124,7 @@ REASONS = [
     ),
     pytest.param({"leveret-reason": 5, "leveret-error": 5}, None, None, id="of another kind"),
     pytest.param({"leveret-error": "{"}, "AttemptsExhausted", None, id="an error that is no JSON"),
+    pytest.param({"leveret-error": '{"x":' + "[" * 20_000}, "AttemptsExhausted", None, id="an error that is too deep"),
     pytest.param({"leveret-error": '{"message":5}'}, "AttemptsExhausted", None, id="an error that is none of ours"),
 ]
 
@@ -169,7 +170,7 @@ def test_a_retry_carries_it_in_a_header(info: DeadLetterInfo) -> None:
     assert job.dead_letter == info
 
 
-@pytest.mark.parametrize("value", [5, "", "{", "[]", json.dumps({"id": "x"}), b"\xff"])
+@pytest.mark.parametrize("value", [5, "", "{", "[]", json.dumps({"id": "x"}), '{"x":' + "[" * 20_000, b"\xff"])
 def test_a_header_that_says_nothing_is_nothing(value: Any) -> None:
     job = wire.from_message(letter(headers={"leveret-dead-letter": value}), "leveret.repair")
     assert isinstance(job, Envelope)

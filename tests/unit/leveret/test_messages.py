@@ -1,5 +1,6 @@
 """Events and signals survive the way over the broker, and what nobody of us wrote is refused."""
 
+import json
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -83,6 +84,36 @@ def test_a_signal_comes_out_as_it_went_in(signal: signals.Signal, key: str) -> N
     assert signals.decode(signals.encode(signal)) == signal
 
 
-def test_what_is_no_signal_is_a_value_error() -> None:
-    with pytest.raises(ValueError, match="not a signal"):
-        signals.decode(b"{}")
+HINT = {"type": "hint", "producer": "p", "queue": "a.b", "at": "2026-01-01T00:00:00Z", "committed": 1, "unconfirmed": 1}
+BEAT = {"type": "heartbeat", "consumer": "c", "queue": "a.b", "at": "2026-01-01T00:00:00Z", "slots": 1, "in_flight": 0}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xff\xfe", id="no text"),
+        pytest.param(b"{}", id="no kind"),
+        pytest.param(b"[" * 20_000, id="lists in lists"),
+        pytest.param(json.dumps(HINT).encode()[:-1] + b',"x":' + b"[" * 20_000, id="an unknown field, too deep"),
+        pytest.param(json.dumps(HINT | {"queue": "\ud800"}).encode(), id="half a character"),
+        pytest.param(json.dumps(HINT | {"at": "2026-01-01T00:00:00"}).encode(), id="a time without a zone"),
+        pytest.param(json.dumps(HINT | {"at": "0000-01-01T00:00:00Z"}).encode(), id="a year that there isn't"),
+        pytest.param(json.dumps(HINT | {"oldest_waiting_since": "2026-01-01T00:00:00"}).encode(), id="since when"),
+        pytest.param(json.dumps(HINT | {"unconfirmed": -1}).encode(), id="less than nothing"),
+        pytest.param(json.dumps(HINT | {"committed": 10**400}).encode(), id="more than a float holds"),
+        pytest.param(json.dumps(BEAT | {"finished": 1, "busy_seconds": float("nan")}).encode(), id="NaN"),
+        pytest.param(json.dumps(BEAT | {"finished": 2**63, "busy_seconds": 1}).encode(), id="more than a column holds"),
+    ],
+)
+def test_what_is_no_signal_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not a signal|codec can't decode"):
+        signals.decode(body)
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_signal_of_any_time_can_be_reckoned_with(at: str) -> None:
+    hint = signals.decode(json.dumps(HINT | {"oldest_waiting_since": at, "at": at}).encode())
+    assert isinstance(hint, signals.Hint)
+    assert min(hint.at, NOW) in {hint.at, NOW}
+    assert abs((NOW - hint.at).total_seconds()) > 1e9

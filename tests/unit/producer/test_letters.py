@@ -96,6 +96,7 @@ def test_what_the_broker_took_out_of_the_queue_has_the_brokers_reason_and_time(r
         ({wire.REASON: "GaveUp"}, "GaveUp", ""),
         ({wire.REASON: "GaveUp", wire.ERROR: "no JSON"}, "GaveUp", "no JSON"),
         ({wire.REASON: "GaveUp", wire.ERROR: b"\xff"}, "GaveUp", "b'\\xff'"),
+        ({wire.REASON: "GaveUp", wire.ERROR: '{"x":' + "[" * 20_000}, "GaveUp", '{"x":[['),
         ({wire.REASON: "GaveUp", "x-death": "odd"}, "GaveUp", ""),
         ({wire.REASON: "GaveUp", "x-death": [1]}, "GaveUp", ""),
         ({wire.REASON: "GaveUp", "x-death": [died("expired", "leveret.delay.0")]}, "GaveUp", ""),

@@ -1,20 +1,15 @@
-"""Ten thousand messages that are no jobs, of every kind, among jobs: each is a dead letter with its reason, and nobody else notices.
-
-They are written byte by byte: a client library would not write most of them.
-"""
+"""Ten thousand messages that are no jobs, of every kind, among jobs: each is a dead letter, and nobody else notices."""
 
 import asyncio
 import itertools
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
-import pika  # type: ignore[import-untyped]
 import pytest
-from pika.spec import BasicProperties  # type: ignore[import-untyped]
+from raw_messages import Fields, Raw, connect, header, nested, sized
 
 from leveret import topology, wire
 from leveret.settings import Broker
@@ -22,49 +17,6 @@ from leveret.settings import Broker
 QUEUE = "leveret.under-test"
 MALFORMED = 10_000
 GOOD_EVERY = 20  # a job after so many of them
-
-# Flag and form of each property that is used here; AMQP writes them in the order of their flags.
-_FLAGS = {
-    "content_type": 15, "content_encoding": 14, "headers": 13, "delivery_mode": 12, "priority": 11, "correlation_id": 10,
-    "reply_to": 9, "expiration": 8, "message_id": 7, "timestamp": 6, "type": 5, "app_id": 3,
-}  # fmt: skip
-
-
-class Raw(BasicProperties):  # type: ignore[misc]
-    """Properties as bytes, whatever they mean."""
-
-    def __init__(self, **fields: bytes | int) -> None:
-        super().__init__()
-        flags = sum(1 << _FLAGS[name] for name in fields)
-        parts = [_written(name, fields[name]) for name in _FLAGS if name in fields]
-        self._bytes = struct.pack(">H", flags) + b"".join(parts)
-
-    def encode(self) -> list[bytes]:
-        return [self._bytes]
-
-
-def _written(name: str, value: bytes | int) -> bytes:
-    if isinstance(value, bytes):
-        return struct.pack(">I", len(value)) + value if name == "headers" else bytes([len(value)]) + value
-    return struct.pack(">Q", value) if name == "timestamp" else bytes([value])
-
-
-def header(key: bytes, form: bytes, value: bytes) -> bytes:
-    return bytes([len(key)]) + key + form + value
-
-
-def sized(value: bytes) -> bytes:
-    return struct.pack(">I", len(value)) + value
-
-
-def nested(depth: int) -> bytes:
-    table = b""
-    for _ in range(depth):
-        table = header(b"a", b"F", sized(table))
-    return table
-
-
-Fields = dict[str, bytes | int]
 
 # What is wrong with the job: the body, other fields, and the reason.
 FAULTS: list[tuple[bytes, Fields, str]] = [
@@ -158,10 +110,8 @@ def good(job: UUID) -> Fields:
 def publish(broker: Broker, odd: list[Fields], jobs: list[UUID]) -> Counter[str]:
     """Publish them all, with a job after each twenty; return how many there were of each reason."""
     expected: Counter[str] = Counter()
-    login = pika.PlainCredentials(broker.username, broker.password)
-    where = pika.ConnectionParameters(broker.host, broker.port, broker.vhost, login)
     oddities = itertools.cycle(odd)
-    with pika.BlockingConnection(where) as connection:
+    with connect(broker.host, broker.port, broker.username, broker.password, broker.vhost) as connection:
         channel = connection.channel()
         for number, (body, properties, reason) in enumerate(malformed()):
             channel.basic_publish(topology.JOBS, QUEUE, body, properties)
