@@ -10,6 +10,8 @@ import msgspec
 
 from leveret.rabbitmq import alarm
 
+RELAY = "relay"  # the connection that jobs are published on
+
 
 class Ready(msgspec.Struct, frozen=True):
     ok: bool
@@ -25,7 +27,9 @@ class Health:
     broker: dict[str, str] = field(default_factory=dict)  # connection → what is the matter
 
     def report(self, database_trouble: str | None, *, broker_alarm: bool = False) -> Ready:
-        broker = "; ".join(self.broker.values()) or (alarm.TEXT if broker_alarm else "connected")
+        broker = "; ".join(f"{name}: {because}" for name, because in self.broker.items()) or (
+            alarm.TEXT if broker_alarm else "connected"
+        )
         database = database_trouble or "connected"
         if self.stopping:
             return Ready(False, "stopping: finishing what was begun", database, broker)
@@ -34,8 +38,10 @@ class Health:
         says = "serving"
         if database_trouble:
             says = "serving, but the database is away: requests that need it are answered with 503"
-        elif self.broker:
+        elif RELAY in self.broker:
             says = "serving, but the broker is away: jobs are stored and published when it is back"
+        elif self.broker:
+            says = "serving, but not everything that is told can be recorded now: it waits with the broker"
         elif broker_alarm:
             says = (
                 "serving, but the broker has blocked publishing: jobs are stored and published when its alarm is over"

@@ -16,7 +16,7 @@ from leveret import topology
 from leveret.rabbitmq.connection import stay_connected
 from leveret.rabbitmq.declare import declare
 from leveret.settings import Broker, MissingSetting
-from leveret_producer.health import BrokerListener
+from leveret_producer.health import RELAY, BrokerListener
 from leveret_producer.outbox.together import together
 from leveret_producer.parts import Parts
 from leveret_producer.store.migrate import migrate
@@ -33,7 +33,7 @@ LAST_BATCH = 10.0  # s for the recorders'
 @contextlib.asynccontextmanager
 async def running(parts: Parts) -> AsyncIterator[None]:
     """Run the background tasks for as long as the context lasts."""
-    relay_listener = BrokerListener(parts.health, "relay")
+    relay_listener = BrokerListener(parts.health, RELAY)
     recorder_listener = BrokerListener(parts.health, "recorder")
     returned_listener = BrokerListener(parts.health, "returned messages")
     name = parts.settings.name

@@ -16,6 +16,7 @@ from raw_messages import ODD_TEXTS, Fields, Raw, connect, header, nested, sized
 from leveret import topology
 from leveret.retry import LEVELS
 
+DELAYS = "any delay level"
 PREFIX = b"foreign."  # of keys that are text; no JobQueue is called so
 
 Make = Callable[[random.Random], tuple[bytes, bytes]]
@@ -54,6 +55,8 @@ def flood(
 def message(chance: random.Random) -> tuple[str, bytes, bytes]:
     """Return an exchange, a key and a body."""
     exchange, make = chance.choice(_EXCHANGES)
+    if exchange == DELAYS:
+        exchange = topology.delay_exchange(chance.randrange(LEVELS))
     key, body = make(chance)
     return exchange, key[:255], body
 
@@ -146,7 +149,7 @@ _EXCHANGES: list[tuple[str, Make]] = [
     (topology.UNROUTABLE, _job),
     (topology.SIGNALS, _signal),
     (topology.DEAD, _job),
-    *((topology.delay_exchange(level), _job) for level in range(LEVELS)),
+    (DELAYS, _job),
 ]
 _PROPERTIES: dict[str, list[bytes | int]] = {
     "content_type": [b"image/png", b"\xff"],

@@ -66,9 +66,11 @@ class Client:
         self._channel.basic_publish(RawName(exchange), key, body, Raw(**fields))
         return job
 
-    def publish_all(self, exchange: bytes, body: bytes = b'{"value": 1}', type: bytes = b"echo") -> dict[UUID, bytes]:
+    def publish_all(
+        self, exchange: bytes, body: bytes = b'{"value": 1}', type: bytes = b"echo", **more: Any
+    ) -> dict[UUID, bytes]:
         """Publish under every odd key; return which message has which."""
-        return {self.publish(exchange, key, body, type): key for key in KEYS}
+        return {self.publish(exchange, key, body, type, **more): key for key in KEYS}
 
     def close(self) -> None:
         self._connection.close()
@@ -167,7 +169,15 @@ async def _through_a_producer(broker: Broker, database: Database, rabbitmq: Serv
             done = JobEvent(uuid4(), "t", State.SUCCEEDED, at(), "pod")
             await asyncio.to_thread(client.publish, topology.EVENTS.encode(), b"job." + queue, encode([done]))
             tells[done.id] = (readable(queue), "succeeded", None)
+        own = await bind(rabbitmq, broker.vhost, FANOUT, "fanout", QUEUE)
+        for job in await asyncio.to_thread(
+            client.publish_all, own, expiration=b"1"
+        ):  # the broker makes dead letters of it
+            tells[job] = (QUEUE, "dead", "DeadlineExceeded")
         await rows(store, gone(jobs) | tells)
+        taken_id = str(done.id).encode()  # another queue's job has it: set aside as it came
+        await asyncio.to_thread(client.publish, topology.JOBS.encode(), b"\xe9", b"1", message_id=taken_id)
+        aside["?", b"1"] += 1
         found = await taken(look, topology.EVENTS_DEAD, aside.total())
         assert Counter((str(one.headers["leveret-routing-key"]), one.body) for one in found) == aside
         assert (await producer.http.get("/readyz")).json()["says"] == "serving"
