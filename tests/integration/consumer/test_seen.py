@@ -73,7 +73,7 @@ async def world(broker: Broker, database: Database, consumer: Callable[..., Any]
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_progress_of_ten_jobs_rises_and_is_seen_within_a_second(world: World, kind: str) -> None:
-    jobs = await world.submit(*[{"type": f"tell-the-time{kind}", "payload": 5.0}] * 10)
+    jobs = await world.submit(*[{"type": f"tell-the-time{kind}", "payload": 4.0}] * 10)
     seen: dict[str, list[float]] = {job_id: [] for job_id in jobs}
     behind: list[float] = []
     lags: list[float] = []
