@@ -62,8 +62,8 @@ docs: .venv/installed  ## write again what is generated: reference tables, manif
 check unit integration chart e2e browser docs:
 	$(VENV) tests/support/stages.py $@
 
-bench: .venv/installed  ## speed as ratios to bare references in one run; needs no cluster, starts its own servers
-	$(VENV) -m bench
+bench: .venv/installed  ## speed as ratios to bare references, or to a commit (BASE=66f6c15); needs no cluster, starts its own servers
+	$(VENV) -m bench $(if $(BASE),--base $(BASE))
 
 chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS)
 	@$(VENV) -m chaos --own-cluster
