@@ -61,3 +61,12 @@ def test_each_stage_of_pytest_leaves_a_report_and_has_a_time_limit() -> None:
     words = stages.commands(stages.STAGES["e2e"])[-1]
     assert f"--junitxml={stages.REPORTS}/e2e.xml" in words
     assert "--timeout=900" in words
+
+
+def test_only_tests_of_something_real_are_run_once_more() -> None:
+    assert [stage.name for stage in stages.STAGES.values() if stage.repeats] == ["integration", "e2e", "browser"]
+
+
+def test_flaky_tests_are_named_before_the_sum() -> None:
+    outcomes = [Outcome("e2e", 100.0, True, Counts(9, 0), flaky=("tests/e2e/test_api.py::test_it[a b]",))]
+    assert table(outcomes).splitlines()[-3:] == ["flaky: tests/e2e/test_api.py::test_it[a b]", "", "9 passed, 0 failed"]
