@@ -87,7 +87,7 @@ STAGES = {
         Stage("unit", tests="tests/unit"),
         Stage("servers", ((*KIT, "images", "postgres", "rabbitmq", "prometheus"),)),
         Stage("images", ((*KIT, "images"),)),
-        Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=2, repeats=True),
+        Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=5, repeats=True),
         Stage("chart", tests="tests/chart", needs=("tools",)),
         Stage("cluster", (UP, (*KIT, "load", "--name", CLUSTER)), needs=("images",)),
         Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900, repeats=True),
