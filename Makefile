@@ -50,7 +50,7 @@ load:  ## load all images into the cluster `leveret`; what runs an older one is 
 STAGES := check unit images integration chart e2e browser
 
 test: .venv/installed  ## everything: all stages below, each with its time
-	$(VENV) tests/support/stages.py $(STAGES)
+	$(VENV) -m tests.support.stages $(STAGES)
 
 check: .venv/installed  ## ruff, mypy, import contracts, YAML, generated files up to date
 unit: .venv/installed  ## tests that need nothing
@@ -60,10 +60,10 @@ e2e: .venv/installed  ## tests in a kind cluster
 browser: .venv/installed  ## the page, seen with a real browser
 docs: .venv/installed  ## write again what is generated: reference tables, manifests, dashboards
 check unit integration chart e2e browser docs:
-	$(VENV) tests/support/stages.py $@
+	$(VENV) -m tests.support.stages $@
 
-bench: .venv/installed  ## speed as ratios to bare references in one run; needs no cluster, starts its own servers
-	$(VENV) -m bench
+bench: .venv/installed  ## speed as ratios to bare references, or to a commit (BASE=66f6c15); needs no cluster, starts its own servers
+	$(VENV) -m bench $(if $(BASE),--base $(BASE))
 
 chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS)
 	@$(VENV) -m chaos --own-cluster

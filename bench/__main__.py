@@ -1,10 +1,11 @@
-"""Measure Leveret against bare references and check the limits: `python -m bench`."""
+"""Measure Leveret against bare references, or against an older commit, and check the limits: `python -m bench`."""
 
 import argparse
 import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,10 +15,13 @@ import yaml
 from rich.console import Console
 
 from bench import report
+from bench.comparisons import BASE, Comparison, against, bare
+from bench.measures import Measure, PureMeasure, results_of
 from bench.processes import Failed
-from bench.ratios import Result, WrongLimits, checked_limits, judge
-from bench.run import ALL, LONGEST, measure_all, needs_servers
+from bench.ratios import Limit, Result, WrongLimits, checked_limits, judge, part_of
+from bench.run import measure_all, needs_servers
 from bench.servers import NoServers, servers
+from bench.versions import TODAY, NoCommit, version_of
 
 LIMITS = Path(__file__).with_name("limits.yaml")
 MOST_REPETITIONS = 20
@@ -25,29 +29,49 @@ MOST_REPETITIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    only: tuple[str, ...]  # in the order of ALL; all of them if nothing is asked for
+    base: str | None  # a commit; None: the bare references
+    only: tuple[str, ...]  # names of measures; none asks for all
     repeat: int
     json: Path | None
 
 
 def options(arguments: list[str] | None = None) -> Options:
-    names = [one.name for one in ALL]
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure Leveret against bare references on the same servers."
+        prog="python -m bench",
+        description="Measure Leveret against bare references, or against an older commit, on the same servers.",
     )
-    parser.add_argument("--only", action="append", choices=names, help="make this measure (may be repeated)")
+    parser.add_argument(
+        "--base",
+        nargs="?",
+        const=BASE,
+        metavar="COMMIT",
+        help=f"against Leveret at this commit ({BASE} if none is named)",
+    )
+    parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="make these measures")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     given = parser.parse_args(arguments)
     if not 1 <= given.repeat <= MOST_REPETITIONS:
         parser.error(f"--repeat must be 1 to {MOST_REPETITIONS}, not {given.repeat}")
-    wanted = given.only or names
-    return Options(tuple(name for name in names if name in wanted), given.repeat, given.json)
+    names = [one.name for one in (against(TODAY) if given.base else bare()).measures]
+    if odd := [name for name in given.only if name not in names]:
+        parser.error(f"--only: there is no {', '.join(odd)} here, there are {', '.join(names)}")
+    return Options(given.base, tuple(given.only), given.repeat, given.json)
 
 
-def measured(wanted: Options, console: Console) -> list[Result]:
+def chosen(comparison: Comparison, only: Sequence[str]) -> list[Measure | PureMeasure]:
+    """Return the measures that are asked for, in our order."""
+    return [one for one in comparison.measures if not only or one.name in only]
+
+
+def limits_of(comparison: Comparison) -> dict[str, Limit]:
+    """Read the limits of all results that a comparison can have; raise WrongLimits."""
+    names = [name for one in comparison.measures for name in results_of(one)]
+    return checked_limits(part_of(yaml.safe_load(LIMITS.read_text()), comparison.limits), names)
+
+
+def measured(measures: Sequence[Measure | PureMeasure], repeat: int, longest: float, console: Console) -> list[Result]:
     """Start what is needed, measure, and end it again; raise Failed or NoServers."""
-    measures = [one for one in ALL if one.name in wanted.only]
 
     def note(line: str) -> None:
         console.print(line, style="bright_black", highlight=False)
@@ -58,7 +82,7 @@ def measured(wanted: Options, console: Console) -> list[Result]:
             note("starting RabbitMQ and PostgreSQL …")
             started = stack.enter_context(servers())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(measure_all(measures, started, wanted.repeat, note))
+            return runner.run(measure_all(measures, started, repeat, longest, note))
 
 
 def main() -> int:
@@ -66,31 +90,33 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     wanted, console = options(), Console()
     try:
-        limits = checked_limits(yaml.safe_load(LIMITS.read_text()), [one.name for one in ALL])
-        results = measured(wanted, console)
+        comparison = against(version_of(wanted.base)) if wanted.base else bare()
+        measures, limits = chosen(comparison, wanted.only), limits_of(comparison)
+        results = measured(measures, wanted.repeat, comparison.longest, console)
     except WrongLimits as problem:
         print(f"bench: {LIMITS.name} can't be used: {problem}", file=sys.stderr)
         return 1
-    except (Failed, NoServers) as problem:
+    except (Failed, NoCommit, NoServers) as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("bench: stopped; processes and containers are gone", file=sys.stderr)
         return 130
     verdicts = judge(results, limits)
-    console.print(report.table(verdicts, {one.name: one.compared for one in ALL}))
+    console.print(report.table(verdicts, comparison.title, {one.name: one.compared for one in measures}))
     if wanted.json:
         wanted.json.write_text(report.document(verdicts))
-    left = wanted.only[len(results) :]
+    have = {result.name for result in results}
+    left = [one.name for one in measures if have.isdisjoint(results_of(one))]
     if left:
         print(
-            f"bench: not measured within {LONGEST:.0f} s: {', '.join(left)}; the machine is too busy, "
+            f"bench: not measured within {comparison.longest:.0f} s: {', '.join(left)}; the machine is too busy, "
             "and --only NAME makes one measure alone",
             file=sys.stderr,
         )
     missed = [one.result.name for one in verdicts if not one.reached]
     if missed:
-        print(f"bench: slower than the limit: {', '.join(missed)}", file=sys.stderr)
+        print(f"bench: worse than the limit: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed or left else 0
 
 

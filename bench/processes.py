@@ -7,15 +7,16 @@ its process id when the context ends, whatever happened in it.
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import IO
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.versions import TODAY, Version
+
 ENDS_WITHIN = 15.0  # s after SIGTERM, then SIGKILL
 LOOKS_EVERY = 0.02  # s
 LAST_LINES = 5
@@ -34,11 +35,29 @@ class Process:
         end = time.monotonic() + seconds
         while not await probe():
             if self._child.poll() is not None:
-                raise Failed(f"{self._module} ended with exit code {self._child.returncode}:\n{self._tail()}")
+                raise self._ended()
             if time.monotonic() > end:
                 raise Failed(f"{self._module}: not within {seconds:.0f} s: {what}; its last words:\n{self._tail()}")
             await asyncio.sleep(LOOKS_EVERY)
         return time.perf_counter()
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has used so far; raise Failed if it has ended."""
+        if self._child.poll() is not None:
+            raise self._ended()
+        return time.clock_gettime(~self._child.pid << 3 | 2)  # a process's clock on Linux: clock_getcpuclockid(3)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it do nothing meanwhile: seconds, or its broker hangs up."""
+        self._child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._child.send_signal(signal.SIGCONT)
+
+    def _ended(self) -> Failed:
+        return Failed(f"{self._module} ended with exit code {self._child.returncode}:\n{self._tail()}")
 
     def _tail(self) -> str:
         self._log.seek(0)
@@ -56,10 +75,10 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def running(module: str, settings: Mapping[str, str]) -> AsyncIterator[Process]:
-    """Run `python -m module` for as long as the context lasts."""
+async def running(module: str, settings: Mapping[str, str], version: Version = TODAY) -> AsyncIterator[Process]:
+    """Run `python -m module` of a version for as long as the context lasts."""
     with tempfile.TemporaryFile() as log:
-        child = _start(module, settings, log)
+        child = _start(module, settings, version, log)
         try:
             process = Process(module, child, log)
             yield process
@@ -70,12 +89,12 @@ async def running(module: str, settings: Mapping[str, str]) -> AsyncIterator[Pro
                 child.wait()
 
 
-def _start(module: str, settings: Mapping[str, str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start(module: str, settings: Mapping[str, str], version: Version, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     outside = {name: value for name, value in os.environ.items() if not name.startswith("LEVERET_")}
     return subprocess.Popen(
         [sys.executable, "-m", module],
-        cwd=ROOT,
-        env=outside | dict(settings),
+        cwd=version.root,  # Python finds modules there, too
+        env=outside | version.environment() | dict(settings),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -1,13 +1,15 @@
-"""What a run found, as ratios, and whether they are high enough.
+"""What a run found, as ratios, and whether they are within their limits.
 
-A ratio belongs to one repetition: Leveret's rate over that of the reference right after it. The median of a run's
-repetitions is what is held against the limit; the lowest and the highest show how far it can be trusted.
+A ratio belongs to one repetition: what Leveret reached over what the reference reached right after it. The median of a
+run's repetitions is what is held against the limit; the lowest and the highest show how far it can be trusted.
 """
 
-import math
+import re
 import statistics
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+_LIMIT = re.compile(r"at (least|most) (\d+(?:\.\d+)?)")
 
 
 class WrongLimits(Exception):
@@ -16,7 +18,7 @@ class WrongLimits(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """One turn of both: rates in 1/s, above 0."""
+    """One turn of both: the same figure in the same unit, above 0."""
 
     subject: float
     reference: float
@@ -51,32 +53,51 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A ratio of rates is the better the higher it is, one of times the better the lower it is."""
+
+    value: float
+    highest: bool = False
+
+    def allows(self, ratio: float) -> bool:
+        return ratio <= self.value if self.highest else ratio >= self.value
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     result: Result
-    limit: float
+    limit: Limit
 
     @property
     def reached(self) -> bool:
-        return self.result.median >= self.limit
+        return self.limit.allows(self.result.median)
 
 
-def judge(results: Collection[Result], limits: Mapping[str, float]) -> list[Verdict]:
+def judge(results: Collection[Result], limits: Mapping[str, Limit]) -> list[Verdict]:
     """Hold each result against its limit."""
     return [Verdict(result, limits[result.name]) for result in results]
 
 
-def checked_limits(read: object, names: Collection[str]) -> dict[str, float]:
-    """Return the limits out of what was read from the file, one for each name; raise WrongLimits."""
+def part_of(read: object, part: str) -> object:
+    """Return a part of what was read from the file of limits; raise WrongLimits."""
+    if not isinstance(read, dict) or part not in read:
+        raise WrongLimits(f"it has no part `{part}`")
+    return read[part]
+
+
+def checked_limits(read: object, names: Collection[str]) -> dict[str, Limit]:
+    """Return the limits out of a part of the file, one for each name; raise WrongLimits."""
     if not isinstance(read, dict):
-        raise WrongLimits("it must map each measure's name to a number")
+        raise WrongLimits("it must map each measure's name to a limit")
     if odd := [str(name) for name in read if name not in names]:
         raise WrongLimits(f"it names what is not measured: {', '.join(odd)}; there are {', '.join(names)}")
     if missing := [name for name in names if name not in read]:
         raise WrongLimits(f"it lacks a limit for {', '.join(missing)}")
-    limits: dict[str, float] = {}
-    for name in names:
-        value = read[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise WrongLimits(f"the limit of {name} is {value!r}, and must be a number above 0")
-        limits[name] = float(value)
-    return limits
+    return {name: _limit(name, read[name]) for name in names}
+
+
+def _limit(name: str, said: object) -> Limit:
+    parts = _LIMIT.fullmatch(said) if isinstance(said, str) else None
+    if not parts or not float(parts[2]):
+        raise WrongLimits(f"the limit of {name} is {said!r}, and must be `at least` or `at most` a number above 0")
+    return Limit(float(parts[2]), highest=parts[1] == "most")

@@ -8,16 +8,16 @@ from rich.table import Table
 from bench.ratios import Verdict
 
 
-def table(verdicts: Sequence[Verdict], compared: Mapping[str, str]) -> Table:
+def table(verdicts: Sequence[Verdict], title: str, compared: Mapping[str, str]) -> Table:
     """Draw the ratios; `compared` says for each measure what is set against what."""
     drawn = Table(
-        title="Leveret ÷ bare reference, in the same run",
+        title=title,
         title_justify="left",
-        caption="\n".join(f"{one.result.name}: {compared[one.result.name]}" for one in verdicts),
+        caption="\n".join(f"{name}: {what}" for name, what in compared.items()),
         caption_justify="left",
     )
     drawn.add_column("measure")
-    for head in ("turns", "min", "median", "max", "at least"):
+    for head in ("turns", "min", "median", "max", "limit"):
         drawn.add_column(head, justify="right", no_wrap=True)
     drawn.add_column("", no_wrap=True)
     for verdict in verdicts:
@@ -25,7 +25,8 @@ def table(verdicts: Sequence[Verdict], compared: Mapping[str, str]) -> Table:
         drawn.add_row(
             result.name,
             str(len(result.repetitions)),
-            *(number(value) for value in (result.lowest, result.median, result.highest, verdict.limit)),
+            *(number(value) for value in (result.lowest, result.median, result.highest)),
+            f"{'≤' if verdict.limit.highest else '≥'} {number(verdict.limit.value)}",
             "[green]reached[/]" if verdict.reached else "[red]MISSED[/]",
         )
     return drawn
@@ -37,16 +38,16 @@ def number(ratio: float) -> str:
 
 
 def document(verdicts: Sequence[Verdict]) -> str:
-    """The same as JSON. The rates are this machine's in that moment: only their ratio can be compared."""
+    """The same as JSON. The figures are this machine's in that moment: only their ratio can be compared."""
     measures = {
         verdict.result.name: {
             "min": verdict.result.lowest,
             "median": verdict.result.median,
             "max": verdict.result.highest,
-            "at_least": verdict.limit,
+            ("at_most" if verdict.limit.highest else "at_least"): verdict.limit.value,
             "reached": verdict.reached,
             "repetitions": [
-                {"ratio": one.ratio, "subject_per_second": one.subject, "reference_per_second": one.reference}
+                {"ratio": one.ratio, "subject": one.subject, "reference": one.reference}
                 for one in verdict.result.repetitions
             ],
         }

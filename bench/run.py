@@ -2,26 +2,21 @@
 
 import asyncio
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import asyncpg
 import httpx
 
-from bench.measures import Measure, PureMeasure, Turns
-from bench.measures.consume import CONSUME
-from bench.measures.decide import DECIDE
-from bench.measures.publish import PUBLISH
-from bench.measures.record import RECORD
-from bench.measures.submit import SUBMIT
+from bench.measures import Figures, Measure, PureMeasure, Turns
 from bench.processes import Failed
 from bench.ratios import Repetition, Result
+from bench.report import number
 from bench.servers import Servers
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.publisher import NotConfirmed
 
-ALL: tuple[Measure | PureMeasure, ...] = (DECIDE, SUBMIT, PUBLISH, CONSUME, RECORD)
-LONGEST = 200.0  # s for all measures together, beside starting the servers
 FEWEST = 2  # repetitions: a busy machine gets fewer than asked for, not less than these
 _TROUBLE = (*BrokerErrors, NotConfirmed, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
 
@@ -33,20 +28,22 @@ def needs_servers(measures: Sequence[Measure | PureMeasure]) -> bool:
 
 
 async def measure_all(
-    measures: Sequence[Measure | PureMeasure], servers: Servers | None, repeat: int, note: Note
+    measures: Sequence[Measure | PureMeasure], servers: Servers | None, repeat: int, longest: float, note: Note
 ) -> list[Result]:
-    """Make measures one after the other until the time is up; return what is done. Raises Failed."""
+    """Make measures one after the other, in `longest` seconds; return what is done by then. Raises Failed."""
     results: list[Result] = []
-    end = time.monotonic() + LONGEST
+    end = time.monotonic() + longest
     name = ""
     try:
-        async with asyncio.timeout(LONGEST) as limit:
-            for one in measures:
+        async with asyncio.timeout(longest) as limit:
+            for done, one in enumerate(measures):
                 name = one.name
-                share = (end - time.monotonic()) / (len(measures) - len(results))
+                until = time.monotonic() + (end - time.monotonic()) / (len(measures) - done)
                 async with _opened(one, servers) as turns:
-                    results.append(await _measured(one.name, turns, repeat, time.monotonic() + share))
-                note(progress(results[-1], repeat))
+                    found = await _measured(turns, repeat, until)
+                results += found
+                for result in found:
+                    note(progress(result, repeat))
     except _TROUBLE as problem:
         if not (isinstance(problem, TimeoutError) and limit.expired()):
             raise Failed(f"{name} can't be measured: {type(problem).__name__}: {problem}") from problem
@@ -60,15 +57,27 @@ def _opened(measure: Measure | PureMeasure, servers: Servers | None) -> contextl
     return measure.open(servers)
 
 
-async def _measured(name: str, turns: Turns, repeat: int, until: float) -> Result:
-    repetitions: list[Repetition] = []
+async def _measured(turns: Turns, repeat: int, until: float) -> list[Result]:
+    repetitions: list[tuple[Figures, Figures]] = []
     while len(repetitions) < repeat and (len(repetitions) < FEWEST or time.monotonic() < until):
-        repetitions.append(Repetition(subject=await turns.subject(), reference=await turns.reference()))
-    return Result(name, tuple(repetitions))
+        repetitions.append((await turns.subject(), await turns.reference()))
+    return paired(repetitions)
+
+
+def paired(repetitions: Sequence[tuple[Figures, Figures]]) -> list[Result]:
+    """Make a result of each figure that both reached in each repetition."""
+    return [
+        Result(name, tuple(Repetition(subject[name], reference[name]) for subject, reference in repetitions))
+        for name in repetitions[0][0]
+    ]
 
 
 def progress(result: Result, asked: int) -> str:
-    """Say in a line what a measure found."""
+    """Say in a line what a measure found: the ratios, and the medians that stand behind them."""
     ratios = " ".join(f"{ratio:.3g}" for ratio in result.ratios)
     fewer = f" (not {asked}: the machine is busy)" if len(result.ratios) < asked else ""
-    return f"{result.name}: {len(result.ratios)} turns{fewer}: {ratios}"
+    medians = (
+        statistics.median(figures)
+        for figures in zip(*((one.subject, one.reference) for one in result.repetitions), strict=True)
+    )
+    return f"{result.name}: {len(result.ratios)} turns{fewer}: {ratios}; medians {' and '.join(map(number, medians))}"

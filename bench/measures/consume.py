@@ -15,10 +15,11 @@ from uuid import UUID
 from aio_pika.abc import AbstractIncomingMessage
 
 from bench import references
-from bench.measures import Measure, Turns
+from bench.measures import Measure, Turns, rates
 from bench.measures.broker_side import BARE, QUEUE, BrokerSide, broker_side, jobs
-from bench.processes import running
+from bench.processes import Process, running
 from bench.servers import Place, Servers
+from bench.versions import TODAY, Version
 from leveret import events, topology
 from leveret.jobs import State
 
@@ -30,34 +31,46 @@ SLOTS = 100
 async def _open(servers: Servers) -> AsyncIterator[Turns]:
     place = servers.place("consume")
     async with broker_side(place.broker) as broker:
-        yield Turns(partial(_leveret, place, broker), partial(_bare, broker))
+        yield rates("consume", partial(_leveret, place, broker), partial(_bare, broker))
 
 
 async def _leveret(place: Place, broker: BrokerSide) -> float:
     await broker.empty(QUEUE, topology.EVENTS)
     await broker.fill(QUEUE, jobs(JOBS))
+    async with consuming(place, SLOTS, "examples.bench.handlers:handlers") as consumer:
+        return JOBS / await seconds_to_end(consumer, broker, JOBS)
+
+
+@contextlib.asynccontextmanager
+async def consuming(place: Place, slots: int, handlers: str, version: Version = TODAY) -> AsyncIterator[Process]:
+    """Run a version's consumer."""
     settings = {
         "LEVERET_BROKER_URL": place.broker.url(),
         "LEVERET_QUEUE": QUEUE,
-        "LEVERET_HANDLERS": "examples.bench.handlers:handlers",
-        "LEVERET_CONCURRENCY": str(SLOTS),
+        "LEVERET_HANDLERS": handlers,
+        "LEVERET_CONCURRENCY": str(slots),
         "LEVERET_PROBE_PORT": "0",
         "LEVERET_POD": "bench",
         "LEVERET_LOG": "json",
     }
-    async with running("leveret_consumer", settings) as consumer:
+    async with running("leveret_consumer", settings, version) as consumer:
+        yield consumer
 
-        async def taken() -> bool:
-            return await broker.ready(QUEUE) == 0
 
-        await consumer.until("all jobs are taken", taken)
-        async with _listening(broker) as witness:
+async def seconds_to_end(consumer: Process, broker: BrokerSide, count: int) -> float:
+    """Wait until so many jobs have ended; return the seconds from the first one's start to the last one's end."""
 
-            async def ended() -> bool:
-                return len(witness.ended) >= JOBS
+    async def taken() -> bool:
+        return await broker.ready(QUEUE) == 0
 
-            await consumer.until("all jobs have ended", ended)
-    return JOBS / witness.seconds()
+    await consumer.until("all jobs are taken", taken)
+    async with _listening(broker) as witness:
+
+        async def ended() -> bool:
+            return len(witness.ended) >= count
+
+        await consumer.until("all jobs have ended", ended)
+    return witness.seconds()
 
 
 async def _bare(broker: BrokerSide) -> float:

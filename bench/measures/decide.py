@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-from bench.measures import PureMeasure, Turns
+from bench.measures import PureMeasure, Turns, rates
 from leveret.scaling.backlog import Depth
 from leveret.scaling.decide import Policy
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
@@ -36,7 +36,7 @@ DOCUMENT = json.dumps(
 
 @contextlib.asynccontextmanager
 async def _open() -> AsyncIterator[Turns]:
-    yield Turns(_decisions, _parses)
+    yield rates("decide", _decisions, _parses)
 
 
 async def _decisions() -> float:

@@ -10,7 +10,8 @@ import httpx
 
 from bench.measures.broker_side import QUEUE, BrokerSide, broker_side
 from bench.processes import Failed, Process, running
-from bench.servers import Place, Servers
+from bench.servers import Servers
+from bench.versions import TODAY, Version
 from tests.support.containers import free_port
 
 TOKEN = "token of the benchmark"  # noqa: S105 - of a producer that lives for a minute on the loopback address
@@ -21,8 +22,8 @@ _ALL_CONFIRMED = "SELECT NOT EXISTS (SELECT FROM jobs WHERE published_at IS NULL
 
 @dataclass(frozen=True, slots=True)
 class Producing:
-    place: Place
     process: Process
+    port: int  # of its HTTP API
     http: httpx.AsyncClient
     broker: BrokerSide
     database: asyncpg.Connection
@@ -53,8 +54,8 @@ class Producing:
 
 
 @contextlib.asynccontextmanager
-async def producing(servers: Servers, name: str) -> AsyncIterator[Producing]:
-    """Run a producer and make the queue known to it."""
+async def producing(servers: Servers, name: str, version: Version = TODAY) -> AsyncIterator[Producing]:
+    """Run a version's producer and make the queue known to it; the name is that of its place."""
     place = servers.place(name)
     port = free_port()
     settings = {
@@ -68,7 +69,7 @@ async def producing(servers: Servers, name: str) -> AsyncIterator[Producing]:
     }
     async with (
         broker_side(place.broker) as broker,
-        running("leveret_producer", settings) as process,
+        running("leveret_producer", settings, version) as process,
         httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}",
             headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
@@ -80,7 +81,7 @@ async def producing(servers: Servers, name: str) -> AsyncIterator[Producing]:
         await process.until("the producer knows the queue", lambda: _knows(http))
         database = await asyncpg.connect(place.database_url())
         try:
-            yield Producing(place, process, http, broker, database)
+            yield Producing(process, port, http, broker, database)
         finally:
             await asyncio.shield(database.close(timeout=5))
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from bench import references
-from bench.measures import Measure, Turns
+from bench.measures import Measure, Turns, rates
 from bench.measures.broker_side import BARE, QUEUE, jobs
 from bench.measures.producing import STORED, Producing, producing
 from bench.measures.submit import BODY, JOBS_IN_LIST
@@ -21,7 +21,7 @@ WINDOW = 100
 @contextlib.asynccontextmanager
 async def _open(servers: Servers) -> AsyncIterator[Turns]:
     async with producing(servers, "publish") as producer:
-        yield Turns(partial(_leveret, producer), partial(_bare, producer))
+        yield rates("publish", partial(_leveret, producer), partial(_bare, producer))
 
 
 async def _leveret(producer: Producing) -> float:

@@ -17,7 +17,7 @@ import uuid_utils.compat as uuid_utils
 from aio_pika import DeliveryMode, Message
 
 from bench import references
-from bench.measures import Measure, Turns
+from bench.measures import Measure, Turns, rates
 from bench.measures.broker_side import QUEUE, TYPE
 from bench.measures.producing import STORED, Producing, producing
 from bench.servers import Servers
@@ -26,6 +26,7 @@ from leveret.events import JobEvent
 from leveret.jobs import State, merge_key
 
 JOBS = 6_000
+EVENTS = 2 * JOBS
 BARE_JOBS = 30_000  # so much faster that they need more for a turn of a like length
 JOBS_IN_MESSAGE = 50
 ROWS_IN_STATEMENT = 1_000
@@ -42,10 +43,15 @@ _ALL_RECORDED = "SELECT NOT EXISTS (SELECT FROM jobs WHERE state <> 'succeeded')
 async def _open(servers: Servers) -> AsyncIterator[Turns]:
     async with producing(servers, "record") as producer:
         await producer.database.execute(references.STATES)
-        yield Turns(partial(_leveret, producer), partial(_bare, producer))
+        yield rates("record", partial(_leveret, producer), partial(_bare, producer))
 
 
 async def _leveret(producer: Producing) -> float:
+    return EVENTS / await seconds_to_record(producer)
+
+
+async def seconds_to_record(producer: Producing) -> float:
+    """Have all the events recorded, and make a clean table again."""
     ids = _ids(JOBS)
     await producer.database.execute(_QUEUED, ids, QUEUE, TYPE, merge_key(State.QUEUED, 1))
     told = references.in_lists(_history(ids), 2 * JOBS_IN_MESSAGE)
@@ -55,7 +61,7 @@ async def _leveret(producer: Producing) -> float:
         await producer.broker.burst(topology.EVENTS, f"job.{QUEUE}", some)
     seconds = await producer.until_true("all events are recorded", _ALL_RECORDED) - began
     await producer.clear(STORED, [])
-    return 2 * JOBS / seconds
+    return seconds
 
 
 async def _bare(producer: Producing) -> float:

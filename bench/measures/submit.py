@@ -12,7 +12,7 @@ from functools import partial
 import uuid_utils.compat as uuid_utils
 
 from bench import references
-from bench.measures import Measure, Turns
+from bench.measures import Measure, Turns, rates
 from bench.measures.broker_side import PAYLOAD, QUEUE, TYPE
 from bench.measures.producing import STORED, Producing, producing
 from bench.servers import Servers
@@ -26,7 +26,7 @@ BODY = json.dumps([{"type": TYPE, "payload": json.loads(PAYLOAD)}] * JOBS_IN_LIS
 async def _open(servers: Servers) -> AsyncIterator[Turns]:
     async with producing(servers, "submit") as producer:
         await producer.database.execute(references.PAYLOADS)
-        yield Turns(partial(_leveret, producer), partial(_bare, producer))
+        yield rates("submit", partial(_leveret, producer), partial(_bare, producer))
 
 
 async def _leveret(producer: Producing) -> float:

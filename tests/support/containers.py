@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 LABEL = "leveret.test"
-FIRST_PORT, PORTS_EACH = 20_000, 3_000
+FIRST_PORT, PORTS_EACH, RANGES = 20_000, 1_500, 8  # up to 32,000, where the kernel's own are not far
 _given: set[int] = set()
 
 
@@ -29,9 +29,10 @@ def free_port() -> int:
     """Give a port to listen on that nobody else is given.
 
     The kernel hands out the ports from 32768 on to outgoing connections: one of those may be taken again before the
-    server that it is meant for has started. Each of the processes that share the tests has a range of its own.
+    server that it is meant for has started. Each of the processes that share the tests has a range of its own, also one
+    that takes the place of a crashed one and has the next number.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % RANGES
     while True:
         port = random.randrange(*(FIRST_PORT + (worker + part) * PORTS_EACH for part in (0, 1)))
         with socket.socket() as probe, contextlib.suppress(OSError):

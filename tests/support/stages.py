@@ -1,11 +1,12 @@
 """Run the stages of `make test`: one after the other, each with its time, the first failing one ends the run.
 
-    python tests/support/stages.py check unit integration chart e2e browser
+    python -m tests.support.stages check unit integration chart e2e browser
 
 What a stage needs is put before it (Docker and images before the integration tests, a cluster before the end-to-end
 tests) as a stage of its own, so that its time is seen, too. The test cluster is deleted in any case, unless
-KEEP_CLUSTER is set. The last lines are a table of the stages and `N passed, N failed` over all of them: a skipped
-test counts as failed, because what cannot run has to say so.
+KEEP_CLUSTER is set. A few failing tests of real servers, a cluster or a browser are run once more, see `reports`. The
+last lines are a table of the stages, the flaky tests, and `N passed, N failed` over all of them: a skipped test counts as
+failed, because what cannot run has to say so.
 """
 
 import os
@@ -13,11 +14,12 @@ import signal
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
+
+from tests.support.reports import Counts, counted, ends_early, passed_again, to_repeat
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTS = ROOT / "build" / "reports"
@@ -49,16 +51,8 @@ class Stage:
     tests: str | None = None  # the folder that pytest runs after the commands
     test_seconds: int = 120
     workers: int = 1  # processes that share the test files, each with servers of its own
+    repeats: bool = False  # a few failing tests are run once more, alone
     all_commands: bool = False  # goes on after a failing command, to show everything at once
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    passed: int = 0
-    failed: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.passed + other.passed, self.failed + other.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +61,7 @@ class Outcome:
     seconds: float
     ok: bool
     counts: Counts = field(default_factory=Counts)
+    flaky: tuple[str, ...] = ()
 
 
 def module(name: str, *words: str) -> Command:
@@ -92,12 +87,17 @@ STAGES = {
         Stage("unit", tests="tests/unit"),
         Stage("servers", ((*KIT, "images", "postgres", "rabbitmq", "prometheus"),)),
         Stage("images", ((*KIT, "images"),)),
-        Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=2),
+        Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=5, repeats=True),
         Stage("chart", tests="tests/chart", needs=("tools",)),
         Stage("cluster", (UP, (*KIT, "load", "--name", CLUSTER)), needs=("images",)),
-        Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900),
+        Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900, repeats=True),
         Stage(
-            "browser", ((*KIT, "packages", "chromium"),), tests="tests/browser", needs=("cluster",), test_seconds=900
+            "browser",
+            ((*KIT, "packages", "chromium"),),
+            tests="tests/browser",
+            needs=("cluster",),
+            test_seconds=900,
+            repeats=True,
         ),
     )
 }
@@ -117,21 +117,16 @@ def commands(stage: Stage) -> list[Command]:
     """List what a stage runs."""
     if not stage.tests:
         return list(stage.commands)
-    report = f"--junitxml={report_file(stage.name)}"
     sharing = () if stage.workers == 1 else (f"--numprocesses={stage.workers}", "--dist=loadfile")
-    return [*stage.commands, module("pytest", stage.tests, report, f"--timeout={stage.test_seconds}", *sharing)]
+    return [*stage.commands, (*pytest(stage, report_file(stage.name), stage.tests), *sharing)]
+
+
+def pytest(stage: Stage, report: Path, *tests: str) -> Command:
+    return module("pytest", *tests, f"--junitxml={report}", f"--timeout={stage.test_seconds}")
 
 
 def report_file(name: str) -> Path:
     return REPORTS / f"{name}.xml"
-
-
-def counted(junit: str) -> Counts:
-    """Count the tests of a report: errors and skipped ones have not passed."""
-    suites = list(ET.fromstring(junit).iter("testsuite"))
-    total = sum(int(suite.get("tests", 0)) for suite in suites)
-    failed = sum(int(suite.get(kind, 0)) for suite in suites for kind in ("failures", "errors", "skipped"))
-    return Counts(max(total - failed, 0), failed)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -143,6 +138,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
         result = "passed" if outcome.ok else "FAILED"
         lines.append(f"{outcome.stage:<14}{outcome.seconds:>9.1f}  {result:<8}{numbers}".rstrip())
     lines.append(f"{'total':<14}{sum(outcome.seconds for outcome in outcomes):>9.1f}")
+    lines += [f"flaky: {name}" for outcome in outcomes for name in outcome.flaky]
     total = sum((outcome.counts for outcome in outcomes), Counts())
     return "\n".join([*lines, "", f"{total.passed} passed, {total.failed} failed"])
 
@@ -172,14 +168,30 @@ def run(stage: Stage) -> Outcome:
         ok = succeeds(command) and ok
         if not ok and not stage.all_commands:
             break
-    report = report_file(stage.name)
-    counts = counted(report.read_text()) if stage.tests and report.exists() else Counts()
-    ok = ok and counts.failed == 0
+    counts, flaky = tested(stage)
+    ok = (ok or bool(flaky)) and not counts.failed and (not stage.tests or bool(counts.passed))
     if not ok and not counts.failed:
         counts += Counts(failed=1)  # the stage itself: a command failed, or no test could run
     seconds = time.monotonic() - began
     print(f"=== {stage.name}: {'passed' if ok else 'FAILED'} in {seconds:.1f} s", flush=True)
-    return Outcome(stage.name, seconds, ok, counts)
+    return Outcome(stage.name, seconds, ok, counts, flaky)
+
+
+def tested(stage: Stage) -> tuple[Counts, tuple[str, ...]]:
+    """Count the tests that a stage has run, and run once more what may be; name also those that pass only then."""
+    report, again = report_file(stage.name), report_file(f"{stage.name}-again")
+    if not stage.tests or not report.exists():
+        return Counts(), ()
+    counts = counted(report.read_text())
+    early = ends_early(os.environ.get("PYTEST_ADDOPTS", ""))
+    names = to_repeat(report.read_text(), ROOT) if stage.repeats and not early else ()
+    if not names:
+        return counts, ()
+    print(f"=== {stage.name}: {len(names)} failed, and run once more, alone", flush=True)
+    again.unlink(missing_ok=True)
+    succeeds(pytest(stage, again, *names))
+    flaky = passed_again(names, again.read_text(), ROOT) if again.exists() else ()
+    return Counts(counts.passed + len(flaky), len(names) - len(flaky)), flaky
 
 
 def run_all(stages: Sequence[Stage], *, keep_cluster: bool) -> bool:

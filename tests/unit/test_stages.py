@@ -2,6 +2,7 @@
 
 import pytest
 import stages
+from containers import FIRST_PORT, PORTS_EACH, free_port
 from stages import Counts, Outcome, counted, plan, table
 
 
@@ -61,3 +62,24 @@ def test_each_stage_of_pytest_leaves_a_report_and_has_a_time_limit() -> None:
     words = stages.commands(stages.STAGES["e2e"])[-1]
     assert f"--junitxml={stages.REPORTS}/e2e.xml" in words
     assert "--timeout=900" in words
+
+
+def test_only_tests_of_something_real_are_run_once_more() -> None:
+    assert [stage.name for stage in stages.STAGES.values() if stage.repeats] == ["integration", "e2e", "browser"]
+
+
+def test_flaky_tests_are_named_before_the_sum() -> None:
+    outcomes = [Outcome("e2e", 100.0, True, Counts(9, 0), flaky=("tests/e2e/test_api.py::test_it[a b]",))]
+    assert table(outcomes).splitlines()[-3:] == ["flaky: tests/e2e/test_api.py::test_it[a b]", "", "9 passed, 0 failed"]
+
+
+def test_each_worker_has_ports_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as share the integration tests, and one that takes a crashed one's place; below the kernel's own ports."""
+    workers = stages.STAGES["integration"].workers + 1
+    given: list[set[int]] = []
+    for number in range(workers):
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", f"gw{number}")
+        given.append({free_port() for _ in range(200)})
+    assert sum(map(len, given)) == len(set.union(*given)) == 200 * workers
+    assert all(max(ports) - min(ports) < PORTS_EACH for ports in given)
+    assert FIRST_PORT <= min(set.union(*given)) <= max(set.union(*given)) < 32_768

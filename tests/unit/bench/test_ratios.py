@@ -2,7 +2,9 @@
 
 import pytest
 
-from bench.ratios import Repetition, Result, WrongLimits, checked_limits, judge
+from bench.ratios import Limit, Repetition, Result, WrongLimits, checked_limits, judge, part_of
+
+GOOD = "at least 1"
 
 
 def result(*pairs: tuple[float, float], name: str = "submit") -> Result:
@@ -26,15 +28,29 @@ def test_ratios(pairs: list[tuple[float, float]], lowest: float, median: float, 
 
 @pytest.mark.parametrize(
     ("limit", "reached"),
-    [pytest.param(0.19, True, id="above"), pytest.param(0.2, True, id="equal"), pytest.param(0.21, False, id="below")],
+    [
+        pytest.param(Limit(0.19), True, id="above"),
+        pytest.param(Limit(0.2), True, id="equal"),
+        pytest.param(Limit(0.21), False, id="below"),
+        pytest.param(Limit(0.19, highest=True), False, id="above-the-most"),
+        pytest.param(Limit(0.2, highest=True), True, id="equal-to-the-most"),
+        pytest.param(Limit(0.21, highest=True), True, id="below-the-most"),
+    ],
 )
-def test_the_median_is_held_against_the_limit(limit: float, reached: bool) -> None:
-    [verdict] = judge([result((1, 10), (2, 10), (9, 10))], {"submit": limit, "decide": 5})
+def test_the_median_is_held_against_the_limit(limit: Limit, reached: bool) -> None:
+    [verdict] = judge([result((1, 10), (2, 10), (9, 10))], {"submit": limit, "decide": Limit(5)})
     assert (verdict.limit, verdict.reached) == (limit, reached)
 
 
 def test_limits() -> None:
-    assert checked_limits({"a": 1, "b": 0.25}, ["a", "b"]) == {"a": 1.0, "b": 0.25}
+    read = {"bare": {"a": "at least 1", "b": "at most 0.25"}}
+    assert checked_limits(part_of(read, "bare"), ["a", "b"]) == {"a": Limit(1), "b": Limit(0.25, highest=True)}
+
+
+@pytest.mark.parametrize("read", [None, ["base"], {"bare": {}}])
+def test_a_part_that_is_not_there_is_told_in_a_sentence(read: object) -> None:
+    with pytest.raises(WrongLimits, match="has no part `base`"):
+        part_of(read, "base")
 
 
 @pytest.mark.parametrize(
@@ -42,12 +58,13 @@ def test_limits() -> None:
     [
         pytest.param(None, "must map", id="an-empty-file"),
         pytest.param([1, 2], "must map", id="a-list"),
-        pytest.param({"a": 1}, "lacks a limit for b", id="missing"),
-        pytest.param({"a": 1, "b": 1, "c": 1}, "what is not measured: c", id="unknown"),
-        pytest.param({"a": 1, "b": "2"}, "limit of b is '2'", id="text"),
-        pytest.param({"a": 1, "b": 0}, "limit of b is 0", id="always-reached"),
-        pytest.param({"a": 1, "b": True}, "limit of b is True", id="boolean"),
-        pytest.param({"a": 1, "b": float("nan")}, "limit of b is nan", id="never-reached"),
+        pytest.param({"a": GOOD}, "lacks a limit for b", id="missing"),
+        pytest.param({"a": GOOD, "b": GOOD, "c": GOOD}, "what is not measured: c", id="unknown"),
+        pytest.param({"a": GOOD, "b": 2}, "limit of b is 2, and must be", id="of-no-kind"),
+        pytest.param({"a": GOOD, "b": "about 2"}, "limit of b is 'about 2'", id="of-another-kind"),
+        pytest.param({"a": GOOD, "b": "at least 0.0"}, "limit of b is 'at least 0.0'", id="always-reached"),
+        pytest.param({"a": GOOD, "b": "at least nan"}, "limit of b is 'at least nan'", id="never-reached"),
+        pytest.param({"a": GOOD, "b": "at most 1.3 or so"}, "limit of b is 'at most 1.3 or so'", id="more-after-it"),
     ],
 )
 def test_wrong_limits_are_told_in_a_sentence(read: object, says: str) -> None:

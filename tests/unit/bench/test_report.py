@@ -5,20 +5,21 @@ import json
 import pytest
 from rich.console import Console
 
-from bench.ratios import Repetition, Result, Verdict
+from bench.ratios import Limit, Repetition, Result, Verdict
 from bench.report import document, number, table
 
-FAST = Verdict(Result("decide", (Repetition(300, 100), Repetition(330, 100))), 2)
-SLOW = Verdict(Result("submit", (Repetition(5, 100),)), 0.06)
+FAST = Verdict(Result("decide", (Repetition(300, 100), Repetition(330, 100))), Limit(2))
+SLOW = Verdict(Result("submit", (Repetition(7, 100),)), Limit(0.06, highest=True))
+TITLE = "Leveret ÷ bare reference, in the same run"
 COMPARED = {"decide": "this ÷ that", "submit": "these ÷ those"}
 
 DRAWN = """\
 Leveret ÷ bare reference, in the same run
 ┏━━━━━━━━━┳━━━━━━━┳━━━━━━━━┳━━━━━━━━┳━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━┓
-┃ measure ┃ turns ┃    min ┃ median ┃    max ┃ at least ┃         ┃
+┃ measure ┃ turns ┃    min ┃ median ┃    max ┃    limit ┃         ┃
 ┡━━━━━━━━━╇━━━━━━━╇━━━━━━━━╇━━━━━━━━╇━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━┩
-│ decide  │     2 │  3.000 │  3.150 │  3.300 │    2.000 │ reached │
-│ submit  │     1 │ 0.0500 │ 0.0500 │ 0.0500 │   0.0600 │ MISSED  │
+│ decide  │     2 │  3.000 │  3.150 │  3.300 │  ≥ 2.000 │ reached │
+│ submit  │     1 │ 0.0700 │ 0.0700 │ 0.0700 │ ≤ 0.0600 │ MISSED  │
 └─────────┴───────┴────────┴────────┴────────┴──────────┴─────────┘
 decide: this ÷ that
 submit: these ÷ those
@@ -28,7 +29,7 @@ submit: these ÷ those
 def test_table() -> None:
     console = Console(width=80, color_system=None, force_terminal=True, legacy_windows=False)
     with console.capture() as capture:
-        console.print(table([FAST, SLOW], COMPARED))
+        console.print(table([FAST, SLOW], TITLE, COMPARED))
     assert [line.rstrip() for line in capture.get().splitlines()] == DRAWN.splitlines()
 
 
@@ -51,5 +52,6 @@ def test_json() -> None:
         2,
         True,
     )
-    assert decide["repetitions"][1] == {"ratio": 3.3, "subject_per_second": 330, "reference_per_second": 100}
-    assert told["measures"]["submit"]["reached"] is False
+    assert decide["repetitions"][1] == {"ratio": 3.3, "subject": 330, "reference": 100}
+    submit = told["measures"]["submit"]
+    assert (submit["at_most"], submit["reached"]) == (0.06, False)

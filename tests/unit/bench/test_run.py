@@ -1,23 +1,19 @@
-"""The measures themselves, as far as they need no servers; and the limits as they stand in the file."""
+"""The measures themselves, as far as they need no servers, and what is asked for."""
 
 import pytest
-import yaml
 
-from bench.__main__ import LIMITS, options
+from bench.__main__ import chosen, options
+from bench.comparisons import BASE, against, bare
 from bench.measures import PureMeasure
 from bench.measures.decide import DECIDE
-from bench.ratios import Repetition, Result, checked_limits
+from bench.ratios import Repetition, Result
 from bench.references import in_lists
-from bench.run import ALL, measure_all, progress
-
-
-def test_there_is_a_limit_for_each_measure() -> None:
-    names = [one.name for one in ALL]
-    assert list(checked_limits(yaml.safe_load(LIMITS.read_text()), names)) == names
+from bench.run import measure_all, progress
+from bench.versions import TODAY
 
 
 async def test_a_pure_measure_runs_without_servers() -> None:
-    [result] = await measure_all([DECIDE], None, 2, lambda _: None)
+    [result] = await measure_all([DECIDE], None, 2, 60, lambda _: None)
     assert isinstance(DECIDE, PureMeasure)
     assert result.name == "decide"
     assert len(result.ratios) == 2
@@ -25,17 +21,23 @@ async def test_a_pure_measure_runs_without_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "only"),
+    ("arguments", "base", "measures"),
     [
-        pytest.param([], tuple(one.name for one in ALL), id="all"),
-        pytest.param(["--only", "record", "--only", "submit"], ("submit", "record"), id="in-our-order"),
+        pytest.param([], None, ["decide", "submit", "publish", "consume", "record"], id="all"),
+        pytest.param(["--only", "record", "--only", "submit"], None, ["submit", "record"], id="in-our-order"),
+        pytest.param(["--base"], BASE, ["post", "record", "consume"], id="the-base-that-goals-are-told-against"),
+        pytest.param(["--base", "HEAD", "--only", "consume", "post"], "HEAD", ["post", "consume"], id="another-commit"),
     ],
 )
-def test_options(arguments: list[str], only: tuple[str, ...]) -> None:
-    assert options(arguments).only == only
+def test_options(arguments: list[str], base: str | None, measures: list[str]) -> None:
+    wanted = options(arguments)
+    assert wanted.base == base
+    assert [one.name for one in chosen(against(TODAY) if base else bare(), wanted.only)] == measures
 
 
-@pytest.mark.parametrize("arguments", [["--repeat", "0"], ["--repeat", "21"], ["--only", "all"]])
+@pytest.mark.parametrize(
+    "arguments", [["--repeat", "0"], ["--repeat", "21"], ["--only", "post"], ["--only", "decide", "--base"]]
+)
 def test_wrong_options_end_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         options(arguments)
@@ -45,8 +47,8 @@ def test_wrong_options_end_with_2(arguments: list[str], capsys: pytest.CaptureFi
 
 def test_progress_tells_when_turns_are_missing() -> None:
     result = Result("publish", (Repetition(1, 2), Repetition(1, 4)))
-    assert progress(result, 2) == "publish: 2 turns: 0.5 0.25"
-    assert progress(result, 5) == "publish: 2 turns (not 5: the machine is busy): 0.5 0.25"
+    assert progress(result, 2) == "publish: 2 turns: 0.5 0.25; medians 1.000 and 3.000"
+    assert progress(result, 5) == "publish: 2 turns (not 5: the machine is busy): 0.5 0.25; medians 1.000 and 3.000"
 
 
 @pytest.mark.parametrize(
