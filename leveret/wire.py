@@ -24,6 +24,9 @@ STARTED_AT = "leveret-started-at"  # of a dead letter's last attempt; both times
 DIED_AT = "leveret-died-at"
 DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
 GIVEN_BACK_SINCE = "leveret-given-back-since"  # when a consumer of another version first gave the message back
+DELIVERED = (
+    "leveret-delivered"  # of what was given back: the broker's count until then, which begins anew with the copy
+)
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
@@ -35,7 +38,7 @@ _LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
 
 
 # What is true of one stay of a message in one queue, and not of its copies.
-_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE})
+_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE, DELIVERED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         return Unreadable(*problem, job_id, attempt, generation, address(message.reply_to))
     assert job_id is not None
     assert message.type is not None
+    dead_letter = _dead_letter(headers.get(DEAD_LETTER))
     return Envelope(
         id=job_id,
         queue=queue,
@@ -138,13 +142,14 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         body=message.body,
         attempt=attempt,
         generation=generation,
-        delivery=_delivery(headers),
-        submitted_at=_submitted(message.timestamp, job_id),
+        delivery=min(delivery(headers) + _number(headers.get(DELIVERED), at_least=0), MOST),
+        # The time on a message that was another queue's dead letter is that of the other job.
+        submitted_at=None if dead_letter else _submitted(message.timestamp, job_id),
         priority=message.priority or None,  # our client library writes 0 for none
         correlation_id=message.correlation_id,
         reply_to=address(message.reply_to),
         traceparent=_text(headers.get(TRACEPARENT)),
-        dead_letter=_dead_letter(headers.get(DEAD_LETTER)),
+        dead_letter=dead_letter,
         given_back_since=time_of(headers.get(GIVEN_BACK_SINCE)),
     )
 
@@ -186,8 +191,8 @@ def _id(text: str | None) -> UUID | None:
         return None
 
 
-def _delivery(headers: Mapping[str, FieldValue]) -> int:
-    """The broker's count. One that is above all that this queue has delivered came with the message from another queue."""
+def delivery(headers: Mapping[str, FieldValue]) -> int:
+    """Return the broker's count. One that is above all that this queue has delivered came with the message from another queue."""
     failed, taken = headers.get(FAILED_COUNT), headers.get(TAKEN_COUNT)
     count = _number(failed, at_least=0)
     return count if taken is None else min(count, _number(taken, at_least=0))

@@ -4,7 +4,7 @@ What stands first is what costs least: a message that can't be run is set aside 
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +20,7 @@ from leveret_consumer.attempts import Attempts
 from leveret_consumer.failures import cut_message
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, delivered_too_often, unreadable
+from leveret_consumer.outcomes import DeadLetter, Outcome, delivered_too_often, unreadable
 from leveret_consumer.reports import Unreportable
 from leveret_consumer.runs import Run, Runs, key_of
 from leveret_consumer.settling import Settling
@@ -46,6 +46,9 @@ class Held:
     started: bool = False  # it runs, or waits for nothing but its settlement
 
 
+Judge = Callable[[Envelope, DeadLetter], Outcome]  # what becomes of a message that is a dead letter as seen from here
+
+
 class Deliveries:
     """Those of one connection. `runs` and `load` belong to the process and outlive it."""
 
@@ -60,10 +63,11 @@ class Deliveries:
         *,
         delivery_limit: int = topology.BROKER_DELIVERY_LIMIT,
         pause_after_error: float = PAUSE_AFTER_ERROR,
+        judge: Judge = lambda _, dead: dead,
     ) -> None:
         self._queue, self._handlers, self._attempts, self._settling = queue, handlers, attempts, settling
         self._runs, self._load, self._delivery_limit = runs, load, delivery_limit
-        self._pause_after_error = pause_after_error
+        self._pause_after_error, self._judge = pause_after_error, judge
         self._held: set[Held] = set()
         self._closed = False
 
@@ -146,7 +150,7 @@ class Deliveries:
         readable = self._too_often(job) or self._read(job)
         if isinstance(readable, DeadLetter):
             held.started = True
-            await _settle(self._settling.job(message, job, Ended(readable), None))
+            await _settle(self._settling.job(message, job, Ended(self._judge(job, readable)), None))
             return
         run = await self._run(held, job, *readable)
         try:

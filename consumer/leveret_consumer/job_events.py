@@ -10,7 +10,7 @@ import msgspec
 from leveret.events import Error, JobEvent, Progress
 from leveret.jobs import Envelope, State
 from leveret.wire import Unreadable
-from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,16 @@ def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:
                 priority=job.priority,
                 traceparent=job.traceparent,
             )
+        case GivenBack(_, _, error):
+            # Of the attempt before, and of no delivery of it: so each later one replaces the earlier, and none a start.
+            return msgspec.structs.replace(
+                event,
+                attempt=job.attempt - 1,
+                delivery=0,
+                error=error,
+                retry_at=at + how.outcome.wait,
+                given_back=True,
+            )
         case DeadLetter(_, error):
             return msgspec.structs.replace(event, error=error)
 
@@ -98,7 +108,7 @@ def _state(outcome: Outcome) -> State:
     match outcome:
         case Succeeded():
             return State.SUCCEEDED
-        case RetryAfter() | RetryFromStore():
+        case RetryAfter() | RetryFromStore() | GivenBack():
             return State.RETRYING
         case DeadLetter():
             return State.DEAD

@@ -1,12 +1,12 @@
-"""What becomes of a message: exactly one of four outcomes, decided from values alone.
+"""What becomes of a message: exactly one of five outcomes, decided from values alone.
 
 An attempt that ended well is a result; one that failed is tried again by its policy, from a delay level of the broker
 or, after a longer wait, from the store, or given up; a message that no attempt could ever do right is a dead letter at
-once.
+once, unless a consumer of another version has to say so: then it is given back (`present_version`).
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -48,7 +48,20 @@ class DeadLetter:
     error: Error
 
 
-Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """No attempt was started: the message comes again, as the same attempt, when the delay level's time has passed."""
+
+    level: int  # 2^level s
+    since: datetime  # the first time
+    error: Error  # what it would be a dead letter for
+
+    @property
+    def wait(self) -> timedelta:
+        return timedelta(seconds=2**self.level)
+
+
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | GivenBack
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from leveret.settings import BadSetting, Broker, Places
 from leveret.telemetry.probes import LoopBeat, ProbeServer
 from leveret_consumer.attempts import Attempts, Rules
 from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Load
 from leveret_consumer.metrics import registry
 from leveret_consumer.pools.loop import LoopPool
@@ -132,6 +133,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, poo
         status=Status(settings.queue),
         stop=stop,
         now=_now,
+        jobqueue=JobQueueInbox(settings.queue, settings.version, now=_now, limits=settings.judges_after),
     )
 
 

@@ -28,6 +28,7 @@ from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.demand import Demand
 from leveret_consumer.heartbeats import Heartbeats
 from leveret_consumer.intake import Intake
+from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Load
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
@@ -57,6 +58,7 @@ class Process:
     status: Status
     stop: Stop
     now: Callable[[], datetime]
+    jobqueue: JobQueueInbox
 
 
 class Session:
@@ -82,6 +84,7 @@ class Session:
             process.runs,
             process.load,
             delivery_limit=settings.delivery_limit,
+            judge=process.jobqueue.judge,
         )
         self._demand = Demand(settings, process.load)
         self._intakes = [
@@ -128,6 +131,7 @@ class Session:
                 session._register(),
                 process.reports.run(session._publish_events),
                 process.heartbeats.run(Signalling(declared).send),
+                process.jobqueue.listen(connection),
             )
         finally:
             # First: it may be a channel that was lost and not the connection, and then each run that is stopped would free

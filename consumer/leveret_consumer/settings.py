@@ -18,6 +18,7 @@ from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.settings import BadSetting
 from leveret.telemetry.logs import log_form
 from leveret.topology import BROKER_DELIVERY_LIMIT, dead_queue
+from leveret_consumer.present_version import DEFAULT_LIMITS, Limits
 
 GRACE_PERIOD_BEYOND_TIMEOUT = timedelta(seconds=30)  # of the pod
 KEPT_FOR_THE_END = timedelta(seconds=10)  # of the grace period: room for the last confirms
@@ -36,6 +37,9 @@ class Settings:
     source_queue: str | None = None  # another queue's dead letters, consumed beside the own queue
     delivery_limit: int = BROKER_DELIVERY_LIMIT  # times that a job is started without its run coming to an end
     version: str = ""  # of image and handlers
+    judges_after: Limits = (
+        DEFAULT_LIMITS  # a message that another version may have a handler for; not from the environment
+    )
     log: Literal["json", "text"] = "text"
     probe_port: int = 9000
 

@@ -10,7 +10,7 @@ again is settled with care: a copy that the broker takes nowhere is not publishe
 letters by the broker's own hand.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -29,7 +29,7 @@ from leveret_consumer import job_events
 from leveret_consumer.contexts import log_fields
 from leveret_consumer.failures import as_header
 from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.outcomes import DeadLetter, GivenBack, RetryAfter, RetryFromStore, Succeeded
 from leveret_consumer.replying import Publish, Replies
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
@@ -105,6 +105,9 @@ class Settling:
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
                 copy = _copy(message, job, job.attempt + 1, {})
+            case GivenBack(level, since):
+                marks: dict[str, str | int] = {wire.GIVEN_BACK_SINCE: wire.as_time(since), wire.DELIVERED: job.delivery}
+                exchange, copy = topology.delay_exchange(level), _copy(message, job, job.attempt, marks)
             case DeadLetter():
                 why = _why(ended.outcome, ended.started_at, self._now())
                 exchange, copy = topology.DEAD, _copy(message, job, job.attempt, why)
@@ -146,9 +149,11 @@ async def _leave_to_broker(message: AbstractIncomingMessage, job: str) -> None:
     await message.nack(requeue=False)
 
 
-def _copy(message: AbstractIncomingMessage, job: Envelope, attempt: int, why: dict[str, str]) -> aio_pika.Message:
+def _copy(
+    message: AbstractIncomingMessage, job: Envelope, attempt: int, marks: Mapping[str, str | int]
+) -> aio_pika.Message:
     """Under the job's id, which is not the message's where a job was made of another queue's dead letter."""
-    headers: dict[str, str | int] = {wire.GENERATION: job.generation, wire.ATTEMPT: attempt, **why}
+    headers: dict[str, str | int] = {wire.GENERATION: job.generation, wire.ATTEMPT: attempt, **marks}
     if job.dead_letter:
         headers[wire.DEAD_LETTER] = wire.dead_letter_header(job.dead_letter)
     return wire.copy_of(message, headers, message_id=str(job.id), reply_to=job.reply_to)
@@ -168,6 +173,8 @@ def _note(job: Envelope, ended: Ended) -> None:
             log.info("failed, runs again", **fields, wait=str(ended.outcome.wait), **_of(error))
         case RetryFromStore(wait, error):
             log.info("failed, runs again from the store", **fields, wait=str(wait), **_of(error))
+        case GivenBack(_, since, error):
+            log.debug("given back", **fields, since=str(since), wait=str(ended.outcome.wait), **_of(error))
         case DeadLetter(_, error):
             log.warning("dead", **fields, **_of(error))
 

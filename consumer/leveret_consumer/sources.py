@@ -42,8 +42,9 @@ def from_source(message: AbstractIncomingMessage, source_queue: str, own_queue: 
         id=new_id,
         attempt=1,
         generation=1,
-        delivery=_delivery(message, dead.delivery),
+        delivery=_delivery(message),
         reply_to=None,
+        given_back_since=None,  # by consumers of the other queue
         submitted_at=None,  # that is when the other job was submitted: this one has not waited since then
         dead_letter=DeadLetterInfo(
             id=dead.id,
@@ -62,11 +63,11 @@ def job_made_of(job: UUID, generation: int, queue: str) -> UUID:
     return uuid5(job, f"{generation}:{queue}")
 
 
-def _delivery(message: AbstractIncomingMessage, delivery: int) -> int:
+def _delivery(message: AbstractIncomingMessage) -> int:
     """A dead letter that the broker made has its counts in the first queue until this one has its own."""
     headers = message.headers
     counts = headers.get(wire.FAILED_COUNT), headers.get(wire.TAKEN_COUNT)
-    return 0 if _BROKERS_REASON in headers and counts[0] == counts[1] else delivery
+    return 0 if _BROKERS_REASON in headers and counts[0] == counts[1] else wire.delivery(headers)
 
 
 def _reason(message: AbstractIncomingMessage) -> str | None:

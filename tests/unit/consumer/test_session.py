@@ -16,6 +16,7 @@ from leveret.rabbitmq.connection import BrokerGone
 from leveret.sdk.handlers import Pool
 from leveret_consumer.attempts import Attempts, Rules
 from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Load
 from leveret_consumer.pools.loop import LoopPool
 from leveret_consumer.reports import Reports
@@ -66,6 +67,7 @@ class World:
             status=self.status,
             stop=self.stop,
             now=lambda: NOON,
+            jobqueue=JobQueueInbox("q", "", now=lambda: NOON),
         )
         connection: Any = self.connection
         self.running = asyncio.create_task(Session.run(self.process, connection))
