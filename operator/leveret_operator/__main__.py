@@ -28,6 +28,7 @@ from leveret_operator.kubernetes_api import KubernetesApi
 from leveret_operator.kubernetes_events import KubernetesEvents
 from leveret_operator.loop import CentralLoop
 from leveret_operator.metrics import Metrics
+from leveret_operator.present_versions import PresentVersions
 from leveret_operator.program import Parts, run
 from leveret_operator.registry import Registry
 from leveret_operator.settings import Settings, read_settings
@@ -58,9 +59,14 @@ async def operate(settings: Settings) -> int:
         probes = ProbeServer(registry, beat=beat, readiness=watch.readiness, port=settings.probe_port)
         probes.start()
         stack.callback(probes.close)
-        announcements = Announcements(settings.namespace)
+        announcements, versions = Announcements(settings.namespace), PresentVersions()
         broker = BrokerLink(
-            announcements, heard=loop.hear, changed=loop.wake_all, clock=clock, asked=metrics.asked_broker
+            announcements,
+            versions,
+            heard=loop.hear,
+            changed=loop.wake_all,
+            clock=clock,
+            asked=metrics.asked_broker,
         )
         statistics = BrokerStatistics(
             http,
@@ -76,6 +82,7 @@ async def operate(settings: Settings) -> int:
             bulk=bulk,
             registry=objects,
             announcements=announcements,
+            versions=versions,
             events=KubernetesEvents(api, settings.pod),
             metrics=metrics,
             around=Surroundings(settings.broker_secret, settings.consumer_pull_policy, settings.log),

@@ -18,6 +18,7 @@ from leveret.ending import end
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
 from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.publisher import Publisher
+from leveret.rabbitmq.signalling import Signalling
 from leveret.rabbitmq.version import BrokerTooOld
 from leveret.scaling.backlog import Depth
 from leveret.settings import Broker, MissingSetting
@@ -25,6 +26,7 @@ from leveret.signals import Signal
 from leveret.topology import Topology, for_queue, shared
 from leveret_operator.announcements import Announcements
 from leveret_operator.live_depths import LiveDepths, QueueMissing
+from leveret_operator.present_versions import PresentVersions
 from leveret_operator.signal_inbox import open_inbox
 
 log = structlog.get_logger(__name__)
@@ -59,6 +61,7 @@ class BrokerLink:
     def __init__(
         self,
         announcements: Announcements,
+        versions: PresentVersions,
         *,
         heard: Callable[[Signal], None],
         changed: Callable[[], None],
@@ -66,7 +69,7 @@ class BrokerLink:
         asked: Callable[[str], None],
     ) -> None:
         """`heard` takes signals, `changed` is called when the broker comes or goes."""
-        self._announcements = announcements
+        self._announcements, self._versions = announcements, versions
         self._heard, self._changed = heard, changed
         self._clock, self._asked = clock, asked
         self._session: _Session | None = None
@@ -175,9 +178,14 @@ class BrokerLink:
         session = self._session = _Session(self._sessions, connection, declared, depths)
         self._silent_since = None
         self._announcements.new_connection()
+        self._versions.new_connection()
         log.info("broker is connected")
         self._changed()
-        works = self._announcements.publish(publisher), _look_after(session)
+        works = (
+            self._announcements.publish(publisher),
+            self._versions.tell(Signalling(declared).send, self._clock),
+            _look_after(session),
+        )
         tasks = [asyncio.create_task(work) for work in works]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

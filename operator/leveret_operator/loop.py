@@ -128,6 +128,7 @@ class CentralLoop:
             kept.no_queue = no_queue
         having = {name: kept for name, kept in self._kept.items() if kept.no_queue is None}
         self._by_queue = {kept.jobqueue.queue: kept for kept in having.values()}
+        tools.versions.keep_only(self._by_queue)
         jobqueues = {name: kept.jobqueue for name, kept in having.items()}
         for kept in self._kept.values():
             kept.source = source_of(kept.jobqueue, jobqueues)

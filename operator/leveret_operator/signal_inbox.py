@@ -22,7 +22,8 @@ async def open_inbox(connection: AbstractConnection, heard: Callable[[Signal], N
     """Call `heard` with every signal from now on, for as long as the connection lasts; return what has to stay bound."""
     channel = await connection.channel(publisher_confirms=False)
     queue = await channel.declare_queue(exclusive=True, arguments={"x-max-length": LENGTH, "x-overflow": "drop-head"})
-    bound = Topology((), (), (Binding(SIGNALS, queue.name, "#"),))
+    # What is told to consumers is none of ours.
+    bound = Topology((), (), tuple(Binding(SIGNALS, queue.name, key) for key in ("hint.#", "heartbeat.#")))
     await declare(channel, bound)
 
     async def take(message: AbstractIncomingMessage) -> None:

@@ -11,6 +11,7 @@ from leveret_operator.deployment import Surroundings
 from leveret_operator.kubernetes_api import KubernetesApi
 from leveret_operator.kubernetes_events import KubernetesEvents
 from leveret_operator.metrics import Metrics
+from leveret_operator.present_versions import PresentVersions
 from leveret_operator.queue_names import AllowedNames
 from leveret_operator.registry import Registry
 
@@ -24,6 +25,7 @@ class Tools:
     bulk: Bulk
     registry: Registry
     announcements: Announcements
+    versions: PresentVersions
     events: KubernetesEvents
     metrics: Metrics
     around: Surroundings

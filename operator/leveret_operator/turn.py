@@ -19,6 +19,7 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
         return
     await declare_queue(kept, tools)
     await apply_deployment(kept, tools)
+    tools.versions.present(kept.jobqueue.queue, kept.version)
     seen = await observe(kept, tools)
     if seen is not None:
         await act(kept, tools, *seen)

@@ -18,6 +18,7 @@ from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.live_depths import QueueMissing
 from leveret_operator.metrics import Metrics
+from leveret_operator.present_versions import PresentVersions
 from leveret_operator.queue_names import AllowedNames
 from leveret_operator.registry import Registry
 from leveret_operator.tools import Tools
@@ -129,6 +130,7 @@ class Scene:
             bulk=Statistics(self.broker),  # type: ignore[arg-type]
             registry=self.registry,
             announcements=Announcements("leveret"),
+            versions=PresentVersions(),
             metrics=Metrics(CollectorRegistry()),
             around=Surroundings("leveret-broker", None, "json"),
             clock=lambda: self.now,

@@ -1,6 +1,7 @@
 """The operator's session with a real broker: topology, signals, announcements, and coming back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 
@@ -8,15 +9,17 @@ import aio_pika
 import pytest
 from containers import Server
 
+from leveret import signals
 from leveret.events import QueueDecided, QueueRemoved, decode
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.publisher import Publisher
 from leveret.settings import Broker
-from leveret.signals import Hint, Signal, encode, routing_key
+from leveret.signals import Hint, JobQueueTold, Signal, encode, routing_key
 from leveret.topology import DEAD, EVENTS, SIGNALS, dead_queue
 from leveret_operator.announcements import Announcements
 from leveret_operator.broker import BrokerLink, NotDeclared, QueueDiffers
 from leveret_operator.live_depths import QueueMissing
+from leveret_operator.present_versions import PresentVersions
 
 QUEUE = "leveret.bench"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,9 +42,17 @@ def announcements() -> Announcements:
 
 
 @pytest.fixture
-async def link(broker: Broker, heard: list[Signal], announcements: Announcements) -> AsyncIterator[BrokerLink]:
+def versions() -> PresentVersions:
+    return PresentVersions()
+
+
+@pytest.fixture
+async def link(
+    broker: Broker, heard: list[Signal], announcements: Announcements, versions: PresentVersions
+) -> AsyncIterator[BrokerLink]:
     link = BrokerLink(
         announcements,
+        versions,
         heard=heard.append,
         changed=lambda: None,
         clock=lambda: datetime.now(UTC),
@@ -96,6 +107,36 @@ async def test_hints_arrive_and_what_is_no_signal_does_no_harm(
         await exchange.publish(aio_pika.Message(encode(hint)), routing_key(hint))
         await until(lambda: bool(heard))
     assert heard == [hint]
+
+
+async def test_consumers_are_told_of_the_present_version_at_once_and_again_and_the_operator_hears_none_of_it(
+    link: BrokerLink, broker: Broker, heard: list[Signal], versions: PresentVersions
+) -> None:
+    told: list[tuple[float, Signal, bool]] = []
+
+    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        persistent = message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+        told.append((time.monotonic(), signals.decode(message.body), persistent))
+
+    async with await open_connection(broker, "consumer") as consumer, await consumer.channel() as channel:
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(SIGNALS, f"jobqueue.{QUEUE}")
+        await queue.consume(take, no_ack=True)
+        for version in ("old", "new"):
+            began = time.monotonic()
+            versions.present(QUEUE, version)
+            await until(lambda version=version: bool(told) and said(told[-1]) == version)
+            assert told[-1][0] - began < 1, "at once"
+        count = len(told)
+        await until(lambda: len(told) > count, seconds=10)
+        assert told[-1][0] - told[count - 1][0] == pytest.approx(5, abs=1)
+    assert not any(persistent for _, _, persistent in told)
+    assert heard == []
+
+
+def said(one: tuple[float, Signal, bool]) -> str:
+    assert isinstance(one[1], JobQueueTold)
+    return one[1].version
 
 
 async def test_announcements_arrive_in_order_and_outlive_the_broker(

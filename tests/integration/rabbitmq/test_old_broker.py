@@ -15,6 +15,7 @@ from leveret.settings import Broker, Database
 from leveret_consumer.status import Status
 from leveret_operator.announcements import Announcements
 from leveret_operator.broker import BrokerLink
+from leveret_operator.present_versions import PresentVersions
 
 SAYS = "needs 4.3 or later"
 
@@ -44,6 +45,7 @@ async def test_an_operator_declares_nothing_and_goes_on_once_the_broker_is_upgra
 ) -> None:
     link = BrokerLink(
         Announcements("leveret"),
+        PresentVersions(),
         heard=lambda signal: None,
         changed=lambda: None,
         clock=lambda: datetime.now(UTC),

@@ -29,9 +29,15 @@ class Looping:
     def applies(
         self, name: str, queue: str | None = None, *, second: int = 0, uid: str | None = None, **more: str
     ) -> None:
+        consumer = replace(self.jobqueue.consumer, image=more.get("image", self.jobqueue.consumer.image))
         spec = QueueSpec(queue, dead_letters_of=more.get("takes"))
         made = replace(
-            self.jobqueue, name=name, uid=uid or name, queue_spec=spec, created=START + timedelta(seconds=second)
+            self.jobqueue,
+            name=name,
+            uid=uid or name,
+            consumer=consumer,
+            queue_spec=spec,
+            created=START + timedelta(seconds=second),
         )
         self.registry.jobqueue_is(made, Recorded())
 
@@ -122,3 +128,21 @@ async def test_a_source_that_comes_later_is_taken_from_and_let_go_with_its_jobqu
     await until(takes("leveret.made.dead"))
     looping.registry.jobqueue_is_gone("maker")
     await until(takes(None))
+
+
+async def test_consumers_are_told_the_version_of_the_one_that_has_the_queue(looping: Looping) -> None:
+    def told() -> list[tuple[str, str]]:
+        looping.tools.versions.new_connection()
+        return [(one.queue, one.version) for one in looping.tools.versions.due(START)]
+
+    looping.applies("first", "leveret.mails")
+    looping.applies("second", "leveret.mails", second=1, image="example/shop:1.5")
+    await until(lambda: looping.ready("second") == ("False", "QueueNameTaken"))
+    await until(lambda: looping.ready("first") == READY)
+    old, new = (looping.registry.jobqueues[name].version for name in ("first", "second"))
+    assert told() == [("leveret.mails", old)]
+    looping.registry.jobqueue_is_gone("first")
+    await until(lambda: looping.ready("second") == READY)
+    assert told() == [("leveret.mails", new)]
+    looping.registry.jobqueue_is_gone("second")
+    await until(lambda: told() == [])
