@@ -72,6 +72,12 @@ class Metrics:
             "leveret_jobs_finished", "Jobs whose final state was recorded", ["queue", "outcome"], registry=registry
         )
         self.retries = Counter("leveret_job_retries", "Attempts that are tried again", ["queue"], registry=registry)
+        self.given_back = Counter(
+            "leveret_given_back",
+            "Times that a consumer of another version than the present one gave a job back",
+            ["queue"],
+            registry=registry,
+        )
         self.wait_seconds = Histogram(
             "leveret_job_wait_seconds", "From when a job could run to its start", ["queue"], registry=registry,
             buckets=_WAIT,

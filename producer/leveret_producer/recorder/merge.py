@@ -4,7 +4,8 @@ Reports come in any order and more than once. Each has a place in a total order,
 place writes the whole row, here in a batch as later in the database; so the row that comes out does not depend on the
 order. The key is the job's merge key. Reports of the same key (progress of one attempt; a final state that is reported
 twice because the job ran twice) are told apart by their time: the later progress counts, but the earlier end. What a
-dead letter itself tells is less than what the consumer tells of the same end, and comes behind it.
+dead letter itself tells is less than what the consumer tells of the same end, and comes behind it. So does it that a
+message was given back, behind what is told of the failed attempt before.
 """
 
 from collections.abc import Iterable
@@ -114,11 +115,11 @@ def jobs(reports: Iterable[Report]) -> list[JobRow]:
 def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
     """Return a row for each attempt that a consumer started or ended, sorted by its id.
 
-    A dead letter does not say which delivery of which consumer it was.
+    A dead letter does not say which delivery of which consumer it was; and who gave a message back started nothing.
     """
     rows: dict[AttemptId, AttemptRow] = {}
     for report in reports:
-        if report.event.state not in _ENDS or report.letter:
+        if report.event.state not in _ENDS or report.letter or report.event.given_back:
             continue
         new = attempt_row(report.event)
         old = rows.get(new.id)
@@ -160,6 +161,8 @@ def _tie(report: Report) -> int:
     at = _microseconds(report.event.at)
     if report.letter:
         return -(1 << _TIME_BITS) - at
+    if report.event.given_back:
+        return -(1 << _TIME_BITS) + at
     return -at if report.event.state in FINAL else at
 
 

@@ -1,4 +1,7 @@
-"""Count what a committed batch tells about jobs; what was known before is not counted again."""
+"""Count what a committed batch tells about jobs; what was known before is not counted again.
+
+But a message that was given back leaves no row of its own: where a recorder dies before its ack, that counts twice.
+"""
 
 from collections.abc import Sequence
 
@@ -16,6 +19,8 @@ def count(metrics: Metrics, reports: Sequence[Report], recorded: Recorded) -> No
     ended: set[AttemptId] = set()
     for report in reports:
         event = report.event
+        if event.given_back:
+            metrics.given_back.labels(report.queue).inc()
         attempt = (event.id, event.generation, event.attempt, event.delivery)
         if attempt not in recorded.attempts:
             continue

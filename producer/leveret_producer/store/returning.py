@@ -9,16 +9,17 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import text
 
-from leveret.jobs import Envelope
+from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.recorder import merge
-from leveret_producer.store.outbox import live, queued_key
+from leveret_producer.store.outbox import live
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording_sql import KEEP_MESSAGES, LOCK, columns
 
 AFTER = 5.0  # s until it's published again: by then the queue may be there
 
-# What has a larger key is beyond this attempt: another message of it has arrived. What a row of an earlier generation
-# says of that generation's end does not hold for this one.
+# What has a larger key is beyond this attempt: another message of it has arrived. (So the key is that of the attempt, the
+# first as well: it may have been given back, which `queued_key` is before.) What a row of an earlier generation says of
+# that generation's end does not hold for this one.
 _PUT_BACK = text(
     """
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, generation, attempt, max_attempts, created_at,
@@ -67,7 +68,7 @@ class Returning:
                     "ids": [job.id for job in rows],
                     "queues": [job.queue for job in rows],
                     "types": [merge.clean(job.type, merge.LONGEST_TYPE) for job in rows],
-                    "keys": [queued_key(job.generation, job.attempt) for job in rows],
+                    "keys": [merge_key(State.QUEUED, job.generation, job.attempt) for job in rows],
                     "generations": [min(job.generation, _LARGEST_INTEGER) for job in rows],
                     "attempts": [min(job.attempt, _LARGEST_INTEGER) for job in rows],
                     "created_at": [job.submitted_at for job in rows],

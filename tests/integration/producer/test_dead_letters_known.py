@@ -363,9 +363,9 @@ async def test_what_has_gone_on_is_not_put_back(store: Postgres) -> None:
     recording, returning = Recording(store), Returning(store)
     at = datetime.now(UTC)
 
-    async def told(state: State, attempt: int = 1, generation: int = 1) -> UUID:
+    async def told(state: State, attempt: int = 1, generation: int = 1, *, given_back: bool = False) -> UUID:
         job_id = uuid4()
-        event = JobEvent(job_id, "t", state, at, "pod", attempt=attempt, generation=generation)
+        event = JobEvent(job_id, "t", state, at, "pod", attempt=attempt, generation=generation, given_back=given_back)
         await recording.record([Report(QUEUE, event)])
         return job_id
 
@@ -377,6 +377,9 @@ async def test_what_has_gone_on_is_not_put_back(store: Postgres) -> None:
         (await told(State.SUCCEEDED), 2, 1, False),
         (await told(State.DEAD), 2, 1, False),
         (await told(State.DEAD), 1, 2, True),  # it was redriven
+        (await told(State.RETRYING, 0, given_back=True), 1, 1, True),
+        (await told(State.RETRYING, given_back=True), 2, 1, True),
+        (await told(State.RETRYING, given_back=True), 1, 1, False),
         (await told(State.RUNNING, generation=2), 5, 1, False),
     ):
         job = Envelope(job_id, QUEUE, "t", b"1", attempt=attempt, generation=generation)
@@ -387,6 +390,10 @@ async def test_what_has_gone_on_is_not_put_back(store: Postgres) -> None:
             expected = ("queued", attempt, generation, None, None)
             columns = ("state", "next_attempt", "generation", "dead_reason", "finished_at")
             assert tuple(row[name] for name in columns) == expected
+            # What was told before, and arrives after it, is no word on the message that is in the outbox.
+            late = JobEvent(job_id, "t", State.RETRYING, at, "p", attempt=attempt - 1, generation=generation)
+            await recording.record([Report(QUEUE, msgspec.structs.replace(late, given_back=True))])
+            assert (await _row(store, job_id) or {})["published_at"] is None
     other = Envelope(job_id, "leveret.other", "t", b"1", attempt=9)
     assert await returning.put_back([other]) == [other]
 

@@ -32,16 +32,18 @@ def histories(draw: st.DrawFn) -> list[Report]:
     for second in draw(st.permutations(range(number))):
         letter = draw(st.none() | st.just(LETTER))
         state = State.DEAD if letter else draw(st.sampled_from(REPORTED))
+        given_back = state is State.RETRYING and draw(st.booleans())
         event = JobEvent(
             id=draw(st.sampled_from(IDS)),
             type="t",
             state=state,
             at=T0 + timedelta(seconds=second),
             consumer=draw(st.sampled_from("ab")),
-            attempt=draw(st.integers(1, 3)),
+            attempt=draw(st.integers(0 if given_back else 1, 3)),
             generation=draw(st.integers(1, 2)),
-            delivery=draw(st.integers(0, 2)),
-            publish_at=draw(st.none() | st.just(T0 + timedelta(hours=2))),
+            delivery=0 if given_back else draw(st.integers(0, 2)),
+            publish_at=None if given_back else draw(st.none() | st.just(T0 + timedelta(hours=2))),
+            given_back=given_back,
             progress=draw(st.none() | st.builds(Progress, st.floats(0, 1), st.none())),
             error=Error(draw(st.sampled_from(["DeliveryLimit", "GaveUp"])), "") if state is State.DEAD else None,
         )
@@ -124,6 +126,28 @@ def test_of_reports_a_microsecond_apart_the_newest_stays(order: list[int], size:
 def test_a_job_without_a_time_is_as_old_as_its_first_start() -> None:
     report = _event(State.RUNNING, 9, started_at=T0 + timedelta(seconds=1))
     assert [row.created_at for row in merge.jobs([report])] == [T0 + timedelta(seconds=1)]
+
+
+def test_a_job_that_is_given_back_is_retrying_until_it_starts_and_has_no_attempt() -> None:
+    back = [_event(State.RETRYING, second, attempt=0, given_back=True) for second in (1, 2)]
+    for order in permutations([*back, _event(State.QUEUED, 3, attempt=0)]):
+        [row] = merge.jobs(order)
+        assert (row.state, row.attempt, row.tie) == ("retrying", 0, merge.job_row(back[1]).tie), "the later one's"
+        assert merge.attempts(order) == []
+    for order in permutations([*back, _event(State.RUNNING, 0)]):
+        [row] = merge.jobs(order)
+        assert (row.state, row.attempt) == ("running", 1)
+
+
+@pytest.mark.parametrize("delivery", [0, 3])
+def test_a_give_back_takes_nothing_from_what_is_told_of_the_attempt_before(delivery: int) -> None:
+    failed = _event(State.RETRYING, 1, error=Error("Failed", "boom"), started_at=T0, delivery=delivery)
+    back = _event(State.RETRYING, 5, given_back=True, error=Error("UnknownType", "no handler"))
+    for order in permutations([failed, back]):
+        [row], [attempt] = merge.jobs(order), merge.attempts(order)
+        assert (row.state, row.attempt, row.started_at) == ("retrying", 1, T0)
+        assert row.error == attempt.error == '{"reason":"Failed","message":"boom"}'
+        assert attempt.finished_at == T0 + timedelta(seconds=1)
 
 
 def test_only_a_retry_without_a_message_is_due_again_and_a_later_report_makes_that_void() -> None:
