@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret import wire
-from leveret.jobs import DeadReason, Envelope
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope
 from leveret.wire import Unreadable
 
 NOON = datetime(2026, 9, 1, 12, 0, 0, tzinfo=UTC)
@@ -137,6 +137,11 @@ DELIVERIES = [
     pytest.param({"x-acquired-count": 5}, 0, id="only given back"),
     pytest.param({"x-delivery-count": 21, "x-acquired-count": 1}, 1, id="a count that it brought from another queue"),
     pytest.param({"x-delivery-count": -1, "x-acquired-count": "x"}, 0, id="no counts"),
+    pytest.param({"leveret-delivered": 2}, 2, id="two before it was given back to be judged by another version"),
+    pytest.param({"leveret-delivered": 2, "x-delivery-count": 3}, 5, id="and three since"),
+    pytest.param({"leveret-delivered": 2**62, "x-delivery-count": 3}, wire.MOST, id="more than there can be"),
+    pytest.param({"leveret-delivered": -4, "x-delivery-count": 3}, 3, id="fewer than none"),
+    pytest.param({"leveret-delivered": b"x", "x-delivery-count": 3}, 3, id="no number"),
 ]
 
 
@@ -170,6 +175,8 @@ def test_a_copy_keeps_what_the_sender_wrote_and_drops_what_would_misbehave() -> 
             "leveret-attempt": 1,
             "x-death": [{"count": 1}],
             "x-delivery-count": 2,
+            "leveret-given-back-since": "2026-09-01T12:00:00Z",
+            "leveret-delivered": 3,
             "CC": ["other.queue"],
             "BCC": "other",
             "nested": {"a": 1},
@@ -188,6 +195,38 @@ def test_a_copy_keeps_what_the_sender_wrote_and_drops_what_would_misbehave() -> 
     assert copy.delivery_mode is aio_pika.DeliveryMode.PERSISTENT
     same = ("body", "message_id", "type", "app_id", "correlation_id", "reply_to", "priority", "timestamp")
     assert [getattr(copy, name) for name in same] == [getattr(message, name) for name in same]
+
+
+@pytest.mark.parametrize(
+    ("value", "since"),
+    [
+        ("2026-09-01T12:00:00.250Z", datetime(2026, 9, 1, 12, 0, 0, 250_000, tzinfo=UTC)),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("0001-01-01T00:00:00+23:00", None),
+        ("2026-09-01T12:00:00", None),
+        (1_788_264_000, None),
+        (datetime(2026, 9, 1, tzinfo=UTC), None),
+        (b"\xff", None),
+    ],
+)
+def test_since_when_it_is_given_back_is_a_time_or_not_known(value: Any, since: datetime | None) -> None:
+    read = wire.from_message(_received(headers={wire.GIVEN_BACK_SINCE: value}), "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.given_back_since == since
+
+
+@pytest.mark.parametrize("header", ["", "[" * 100_000, "{}", "null"])
+def test_a_mark_of_a_dead_letter_that_is_none_is_left_out(header: str) -> None:
+    read = wire.from_message(_received(headers={wire.DEAD_LETTER: header}), "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.dead_letter is None
+
+
+def test_a_job_made_of_a_dead_letter_has_not_waited_since_the_other_was_submitted() -> None:
+    info = wire.dead_letter_header(DeadLetterInfo(JOB.id, "leveret.other", "GaveUp", None, 5))
+    read = wire.from_message(_received(timestamp=NOON, headers={wire.DEAD_LETTER: info}), "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.submitted_at is None
 
 
 def test_a_redrive_keeps_the_job() -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,9 @@ from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.reply import reply
 from leveret.wire import Unreadable
+from leveret_consumer import job_events
 from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
+from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
 from leveret_consumer.replying import Replies
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
@@ -115,6 +117,9 @@ ORDERS = [
     pytest.param(
         RetryFromStore(NOON - NOON, FAILED), ["event retrying", "ack"], id="not final: a retry from the store"
     ),
+    pytest.param(
+        GivenBack(3, NOON, FAILED), ["to leveret.delay.3", "event retrying", "ack"], id="not final: given back"
+    ),
 ]
 
 
@@ -125,6 +130,43 @@ async def test_the_copy_then_the_event_then_the_reply_then_the_ack(
     message: Any = Message(broker.told)
     await settling.job(message, JOB, Ended(outcome), None)
     assert broker.told == order
+
+
+async def test_what_is_given_back_is_the_same_attempt_and_says_since_when(settling: Settling, broker: Broker) -> None:
+    since = NOON - timedelta(seconds=9.8765)
+    message: Any = Message(broker.told)
+    message.headers |= {wire.GIVEN_BACK_SINCE: "2999-01-01T00:00:00Z", wire.DELIVERED: 1, wire.ATTEMPT: 2}
+    job = replace(JOB, generation=3, delivery=4)
+    await settling.job(message, job, Ended(GivenBack(1, since, FAILED)), None)
+    [(exchange, key, copy)] = broker.published
+    assert (exchange, key, copy.reply_to, copy.correlation_id) == ("leveret.delay.1", "leveret.q", "answers", "c 1")
+    assert copy.headers == {
+        "mine": 1,
+        "leveret-attempt": 2,
+        "leveret-generation": 3,
+        "leveret-given-back-since": "2026-09-01T11:59:50.123Z",
+        "leveret-delivered": 4,
+    }
+
+
+async def test_a_copy_for_another_reason_does_not_say_that_it_was_given_back(
+    settling: Settling, broker: Broker
+) -> None:
+    for outcome in (RetryAfter(2, FAILED), DEAD):
+        message: Any = Message(broker.told)
+        message.headers |= {wire.GIVEN_BACK_SINCE: "2026-09-01T11:59:50.123Z", wire.DELIVERED: 1}
+        await settling.job(message, replace(JOB, reply_to=None), Ended(outcome), None)
+    assert not any({wire.GIVEN_BACK_SINCE, wire.DELIVERED} & copy.headers.keys() for _, _, copy in broker.published)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+def test_it_is_told_as_the_attempt_before_that_waits_again(attempt: int) -> None:
+    job = replace(JOB, attempt=attempt, generation=2, delivery=4)
+    event = job_events.ended(job, "pod", NOON, Ended(GivenBack(3, NOON, FAILED)))
+    assert (event.state, event.attempt, event.generation, event.delivery) == (State.RETRYING, attempt - 1, 2, 0)
+    assert (event.given_back, event.error, event.retry_at) == (True, FAILED, NOON + timedelta(seconds=8))
+    assert (event.publish_at, event.run_seconds, event.started_at) == (None, None, None)
+    assert event.key < job_events.running(job, "pod", NOON, 5).key
 
 
 async def test_a_result_is_the_body_of_its_reply(settling: Settling, broker: Broker) -> None:

@@ -64,6 +64,20 @@ def test_it_is_the_first_attempt_of_a_job_of_its_own() -> None:
     ), "all but the reply's address, which was answered, and the time, which was the other job's"
 
 
+def test_that_the_other_queues_consumers_gave_it_back_is_not_its_own() -> None:
+    """The broker leaves their marks on a dead letter that it makes itself."""
+    marks = {"leveret-given-back-since": "2026-09-01T12:00:00Z", "leveret-delivered": 9}
+    job = read(letter(headers=marks))
+    assert (job.given_back_since, job.delivery) == (None, 3)
+
+
+@pytest.mark.parametrize("error", ["", "[" * 100_000, "{}", "null"])
+def test_an_error_that_is_none_is_not_known(error: str) -> None:
+    info = read(letter(headers={"leveret-error": error})).dead_letter
+    assert info is not None
+    assert info.error is None
+
+
 def test_it_has_the_times_of_its_death() -> None:
     at = {"leveret-started-at": "2026-09-01T12:00:00.250Z", "leveret-died-at": "2026-09-01T14:00:01+02:00"}
     info = read(letter(headers=at)).dead_letter
