@@ -43,9 +43,10 @@ class JobQueueInbox:
         now: Callable[[], datetime],
         limits: Limits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
     ) -> None:
         self._queue, self._version, self._now, self._limits = queue, version, now, limits
-        self._clock = clock
+        self._clock, self._patience = clock, patience
         self._told: str | None = None
         self._at = clock()  # it was told, or this process began
         self._said: dict[tuple[str, str | None], float] = {}
@@ -84,7 +85,7 @@ class JobQueueInbox:
         """Hear what is told, until cancelled. Raises nothing that the connection or its broker does."""
         if not self._version:  # then all is judged here, whatever is told
             await asyncio.Event().wait()
-        patience = PATIENCE
+        patience = self._patience
         while True:
             heard_at = self._at
             try:
@@ -95,7 +96,7 @@ class JobQueueInbox:
                     await self._until_silent(channel, patience)
             except (*BrokerErrors, RuntimeError) as problem:  # the last is what a closed connection raises
                 log.debug("the operator is not heard; it is tried again", because=str(problem))
-            patience = PATIENCE if self._at > heard_at else min(2 * patience, LONGEST_PATIENCE)
+            patience = self._patience if self._at > heard_at else min(2 * patience, LONGEST_PATIENCE)
             await asyncio.sleep(OPENS_AGAIN_AFTER)
 
     async def _subscribe(self, channel: AbstractChannel) -> None:

@@ -21,6 +21,7 @@ from leveret.sdk.handlers import Pool
 from leveret_consumer import stumbles
 from leveret_consumer.attempts import Attempts, Rules
 from leveret_consumer.deliveries import Deliveries
+from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Load
 from leveret_consumer.pools.loop import LoopPool
 from leveret_consumer.pools.threads import ThreadPool
@@ -67,6 +68,7 @@ class World:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     raises: list[Exception] = field(default_factory=list)  # by what is ours, where something is drawn
     publishing_raises: str | None = None
+    version: str = ""
 
     def __post_init__(self) -> None:
         self.handlers = self._handlers()
@@ -89,7 +91,14 @@ class World:
     def connect(self) -> None:
         settling = Settling("q", "pod", self.reports, self._publish, now=lambda: NOON, new_id=lambda: UUID(int=777))
         self.deliveries = Deliveries(
-            "q", self.handlers, self.attempts, settling, self.runs, self.load, pause_after_error=0
+            "q",
+            self.handlers,
+            self.attempts,
+            settling,
+            self.runs,
+            self.load,
+            pause_after_error=0,
+            judge=JobQueueInbox("q", self.version, now=lambda: NOON).judge,
         )
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []
@@ -243,6 +252,29 @@ async def test_an_exception_that_is_not_tried_again_is_a_dead_letter_at_once(wor
     headers = world.copies[0][1].headers
     assert (headers["leveret-reason"], headers["leveret-attempt"]) == ("GaveUp", 1)
     assert json.loads(str(headers["leveret-error"]))["type"] == "KeyError"
+
+
+GIVEN_BACK = [
+    pytest.param("nobody", b"{}", {}, "leveret.delay.0", id="a type that another version may know"),
+    pytest.param("wait", b"[]", {}, "leveret.delay.0", id="a payload that another version may take"),
+    pytest.param("wait", b"{", {}, "leveret.dead", id="no JSON"),
+    pytest.param("nobody", b"{}", {wire.FAILED_COUNT: 20, wire.TAKEN_COUNT: 20}, "leveret.dead", id="too often"),
+    pytest.param("nobody", b"{}", {wire.DELIVERED: 19, wire.FAILED_COUNT: 1}, "leveret.dead", id="the same in parts"),
+    pytest.param("nobody", b"{}", {wire.GIVEN_BACK_SINCE: "2026-09-01T11:50:00Z"}, "leveret.dead", id="for too long"),
+]
+
+
+@pytest.mark.parametrize(("type", "body", "headers", "exchange"), GIVEN_BACK)
+async def test_a_consumer_of_another_version_gives_back_what_it_may_not_judge(
+    type: str, body: bytes, headers: dict[str, Any], exchange: str
+) -> None:
+    world = World(version="old")
+    await turns()
+    message: Any = Delivered(Envelope(UUID(int=1), "q", type, body), world.told, **headers)
+    await world.deliveries.take(message)
+    assert [name for name, _ in world.copies] == [exchange]
+    assert world.told == [f"copy to {exchange}", f"{'dead' if exchange == 'leveret.dead' else 'retrying'} 1", "ack 1"]
+    await world.disconnect()
 
 
 DEAD_AT_ONCE = [("nobody", b"{}", "UnknownType"), ("wait", b"{", "NotJson"), ("wait", b"[]", "InvalidPayload")]
