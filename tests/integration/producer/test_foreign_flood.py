@@ -12,7 +12,7 @@ from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker, Database
 from leveret_operator.signal_inbox import open_inbox
 
-COUNT, SECONDS = 500, 2.0
+COUNT, SECONDS = 300, 1.0
 
 
 def test_the_same_seed_writes_the_same() -> None:
