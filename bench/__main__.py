@@ -74,7 +74,7 @@ def measured(measures: Sequence[Measure | PureMeasure], repeat: int, longest: fl
     """Start what is needed, measure, and end it again; raise Failed or NoServers."""
 
     def note(line: str) -> None:
-        console.print(line, style="bright_black", highlight=False)
+        console.print(line, style="bright_black", highlight=False, soft_wrap=True)
 
     with contextlib.ExitStack() as stack:
         started = None

@@ -38,12 +38,13 @@ async def measure_all(
         async with asyncio.timeout(longest) as limit:
             for done, one in enumerate(measures):
                 name = one.name
-                until = time.monotonic() + (end - time.monotonic()) / (len(measures) - done)
+                share = one.weight / sum(other.weight for other in measures[done:])
+                until = time.monotonic() + share * (end - time.monotonic())
                 async with _opened(one, servers) as turns:
                     found = await _measured(turns, repeat, until)
-                results += found
-                for result in found:
-                    note(progress(result, repeat))
+                    results += found  # they count, even if there is no time left for ending the processes
+                    for result in found:
+                        note(progress(result, repeat))
     except _TROUBLE as problem:
         if not (isinstance(problem, TimeoutError) and limit.expired()):
             raise Failed(f"{name} can't be measured: {type(problem).__name__}: {problem}") from problem

@@ -22,7 +22,7 @@ from leveret import topology
 
 JOBS = 6_000
 SLOTS = (10, 100)
-WARM_UP = 40.0  # s: the 30 that `leveret_consumer.prefetch` waits, the 5 between two looks, and the start
+WARM_UP = 40.0  # s: the 30 that `leveret_consumer.prefetch` waits, and the 5 before its first and its last look
 TRICKLE, TRICKLES_EVERY = 5, 0.25  # s
 
 
@@ -31,6 +31,9 @@ class _Consumer:
     slots: int
     process: Process
     broker: BrokerSide
+
+    async def has_all(self) -> bool:
+        return await self.broker.ready(QUEUE) == 0
 
     async def turn(self) -> Figures:
         with self.process.frozen():
@@ -44,7 +47,7 @@ class _Consumer:
 def consume(base: Version) -> Measure:
     compared = "no-op jobs of one consumer with 10 and with 100 slots, warm"
     names = tuple(f"consume-{slots}.{figure}" for slots in SLOTS for figure in ("rate", "cpu"))
-    return Measure("consume", compared, partial(_open, base), names)
+    return Measure("consume", compared, partial(_open, base), names, weight=3)
 
 
 @contextlib.asynccontextmanager
@@ -66,6 +69,8 @@ async def _consumer(servers: Servers, name: str, slots: int, version: Version) -
 
 
 async def _warm_up(one: _Consumer) -> None:
+    await one.broker.burst(topology.JOBS, QUEUE, jobs(TRICKLE))
+    await one.process.until("it consumes", one.has_all)
     for _ in range(round(WARM_UP / TRICKLES_EVERY)):
         await one.broker.burst(topology.JOBS, QUEUE, jobs(TRICKLE))
         await asyncio.sleep(TRICKLES_EVERY)

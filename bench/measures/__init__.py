@@ -34,6 +34,7 @@ class Measure:
     compared: str  # what ÷ what
     open: Callable[[Servers], AbstractAsyncContextManager[Turns]]
     figures: tuple[str, ...] = ()  # of a turn, where there are others than that of the measure's own name
+    weight: int = 1  # of its share of the time that is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class PureMeasure:
     compared: str
     open: Callable[[], AbstractAsyncContextManager[Turns]]
     figures: tuple[str, ...] = ()
+    weight: int = 1
 
 
 def results_of(measure: Measure | PureMeasure) -> tuple[str, ...]:
