@@ -135,6 +135,7 @@ class QueueObserved(msgspec.Struct, frozen=True, tag="observed", omit_defaults=T
     replicas: int | None = None
     desired_replicas: int | None = None
     leveret_version: str | None = None  # of Leveret itself: the oldest among the consumers
+    ready_replicas: int | None = None
 
 
 class QueueDecided(msgspec.Struct, frozen=True, tag="decided"):

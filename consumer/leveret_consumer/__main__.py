@@ -22,6 +22,7 @@ import uvloop
 from leveret.sdk.handlers import Handlers
 from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import configure_logs
+from leveret_consumer import last_words
 from leveret_consumer.loading import BrokenModule, load_handlers
 from leveret_consumer.runtime import serve
 from leveret_consumer.settings import Settings, read_settings
@@ -40,13 +41,13 @@ def main() -> int:
     except BrokenModule as problem:
         # The user's own traceback is of use; on a terminal the sentence names file and line.
         log.error(str(problem), exc_info=problem.__cause__ if os.environ.get("LEVERET_LOG") == "json" else None)
+        last_words.leave(str(problem))
         return 1
     except MissingSetting as problem:
-        log.error(str(problem))
-        return 1
-    except Exception:
+        return _wrong(problem)
+    except Exception as problem:
         log.exception("the consumer ended by an error of its own")
-        return 1
+        return _defect(problem)
     return _run(settings, handlers, places)
 
 
@@ -55,9 +56,21 @@ def _run(settings: Settings, handlers: Handlers, places: Places) -> int:
     try:
         return runner.run(serve(settings, handlers, places))
     except MissingSetting as problem:
-        log.error(str(problem))
-    except Exception:
+        return _wrong(problem)
+    except Exception as problem:
         log.exception("the consumer ended by an error of its own")
+        return _defect(problem)
+
+
+def _wrong(problem: MissingSetting) -> int:
+    log.error(str(problem))
+    last_words.leave(str(problem))
+    return 1
+
+
+def _defect(problem: Exception) -> int:
+    """Its text is for the log alone: it may hold what not everybody may read who may see a JobQueue."""
+    last_words.leave(f"the consumer ended by an error of its own, {type(problem).__name__}; its log tells more")
     return 1
 
 

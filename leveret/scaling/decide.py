@@ -5,7 +5,7 @@ recomputed from its record. What is not known is `None`; it can hold replicas wh
 surely needed, and never lower them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
@@ -79,6 +79,11 @@ def decide(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decisi
     if wanted == 0:
         return Decision(*_towards_zero(policy, seen), recent)
     return Decision(wanted, reason, message, recent)
+
+
+def keep_last(decision: Decision, because: str) -> Decision:
+    """Keep one replica for a reason that is outside of the numbers."""
+    return replace(decision, replicas=1, reason=Reason.STABILIZATION, message=f"{decision.message}; {because}")
 
 
 def _unknown(policy: Policy, seen: Observation, recent: tuple[Want, ...]) -> Decision:

@@ -17,6 +17,7 @@ class State:
     good: bool | None
     reason: str  # CamelCase
     message: str
+    wrong: bool = False  # it works, and needs a person all the same
 
 
 UNKNOWN = State(None, "NotYetKnown", "not looked at yet")
@@ -29,16 +30,20 @@ class States:
     broker: State = UNKNOWN
     topology: State = UNKNOWN
     deployment: State = UNKNOWN
+    consumers: State = UNKNOWN
     scaling: State = UNKNOWN
     metrics: State = UNKNOWN
 
     @property
     def ready(self) -> State:
-        """Broker reached, topology declared, Deployment applied; the first that isn't gives the reason."""
-        for state in (self.deployment, self.broker, self.topology):
+        """Broker reached, topology declared, Deployment applied, consumers available; the first that isn't says why."""
+        for state in (self.deployment, self.broker, self.topology, self.consumers):
             if state.good is not True:
                 return state
-        return State(True, "Reconciled", "the queue is declared and its consumers' Deployment is applied")
+        text = "the queue is declared and its consumers' Deployment is applied"
+        if self.consumers.wrong:
+            text = f"{text}; {self.consumers.reason}: {self.consumers.message}"
+        return State(True, "Reconciled", text)
 
 
 def conditions(states: States, before: Iterable[Condition], *, generation: int, now: datetime) -> tuple[Condition, ...]:
@@ -48,6 +53,7 @@ def conditions(states: States, before: Iterable[Condition], *, generation: int, 
         "Ready": states.ready,
         "BrokerReachable": states.broker,
         "TopologyReady": states.topology,
+        "ConsumersAvailable": states.consumers,
         "ScalingActive": states.scaling,
         "MetricsFresh": states.metrics,
     }
@@ -56,7 +62,8 @@ def conditions(states: States, before: Iterable[Condition], *, generation: int, 
         status = "Unknown" if state.good is None else str(state.good)
         old = earlier.get(type_)
         since = old.since if old and old.status == status else now
-        made.append(Condition(type_, status, state.reason, state.message, since, generation))
+        troubled = state.good is False or state.wrong
+        made.append(Condition(type_, status, state.reason, state.message, since, generation, troubled))
     return tuple(made)
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from leveret.retry import RetryPolicy
 from leveret.scaling.decide import Policy
 from leveret.topology import BROKER_DELIVERY_LIMIT
+from leveret_operator.pods import Told
 
 LABEL = "leveret.dev/jobqueue"
 CONSUMERS = "-consumer"  # behind a JobQueue's name: the name of its Deployment
@@ -91,6 +92,7 @@ class Condition:
     message: str
     since: datetime
     generation: int
+    troubled: bool = False  # something is wrong: False, or True and in need of a person all the same; not written
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ class Deployment:
     there: int  # pods
     fingerprint: str  # of the pod template and what else we apply
     controller: str | None = None  # the uid of the object that controls it
+    ready: int = 0  # pods
+    template: str = ""  # of the pods, as a fingerprint
+    observed: bool = True  # its controller has seen the newest specification, and what follows is about that
+    replica_set: str | None = None  # the end of the name of the newest one; None where it isn't told
+    failures: tuple[Told, ...] = ()  # pods can't be created, or an update doesn't get on
 
     @property
     def is_consumers(self) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Signals
 from leveret.scaling.memory import Memory
+from leveret_operator.available import Availability
 from leveret_operator.conditions import State, States
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import Condition, Decided, JobQueue, Json
@@ -47,6 +48,7 @@ class Kept:
     fingerprint: str | None = None  # of the Deployment as it was after that
     applying: Pause = field(default_factory=Pause)
     declaring: Pause = field(default_factory=Pause)
+    availability: Availability = field(default_factory=Availability)
     scaling: Pause = field(default_factory=Pause)
     live: Depth | None = None
     source_live: Depth | None = None

@@ -23,6 +23,7 @@ FIELD_MANAGER = "leveret-operator"
 TIMEOUT = 10.0  # s
 JOBQUEUES = "/apis/leveret.dev/v1alpha1/namespaces/{namespace}/jobqueues"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{namespace}/deployments"
+PODS = "/api/v1/namespaces/{namespace}/pods"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
@@ -66,6 +67,9 @@ class KubernetesApi:
 
     async def list_deployments(self) -> list[Json]:
         return await self._list(DEPLOYMENTS, {"labelSelector": LABEL})
+
+    async def list_pods(self) -> list[Json]:
+        return await self._list(PODS, {"labelSelector": LABEL})
 
     async def apply_deployment(self, manifest: Json, name: str) -> Deployment:
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}

@@ -14,6 +14,7 @@ from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
 from leveret.scaling.memory import begin
 from leveret.signals import Heartbeat, Hint, Signal
+from leveret_operator.available import recall
 from leveret_operator.dead_letter_sources import source_of
 from leveret_operator.jobqueue import JobQueue, Recorded
 from leveret_operator.kept import Kept
@@ -146,7 +147,9 @@ class CentralLoop:
     def _keep(self, jobqueue: JobQueue, tools: Tools) -> None:
         recorded = tools.registry.recorded.get(jobqueue.uid, Recorded())
         memory = begin(0, tools.clock())
-        self._kept[jobqueue.name] = Kept(jobqueue, recorded.conditions, recorded.decisions, memory)
+        kept = Kept(jobqueue, recorded.conditions, recorded.decisions, memory)
+        kept.availability = recall(recorded.conditions)
+        self._kept[jobqueue.name] = kept
 
     def _start(self, name: str, tools: Tools) -> None:
         kept, running = self._kept[name], self._turns.get(name)

@@ -23,6 +23,7 @@ class QueueNumbers:
     completion_rate: float | None
     replicas: int | None
     desired_replicas: int | None
+    ready_replicas: int | None = None
 
 
 NOTHING_KNOWN = QueueNumbers(None, None, None, None, None, None, None, None)

@@ -1,4 +1,4 @@
-"""Read JobQueues and Deployments. The dictionaries of the Kubernetes API stop here.
+"""Read JobQueues, Deployments and pods. The dictionaries of the Kubernetes API stop here.
 
 The API server has checked and completed a JobQueue by the CRD's schema; what is parsed twice (durations, the back-off's
 order) is refused here as well, so that an object stored under an older schema is told what is wrong with it.
@@ -6,6 +6,7 @@ order) is refused here as well, so that an object stored under an older schema i
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -26,6 +27,10 @@ from leveret_operator.jobqueue import (
     QueueSpec,
     Recorded,
 )
+from leveret_operator.pods import Container, Ended, Pod, Told
+
+_REPLICA_SET = re.compile(r'eplica ?set "([^"]+)"', re.IGNORECASE)
+_OVER_THE_NETWORK = ("persistentVolumeClaim", "csi", "ephemeral")
 
 
 def parse_jobqueue(body: Json) -> JobQueue:
@@ -85,7 +90,85 @@ def parse_deployment(body: Json) -> Deployment:
         there=_int(status.get("replicas"), 0),
         fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest(),
         controller=next((str(one.get("uid")) for one in _maps(meta, "ownerReferences") if one.get("controller")), None),
+        ready=_int(status.get("readyReplicas"), 0),
+        template=hashlib.sha256(json.dumps(spec.get("template"), sort_keys=True, default=str).encode()).hexdigest(),
+        observed=_int(status.get("observedGeneration"), 0) >= _int(meta.get("generation"), 0),
+        replica_set=_newest_replica_set(name, status),
+        failures=tuple(
+            told
+            for type_, bad in (("ReplicaFailure", "True"), ("Progressing", "False"))
+            if (told := _told(status, type_, bad))
+        ),
     )
+
+
+def parse_pod(body: Json) -> Pod | None:
+    """Return None for one that no Deployment of consumers made, whatever its labels."""
+    meta, spec, status = _map(body, "metadata"), _map(body, "spec"), _map(body, "status")
+    owner = next((str(one.get("name")) for one in _maps(meta, "ownerReferences") if one.get("controller")), "")
+    deployment, _, replica_set = owner.rpartition("-")
+    if not deployment.endswith(CONSUMERS):
+        return None
+    created = _time(meta.get("creationTimestamp")) or NOT_KNOWN
+    unready = _told(status, "Ready", "False")
+    phase = status.get("phase")
+    over = Told(str(status.get("reason") or phase), str(status.get("message", "")), created)
+    return Pod(
+        name=str(meta["name"]),
+        jobqueue=deployment.removesuffix(CONSUMERS),
+        uid=str(meta["uid"]),
+        revision=_int(meta.get("resourceVersion"), 0),
+        replica_set=replica_set,
+        created=created,
+        ready=_told(status, "Ready", "True") is not None,
+        going="deletionTimestamp" in meta,
+        over=over if phase in ("Failed", "Succeeded") else None,
+        unplaced=_told(status, "PodScheduled", "False"),
+        not_set_up=_told(status, "PodReadyToStartContainers", "False"),
+        slow_volumes=any(kind in one for one in _maps(spec, "volumes") for kind in _OVER_THE_NETWORK),
+        unready_since=unready.since if unready else None,
+        containers=tuple(
+            _container(one) for key in ("initContainerStatuses", "containerStatuses") for one in _maps(status, key)
+        ),
+    )
+
+
+def _container(status: Json) -> Container:
+    state = _map(status, "state")
+    waiting, running, ended = _map(state, "waiting"), _map(state, "running"), _map(state, "terminated")
+    ended = ended or _map(_map(status, "lastState"), "terminated")
+    return Container(
+        name=str(status.get("name")),
+        ready=status.get("ready") is True,
+        started=status.get("started") is True,
+        waiting=str(waiting.get("reason") or "ContainerCreating") if waiting else None,
+        says=str(waiting.get("message", "")),
+        running_since=_time(running.get("startedAt")),
+        ended=_ended(ended) if ended else None,
+    )
+
+
+def _ended(terminated: Json) -> Ended:
+    began, finished = _time(terminated.get("startedAt")), _time(terminated.get("finishedAt"))
+    ran = finished - began if began and finished else None
+    said = str(terminated.get("message", ""))
+    return Ended(str(terminated.get("reason", "Error")), said, _int(terminated.get("exitCode"), 0), ran)
+
+
+def _told(status: Json, type_: str, value: str) -> Told | None:
+    """Return a condition if it has that value."""
+    for entry in _maps(status, "conditions"):
+        if entry.get("type") == type_ and entry.get("status") == value:
+            since = _time(entry.get("lastTransitionTime")) or NOT_KNOWN
+            return Told(str(entry.get("reason") or type_), str(entry.get("message", "")), since)
+    return None
+
+
+def _newest_replica_set(deployment: str, status: Json) -> str | None:
+    """The Deployment names it in a sentence only: `ReplicaSet "bench-consumer-6c9f" is progressing.`"""
+    told = _told(status, "Progressing", "True") or _told(status, "Progressing", "False")
+    found = _REPLICA_SET.search(told.message) if told else None
+    return found[1].removeprefix(f"{deployment}-") if found else None
 
 
 def _queue(queue: Json) -> QueueSpec:

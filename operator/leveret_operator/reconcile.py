@@ -93,7 +93,7 @@ async def stand_back(kept: Kept, tools: Tools, because: NoQueue) -> None:
     kept.declared_in, kept.applied, kept.desired = None, None, None
     no = State(False, because.reason, because.message)
     unknown = State(None, because.reason, because.message)
-    kept.say(topology=no, deployment=no, scaling=no, metrics=unknown)
+    kept.say(topology=no, deployment=no, consumers=unknown, scaling=no, metrics=unknown)
     if because.reason != TAKEN or there is None or there.wanted == 0 or not kept.scaling.over(now):
         return
     try:

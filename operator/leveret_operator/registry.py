@@ -1,4 +1,4 @@
-"""What JobQueues and consumer Deployments there are, as the watch last told; and who is to be woken when that changes.
+"""What JobQueues, consumer Deployments and their pods there are, as the watch last told; and who is to be woken when that changes.
 
 The watch's handlers write here and return; the central loop reads. A full list, taken now and then, finds what a watch
 may miss: an object that was deleted while the watch was being set up anew.
@@ -8,6 +8,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from leveret_operator.jobqueue import BadSpec, Deployment, JobQueue, Recorded
+from leveret_operator.pods import Pod
 
 Wake = Callable[[str], None]
 
@@ -28,6 +29,7 @@ class Registry:
         self.recorded: dict[str, Recorded] = {}  # by uid: the status as it was when the object was first seen
         self.refused: dict[str, Refused] = {}
         self.deployments: dict[str, Deployment] = {}
+        self._pods: dict[str, dict[str, Pod]] = {}  # by the JobQueue's name and the pod's uid
         self._wake = wake
 
     def jobqueue_is(self, jobqueue: JobQueue, recorded: Recorded) -> None:
@@ -77,6 +79,21 @@ class Registry:
         there = self.deployments.get(jobqueue.name)
         return there if there is not None and there.controller in (None, jobqueue.uid) else None
 
+    def pod_is(self, pod: Pod) -> None:
+        """Take it; nobody is woken, as a turn each second is soon enough."""
+        pods = self._pods.setdefault(pod.jobqueue, {})
+        if pod.uid not in pods or pods[pod.uid].revision <= pod.revision:
+            pods[pod.uid] = pod
+
+    def pod_is_gone(self, pod: Pod) -> None:
+        pods = self._pods.get(pod.jobqueue, {})
+        pods.pop(pod.uid, None)
+        if not pods:
+            self._pods.pop(pod.jobqueue, None)
+
+    def pods_of(self, jobqueue: JobQueue) -> tuple[Pod, ...]:
+        return tuple(self._pods.get(jobqueue.name, {}).values())
+
     def queues(self) -> dict[str, str | None]:
         """Return the queue of each JobQueue there is, None for one that was never understood."""
         return {**dict.fromkeys(self.refused), **{name: known.queue for name, known in self.jobqueues.items()}}
@@ -89,7 +106,9 @@ class Registry:
 
     def uids(self) -> frozenset[str]:
         """Return the uid of everything that is known."""
-        return frozenset({uid for _, uid in self._named()} | {known.uid for known in self.deployments.values()})
+        deployments, pods = self.deployments.values(), self._all_pods()
+        others = {known.uid for known in deployments} | {known.uid for known in pods}
+        return frozenset({uid for _, uid in self._named()} | others)
 
     def drop(self, uids: Set[str]) -> None:
         """Forget what a full list does not hold."""
@@ -98,6 +117,11 @@ class Registry:
                 self.jobqueue_is_gone(name, uid)
         for deployment in [known for known in self.deployments.values() if known.uid in uids]:
             self.deployment_is_gone(deployment)
+        for pod in [known for known in self._all_pods() if known.uid in uids]:
+            self.pod_is_gone(pod)
+
+    def _all_pods(self) -> list[Pod]:
+        return [pod for pods in self._pods.values() for pod in pods.values()]
 
     def _named(self) -> list[tuple[str, str]]:
         """The JobQueues' names and uids; two of one name where the newer one was never understood."""

@@ -5,13 +5,14 @@ Metrics and the store hear of every turn (and leave out what is no news); the st
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from leveret.events import QueueObserved
 from leveret.scaling.memory import Look
 from leveret.topology import dead_queue
 from leveret_operator.conditions import changed, conditions
 from leveret_operator.deployment import selector_text
-from leveret_operator.jobqueue import Condition
+from leveret_operator.jobqueue import Condition, Deployment
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.metrics import NOTHING_KNOWN, QueueNumbers
@@ -29,7 +30,7 @@ async def report(kept: Kept, tools: Tools, seen: Look | None) -> None:
 async def report_standing_back(kept: Kept, tools: Tools) -> None:
     """Tell of a JobQueue without a queue: the numbers of that name are another's to tell."""
     there = tools.registry.deployment_of(kept.jobqueue)
-    await _tell(kept, tools, None, replace(NOTHING_KNOWN, replicas=there.there if there else None))
+    await _tell(kept, tools, None, _pods_of(NOTHING_KNOWN, there))
 
 
 async def _tell(kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
@@ -39,34 +40,44 @@ async def _tell(kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbe
     await _write_status(kept, tools, seen, numbers)
     for condition in changed(before, kept.conditions):
         if _is_news(condition, before):
-            kind = "Normal" if condition.status == "True" else "Warning"
             text = f"{condition.type}: {condition.message}"
-            await tools.events.tell(
-                jobqueue, "Normal" if kind == "Normal" else "Warning", condition.reason, text, now=now
-            )
+            kind: Literal["Normal", "Warning"] = "Warning" if condition.troubled else "Normal"
+            await tools.events.tell(jobqueue, kind, condition.reason, text, now=now)
 
 
 def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:
     """The first look at a new JobQueue finds everything changed; of that, only whether it is ready is news."""
     if condition.status == "Unknown":
         return False
-    return condition.type == "Ready" or any(old.type == condition.type and old.status != "Unknown" for old in before)
+    if condition.type == "Ready":
+        return True
+    old = next((old for old in before if old.type == condition.type), None)
+    if old is None or old.status == "Unknown":
+        return False
+    # Each start from zero gives other reasons why all is well; what it is about, ScaledUp and ScaledDown have told.
+    calm = not condition.troubled and not old.troubled and condition.status == old.status
+    return not (calm and condition.type == "ConsumersAvailable")
 
 
 def _numbers(kept: Kept, tools: Tools, seen: Look | None) -> QueueNumbers:
     there = tools.registry.deployment_of(kept.jobqueue)
     dead = tools.bulk.depth(dead_queue(kept.jobqueue.queue))
     demand = seen.demand if seen else None
-    return QueueNumbers(
+    numbers = QueueNumbers(
         ready=demand.backlog.ready if demand else None,
         unacked=demand.backlog.unacked if demand else None,
         dead_letters=dead.ready if dead else None,
         oldest_age_seconds=demand.oldest_age if demand else None,
         arrival_rate=demand.arrival_rate if demand else None,
         completion_rate=demand.completion_rate if demand else None,
-        replicas=there.there if there else None,
+        replicas=None,
         desired_replicas=kept.desired,
     )
+    return _pods_of(numbers, there)
+
+
+def _pods_of(numbers: QueueNumbers, there: Deployment | None) -> QueueNumbers:
+    return replace(numbers, replicas=there.there, ready_replicas=there.ready) if there else numbers
 
 
 def _observed(numbers: QueueNumbers, seen: Look | None, now: datetime) -> QueueObserved:
@@ -81,6 +92,7 @@ def _observed(numbers: QueueNumbers, seen: Look | None, now: datetime) -> QueueO
         oldest_age_seconds=numbers.oldest_age_seconds,
         replicas=numbers.replicas,
         desired_replicas=numbers.desired_replicas,
+        ready_replicas=numbers.ready_replicas,
     )
 
 
@@ -93,6 +105,7 @@ async def _write_status(kept: Kept, tools: Tools, seen: Look | None, numbers: Qu
             demand=seen.demand if seen else None,
             dead_letters=numbers.dead_letters,
             replicas=numbers.replicas,
+            ready_replicas=numbers.ready_replicas,
             desired=numbers.desired_replicas,
             selector=selector_text(kept.jobqueue),
             decisions=kept.decisions,

@@ -11,8 +11,9 @@ import structlog
 
 from leveret.events import QueueDecided
 from leveret.scaling.backlog import Depth
-from leveret.scaling.decide import Decision
+from leveret.scaling.decide import Decision, keep_last
 from leveret.scaling.memory import Look, begin, look, not_empty_after_all
+from leveret_operator.available import judge
 from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
 from leveret_operator.dead_letter_sources import Source
@@ -27,6 +28,13 @@ from leveret_operator.tools import Tools
 log = structlog.get_logger(__name__)
 
 ACTIVE_FOR = timedelta(seconds=30)  # so long after the last sign of work the live depth is read
+
+
+def look_at_consumers(kept: Kept, tools: Tools) -> None:
+    """Say whether the consumers can run, and if not, why."""
+    there, pods = tools.registry.deployment_of(kept.jobqueue), tools.registry.pods_of(kept.jobqueue)
+    kept.availability = judge(there, pods, kept.availability, tools.clock())
+    kept.say(consumers=kept.availability.state)
 
 
 async def observe(kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
@@ -46,6 +54,8 @@ async def observe(kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
     source = (kept.source_live, tools.bulk.depth(kept.taken_from.dead_queue)) if kept.taken_from else None
     seen = look(kept.jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now, source=source)
     kept.memory, decision = seen.memory, seen.decision
+    if decision.replicas == 0 < there.wanted and not kept.availability.may_go(now):
+        decision = keep_last(decision, "none of its kind was ready yet, so the last one stays for 10 min to show why")
     if decision.replicas == 0 < there.wanted and not await _is_empty(kept, tools):
         log.info("not scaled to zero: not every queue answered that it is empty", queue=kept.jobqueue.queue)
         decision, kept.memory = not_empty_after_all(kept.jobqueue.policy, kept.memory, before, seen.observation)

@@ -21,6 +21,7 @@ class Status:
     demand: Demand | None
     dead_letters: int | None
     replicas: int | None  # pods there are
+    ready_replicas: int | None
     desired: int | None
     selector: str
     decisions: tuple[Decided, ...]  # the newest first
@@ -38,6 +39,7 @@ def build_status(status: Status) -> dict[str, object]:
         "conditions": [_condition(condition) for condition in status.conditions],
         "queue": _queue(status.demand, status.dead_letters),
         "replicas": status.replicas,
+        "readyReplicas": status.ready_replicas,
         "desiredReplicas": status.desired,
         "selector": status.selector,
         "decisions": [_decision(decided) for decided in status.decisions],
@@ -45,8 +47,8 @@ def build_status(status: Status) -> dict[str, object]:
 
 
 def first_reason(conditions: tuple[Condition, ...], decisions: tuple[Decided, ...]) -> str | None:
-    """The one word for a table: of the first condition that is bad, else of the newest decision."""
-    bad = (condition.reason for condition in conditions if condition.status == "False")
+    """The one word for a table: of the first condition that needs a person, else of the newest decision."""
+    bad = (condition.reason for condition in conditions if condition.troubled)
     return next(bad, decisions[0].reason if decisions else None)
 
 

@@ -7,7 +7,7 @@ a broker that is away stops neither the Deployment nor the status.
 from leveret_operator.kept import Kept
 from leveret_operator.reconcile import apply_deployment, declare_queue, stand_back
 from leveret_operator.reporter import report, report_standing_back
-from leveret_operator.scaler import act, observe
+from leveret_operator.scaler import act, look_at_consumers, observe
 from leveret_operator.tools import Tools
 
 
@@ -20,6 +20,7 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
     await declare_queue(kept, tools)
     await apply_deployment(kept, tools)
     tools.versions.present(kept.jobqueue.queue, kept.version)
+    look_at_consumers(kept, tools)
     seen = await observe(kept, tools)
     if seen is not None:
         await act(kept, tools, *seen)

@@ -1,4 +1,4 @@
-"""The watch on JobQueues and consumer Deployments: kopf, embedded, and a list of our own beside it.
+"""The watch on JobQueues, consumer Deployments and their pods: kopf, embedded, and a list of our own beside it.
 
 kopf's handlers only parse and put down what they saw. A watch can miss things (an object deleted while the watch is set
 up anew) or stand still while the process looks alive: so everything is listed once a minute, which repairs what was
@@ -17,7 +17,7 @@ import structlog
 from leveret.telemetry.probes import Readiness
 from leveret_operator.jobqueue import LABEL, BadSpec, Json
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused, KubernetesApi
-from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_pod, parse_recorded
 from leveret_operator.registry import Registry
 from leveret_operator.watch_lag import WatchLag
 
@@ -91,6 +91,7 @@ class Watch:
         kopf.on.event("leveret.dev", "v1alpha1", "jobqueues", registry=registry)(self.jobqueue_event)
         labelled = {LABEL: kopf.PRESENT}
         kopf.on.event("apps", "v1", "deployments", registry=registry, labels=labelled)(self.deployment_event)
+        kopf.on.event("", "v1", "pods", registry=registry, labels=labelled)(self.pod_event)
         return registry
 
     async def jobqueue_event(self, event: Mapping[str, Any], **_: object) -> None:
@@ -108,6 +109,14 @@ class Watch:
             self._registry.deployment_is_gone(deployment)
         else:
             self._registry.deployment_is(deployment)
+
+    async def pod_event(self, event: Mapping[str, Any], **_: object) -> None:
+        """Take what the watch tells of a pod with our label."""
+        gone, pod = self._hear(event), parse_pod(event["object"])
+        if pod is not None and gone:
+            self._registry.pod_is_gone(pod)
+        elif pod is not None:
+            self._registry.pod_is(pod)
 
     def _hear(self, event: Mapping[str, Any]) -> bool:
         """Note what the watch told; return whether it was that an object is gone."""
@@ -133,6 +142,7 @@ class Watch:
         known, told = self._registry.uids(), self._lag.all_told()
         try:
             jobqueues, deployments = await self._api.list_jobqueues(), await self._api.list_deployments()
+            pods = await self._api.list_pods()
         except (ApiGone, ApiRefused) as problem:
             self._not_listed(problem)
             return False
@@ -140,7 +150,11 @@ class Watch:
             self._take_jobqueue(body)
         for body in filter(self._is_news, deployments):
             self._registry.deployment_is(parse_deployment(body))
-        listed = {_uid(body): _revision(body) for body in (*jobqueues, *deployments) if _uid(body) not in self._gone}
+        for pod in map(parse_pod, filter(self._is_news, pods)):
+            if pod is not None:
+                self._registry.pod_is(pod)
+        everything = (*jobqueues, *deployments, *pods)
+        listed = {_uid(body): _revision(body) for body in everything if _uid(body) not in self._gone}
         self._registry.drop(known - listed.keys() - self._gone)
         now = self._clock()
         self._lag.compare(listed, told, now)
@@ -174,6 +188,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # no permission on namespaces and CRDs is needed
     settings.watching.server_timeout = 300
     settings.watching.label_selectors["apps", "v1", "deployments"] = LABEL
+    settings.watching.label_selectors["", "v1", "pods"] = LABEL
     settings.networking.request_timeout = 30
     return settings
 

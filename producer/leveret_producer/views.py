@@ -149,6 +149,7 @@ class QueueView(msgspec.Struct, frozen=True):
     completion_rate: float | None
     oldest_age_seconds: float | None
     replicas: int | None
+    ready_replicas: int | None
     desired_replicas: int | None
     observed_at: Time | None
     decisions: list[DecisionView]

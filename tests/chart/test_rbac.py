@@ -7,6 +7,7 @@ OPERATOR = {
     ("leveret.dev", "jobqueues/status"): {"patch"},
     ("apps", "deployments"): {"list", "watch", "create", "patch"},
     ("apps", "deployments/scale"): {"patch"},
+    ("", "pods"): {"list", "watch"},
     ("", "events"): {"create", "patch"},
 }
 PROMETHEUS = {("", "pods"): {"get", "list", "watch"}}

@@ -33,6 +33,7 @@ class Cluster:
 
     refuses: dict[str, ApiRefused] = field(default_factory=dict)
     replicas: int = 1  # as the API server sets it where nothing is said
+    ready: int = 1  # pods
     sizes: list[int] = field(default_factory=list)
     applied: list[Any] = field(default_factory=list)
     status: dict[str, Any] = field(default_factory=dict)  # as written last, of whichever JobQueue
@@ -43,7 +44,7 @@ class Cluster:
         self._maybe("apply")
         self.applied.append(manifest)
         jobqueue = manifest["metadata"]["labels"]["leveret.dev/jobqueue"]
-        return Deployment(name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest))
+        return Deployment(name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready)
 
     async def scale(self, deployment: str, replicas: int) -> int:
         self._maybe("scale")

@@ -58,6 +58,7 @@ _NUMBERS = (
     "completion_rate",
     "oldest_age_seconds",
     "replicas",
+    "ready_replicas",
     "desired_replicas",
 )
 _types = msgspec.json.Decoder(dict[str, HandlerInfo])

@@ -8,20 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from leveret_consumer.last_words import leave
+
 GOOD = (
     "from leveret import Handlers\nhandlers = Handlers()\n@handlers.job('t', timeout=60)\nasync def t(ctx, job): ...\n"
 )
 BROKER = "amqp://leveret:leveret@127.0.0.1:1/"
 
 
-def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *, program: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     (folder / "good.py").write_text(GOOD)
     (folder / "broken.py").write_text("import leveret\n1 / 0\n")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LEVERET_")}
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
     given = {f"LEVERET_{name.upper()}": value for name, value in variables.items()}
     return subprocess.run(
-        [sys.executable, "-m", "leveret_consumer"],
-        env=clean | {"PYTHONPATH": str(folder), "LEVERET_QUEUE": "leveret.q"} | given,
+        [sys.executable, *(["-m", "leveret_consumer"] if program is None else ["-c", program])],
+        env=clean | {"PYTHONPATH": path, "LEVERET_QUEUE": "leveret.q"} | given,
         capture_output=True,
         text=True,
         check=False,
@@ -52,6 +55,39 @@ def test_a_wrong_setting_ends_the_process_with_one_sentence(
     assert len(done.stderr.splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
+
+
+SAID = """
+import runpy
+from pathlib import Path
+from leveret_consumer import last_words
+
+last_words.PLACE = Path({place!r})
+runpy.run_module("leveret_consumer", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("variables", "says"), WRONG)
+def test_the_sentence_is_the_pods_termination_message(variables: dict[str, str], says: str, tmp_path: Path) -> None:
+    place = tmp_path / "termination-log"
+    place.write_text("of an earlier run, and longer than what comes now " * 30)
+    done = run(tmp_path, program=SAID.format(place=str(place)), **variables)
+    assert done.returncode == 1
+    assert says in place.read_text()
+    assert place.read_text() in done.stderr
+    assert "hush" not in place.read_text()
+
+
+def test_last_words_are_bounded_and_nothing_is_made_for_them(tmp_path: Path) -> None:
+    place = tmp_path / "termination-log"
+    leave("nobody reads it", place)
+    assert not place.exists()
+    place.touch()
+    leave("ä" * 5_000 + "\udc80", place)
+    assert place.read_text() == "ä" * 1_000
+    leave("a surrogate \udc80", place)
+    assert place.read_text() == "a surrogate ?"
+    leave("no file", tmp_path)
 
 
 def test_in_a_cluster_the_users_own_traceback_is_a_field_of_the_log(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 GOOD = State(True, "Good", "it is")
 BAD = State(False, "Bad", "it isn't")
-STATES = States(broker=GOOD, topology=GOOD, deployment=GOOD, scaling=GOOD, metrics=GOOD)
+UPDATE = State(True, "ImagePullBackOff", "1 ready, 1 wanted; the others can't run: no image", wrong=True)
+STATES = States(broker=GOOD, topology=GOOD, deployment=GOOD, consumers=GOOD, scaling=GOOD, metrics=GOOD)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,9 @@ STATES = States(broker=GOOD, topology=GOOD, deployment=GOOD, scaling=GOOD, metri
         pytest.param(STATES, "True", "Reconciled", id="all-good"),
         pytest.param(replace(STATES, scaling=BAD, metrics=BAD), "True", "Reconciled", id="numbers-are-another-matter"),
         pytest.param(replace(STATES, broker=BAD), "False", "Bad", id="no-broker"),
+        pytest.param(replace(STATES, consumers=BAD), "False", "Bad", id="no-consumer"),
+        pytest.param(replace(STATES, consumers=State(None, "Starting", "…")), "Unknown", "Starting", id="starting"),
+        pytest.param(replace(STATES, consumers=UPDATE), "True", "Reconciled", id="a-bad-update-beside-good-pods"),
         pytest.param(replace(STATES, topology=State(None, "Waits", "…")), "Unknown", "Waits", id="not-yet-declared"),
         pytest.param(
             replace(STATES, deployment=State(False, "TemplateInvalid", "…"), broker=BAD),
@@ -37,6 +41,12 @@ STATES = States(broker=GOOD, topology=GOOD, deployment=GOOD, scaling=GOOD, metri
 def test_ready_says_the_first_thing_that_is_not(states: States, status: str, reason: str) -> None:
     ready = conditions(states, (), generation=1, now=NOW)[0]
     assert (ready.type, ready.status, ready.reason) == ("Ready", status, reason)
+
+
+def test_ready_says_in_its_message_what_is_wrong_beside_consumers_that_run() -> None:
+    made = {entry.type: entry for entry in conditions(replace(STATES, consumers=UPDATE), (), generation=1, now=NOW)}
+    assert made["Ready"].message.endswith(f"; ImagePullBackOff: {UPDATE.message}")
+    assert (made["Ready"].troubled, made["ConsumersAvailable"].troubled) == (False, True)
 
 
 def test_a_transition_time_moves_with_the_status_only() -> None:
@@ -61,6 +71,7 @@ def status(**changes: Any) -> dict[str, object]:
         demand=DEMAND,
         dead_letters=None,
         replicas=2,
+        ready_replicas=1,
         desired=3,
         selector="a=b",
         decisions=(Decided(NOW, 2, 3, "Backlog", "m"),),
@@ -97,6 +108,12 @@ def test_a_number_that_is_not_known_is_null() -> None:
         ),
         pytest.param(
             replace(STATES, topology=State(False, "Differs", "…"), metrics=BAD), (), "Differs", id="ready-comes-first"
+        ),
+        pytest.param(
+            replace(STATES, consumers=UPDATE),
+            (Decided(NOW, 2, 3, "Backlog", "m"),),
+            "ImagePullBackOff",
+            id="true-and-in-need-of-a-person",
         ),
         pytest.param(States(), (Decided(NOW, 0, 1, "MinReplicas", "m"),), "MinReplicas", id="unknown-is-not-bad"),
     ],

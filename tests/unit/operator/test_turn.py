@@ -10,6 +10,7 @@ from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import JobQueue
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.metrics import Metrics
+from leveret_operator.pods import Told
 from leveret_operator.queue_names import NoQueue
 
 
@@ -99,6 +100,48 @@ async def test_the_last_check_keeps_the_last_replica(scene: Scene) -> None:
         await scene.turn(second)
     assert scene.cluster.sizes == [0]
     assert scene.cluster.status["decisions"][0]["reason"] == "ProvenZero"
+
+
+async def test_the_last_replica_stays_while_no_consumer_was_ever_ready(scene: Scene) -> None:
+    scene.cluster.ready = 0
+    for second in range(0, 600, 10):
+        await scene.turn(second)
+    assert scene.cluster.sizes == []
+    assert scene.cluster.condition("Ready") == ("Unknown", "Starting")
+    for second in range(600, 630, 10):
+        await scene.turn(second)
+    assert scene.cluster.sizes == [0]
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    assert scene.cluster.condition("ConsumersAvailable") == ("True", "NoneWanted")
+
+
+async def test_consumers_that_cannot_run_are_told_in_every_place(scene: Scene) -> None:
+    scene.cluster.ready = 0
+    await scene.turn(0)
+    quota = Told("FailedCreate", "exceeded quota: q", scene.now)
+    there = scene.registry.deployments["url-check"]
+    scene.registry.deployment_is(replace(there, revision=50, failures=(quota,)))
+    await scene.turn(1)
+    for condition in ("Ready", "ConsumersAvailable"):
+        assert scene.cluster.condition(condition) == ("False", "FailedCreate")
+        assert "exceeded quota: q" in scene.message(condition)
+    assert scene.cluster.status["reason"] == "FailedCreate"
+    assert "FailedCreate" in scene.cluster.told
+    scene.registry.deployment_is(replace(there, revision=51, there=1, ready=1))
+    await scene.turn(2)
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    assert (scene.cluster.status["replicas"], scene.cluster.status["readyReplicas"]) == (1, 1)
+
+
+async def test_a_start_from_zero_is_no_event_of_its_own(scene: Scene) -> None:
+    await scene.turn(0)
+    for second, (wanted, ready) in enumerate([(0, 0), (2, 0), (2, 1), (0, 0)], 1):
+        there = scene.registry.deployments["url-check"]
+        scene.registry.deployment_is(replace(there, revision=50 + second, wanted=wanted, ready=ready))
+        scene.cluster.told.clear()
+        await scene.turn(second, bulk=(wanted * 100, 0))
+        assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+        assert {"NoneWanted", "Starting", "Available"}.isdisjoint(scene.cluster.told)
 
 
 async def test_numbers_that_are_missing_take_nothing_away_and_are_told(scene: Scene) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from leveret_operator.jobqueue import Json
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused
+from leveret_operator.parsing import parse_jobqueue
 from leveret_operator.registry import Registry
 from leveret_operator.watch import Watch, WatchStandsStill
 
@@ -29,12 +30,19 @@ def deployment(name: str, revision: int = 1, *, of: str | None = None, replicas:
     return {"metadata": meta, "spec": {"replicas": replicas}, "status": {}}
 
 
+def pod(name: str, revision: int = 1, *, of: str = "ReplicaSet/a-consumer-6c9f", going: bool = False) -> dict[str, Any]:
+    owner = {"controller": True, "name": of.partition("/")[2], "kind": of.partition("/")[0], "uid": "r"}
+    meta = {"name": name, "uid": f"p-{name}", "resourceVersion": str(revision), "ownerReferences": [owner]}
+    return {"metadata": {**meta, **({"deletionTimestamp": "…"} if going else {})}, "spec": {"nodeName": "n"}}
+
+
 class Api:
     """Lists what it was given; between the two requests it does what it is told."""
 
     def __init__(self) -> None:
         self.jobqueues: list[Json] = []
         self.deployments: list[Json] = []
+        self.pods: list[Json] = []
         self.fails: ApiGone | ApiRefused | None = None
         self.answered: asyncio.Event | None = None
         self.goes_on = asyncio.Event()
@@ -51,6 +59,9 @@ class Api:
             await self.goes_on.wait()
         return answer
 
+    async def list_pods(self) -> list[Json]:
+        return list(self.pods)
+
 
 class Watched:
     def __init__(self) -> None:
@@ -62,11 +73,13 @@ class Watched:
         event = {"type": kind, "object": body}
         if "consumer" in body["spec"]:
             await self.watch.jobqueue_event(event)
+        elif "nodeName" in body["spec"]:
+            await self.watch.pod_event(event)
         else:
             await self.watch.deployment_event(event)
 
     async def tells_all(self) -> None:
-        for body in (*self.api.jobqueues, *self.api.deployments):
+        for body in (*self.api.jobqueues, *self.api.deployments, *self.api.pods):
             await self.tells(None, dict(body))
 
     async def lists(self, second: float, *, told: bool = False) -> "Watched":
@@ -175,6 +188,25 @@ async def test_a_deployment_of_another_name_is_not_the_consumers(watched: Watche
     assert watched.registry.deployments["a"].wanted == 2
     await watched.tells("MODIFIED", deployment("a-consumer", 9, of="b", replicas=3))  # a label that was changed
     assert watched.registry.deployments["a"].wanted == 3
+
+
+async def test_pods_are_seen_as_deployments_are(watched: Watched) -> None:
+    a = parse_jobqueue(jobqueue("a"))
+    watched.api.jobqueues, watched.api.pods = [jobqueue("a")], [pod("one"), pod("mine", of="ReplicaSet/mine-6c9f")]
+    await watched.lists(0, told=True)
+    assert [seen.name for seen in watched.registry.pods_of(a)] == ["one"]  # anybody's pod may carry our label
+    await watched.tells("ADDED", pod("two", 3))
+    await watched.tells("MODIFIED", pod("one", 4, going=True))
+    await watched.tells("MODIFIED", pod("one", 2))  # an old event that comes late
+    assert {seen.name: seen.going for seen in watched.registry.pods_of(a)} == {"one": True, "two": False}
+    await watched.tells("DELETED", pod("one", 5))
+    assert [seen.name for seen in watched.registry.pods_of(a)] == ["two"]
+    watched.api.pods = [pod("three", 7)]
+    await watched.lists(60)
+    assert [seen.name for seen in watched.registry.pods_of(a)] == ["three"]
+    assert watched.ready(75) == (False, "the watch has not told everything that a list holds")
+    await watched.tells_all()
+    assert watched.ready(76) == IN_SYNC
 
 
 async def test_ready_is_who_is_in_sync(watched: Watched) -> None:
