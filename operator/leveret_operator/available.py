@@ -17,7 +17,7 @@ from leveret_operator.pods import Container, Ended, Pod, Told
 
 # What is usual at a start, and a little more; Kubernetes says each of these at once, and most pass.
 PLACED_WITHIN = timedelta(seconds=10)
-SET_UP_WITHIN = timedelta(seconds=25)
+SET_UP_WITHIN = timedelta(seconds=20)
 SLOW_SET_UP_WITHIN = timedelta(seconds=150)  # a volume that is attached over the network
 READY_WITHIN = timedelta(seconds=60)
 PROBED_FOR = timedelta(seconds=120)  # by the startup probe: 60 times, every 2 s
@@ -83,7 +83,7 @@ def _state(deployment: Deployment, trouble: Trouble | None, before: State) -> St
     ready = f"{deployment.ready:,} ready, {deployment.wanted:,} wanted"
     if trouble is not None:
         works = deployment.ready > 0
-        text = f"{ready}; the others can't run" if works else f"no consumer can run ({ready})"
+        text = f"{ready}; other pods can't run" if works else f"no consumer can run ({ready})"
         return State(works, trouble.reason, f"{text}: {trouble.message}", wrong=works)
     if deployment.ready:
         return State(True, "Available", f"consumers: {ready}")

@@ -1,4 +1,4 @@
-"""A consumer pod as a value: of all that Kubernetes says of it, what tells whether it runs, and why not (`parsing` reads it)."""
+"""A consumer pod as a value: of all that Kubernetes says of it, what tells whether it runs, and why not (`pod_parsing` reads it)."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

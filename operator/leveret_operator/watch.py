@@ -17,7 +17,8 @@ import structlog
 from leveret.telemetry.probes import Readiness
 from leveret_operator.jobqueue import LABEL, BadSpec, Json
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused, KubernetesApi
-from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_pod, parse_recorded
+from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.pod_parsing import parse_pod
 from leveret_operator.registry import Registry
 from leveret_operator.watch_lag import WatchLag
 

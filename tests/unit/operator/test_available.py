@@ -8,7 +8,8 @@ import pytest
 from leveret_operator.available import Availability, judge, recall
 from leveret_operator.conditions import State
 from leveret_operator.jobqueue import Condition, Deployment
-from leveret_operator.parsing import parse_deployment, parse_pod
+from leveret_operator.parsing import parse_deployment
+from leveret_operator.pod_parsing import parse_pod
 from leveret_operator.pods import Pod
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -222,7 +223,7 @@ def test_what_only_the_deployment_knows_is_named(there: Deployment, reason: str,
 def test_pods_beyond_a_quota_are_said_beside_those_that_run() -> None:
     state = judge(deployment(5, 1, QUOTA), (READY,), SERVING, NOW).state
     assert (state.good, state.reason, state.wrong) == (True, "FailedCreate", True)
-    assert state.message.startswith("1 ready, 5 wanted; the others can't run: ")
+    assert state.message.startswith("1 ready, 5 wanted; other pods can't run: ")
 
 
 STARTS = [
@@ -230,7 +231,7 @@ STARTS = [
     pytest.param((pod(told=(condition("PodScheduled", False, "Unschedulable", since=9),)),), id="looks-for-a-node"),
     pytest.param((pod(age=1),), id="placed-and-nothing-more"),
     pytest.param(
-        (pod(container(**CREATING), told=(condition("PodReadyToStartContainers", False, since=24),)),), id="set-up"
+        (pod(container(**CREATING), told=(condition("PodReadyToStartContainers", False, since=19),)),), id="set-up"
     ),
     pytest.param(
         (pod(container(**CREATING), told=(NOT_SET_UP,), volumes=({"persistentVolumeClaim": {}},)),), id="slow-volume"

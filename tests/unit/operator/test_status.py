@@ -16,7 +16,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 GOOD = State(True, "Good", "it is")
 BAD = State(False, "Bad", "it isn't")
-UPDATE = State(True, "ImagePullBackOff", "1 ready, 1 wanted; the others can't run: no image", wrong=True)
+UPDATE = State(True, "ImagePullBackOff", "1 ready, 1 wanted; other pods can't run: no image", wrong=True)
 STATES = States(broker=GOOD, topology=GOOD, deployment=GOOD, consumers=GOOD, scaling=GOOD, metrics=GOOD)
 
 
