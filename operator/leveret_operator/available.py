@@ -20,6 +20,7 @@ PLACED_WITHIN = timedelta(seconds=10)
 SET_UP_WITHIN = timedelta(seconds=20)
 SLOW_SET_UP_WITHIN = timedelta(seconds=150)  # a volume that is attached over the network
 READY_WITHIN = timedelta(seconds=60)
+ANSWERS_WITHIN = timedelta(seconds=20)
 PROBED_FOR = timedelta(seconds=120)  # by the startup probe: 60 times, every 2 s
 CRASH = timedelta(minutes=10)  # the kubelet, too, takes what ran for longer to have run well
 REFUSED_LATELY = timedelta(minutes=5)
@@ -138,7 +139,8 @@ def _of_container(container: Container, now: datetime) -> Trouble | None:
         return Trouble("ImagePullBackOff", f"container {name}: {_bounded(container.says)}")
     if container.ready:
         return None
-    if ended is not None and (container.waiting == "CrashLoopBackOff" or ended.ran is None or ended.ran < CRASH):
+    slow = since is not None and now - since >= ANSWERS_WITHIN
+    if ended is not None and (_loops(container, ended) or (slow and _never_answered(container, ended))):
         return _crashed(container, ended)
     if container.waiting not in _USUAL:
         return Trouble(str(container.waiting), f"container {name}: {_bounded(container.says or 'it says no more')}")
@@ -147,12 +149,23 @@ def _of_container(container: Container, now: datetime) -> Trouble | None:
     return None
 
 
+def _loops(container: Container, ended: Ended) -> bool:
+    """Between two waits it runs, and ends, for a moment; what ended once is started again, and that is all."""
+    again = container.restarts >= 2 and (ended.ran is None or ended.ran < CRASH)
+    return container.waiting == "CrashLoopBackOff" or again
+
+
+def _never_answered(container: Container, ended: Ended) -> bool:
+    """Whether the kubelet stopped a consumer because of its startup probe, which only an Event would say."""
+    stopped = ended.exit_code in (0, 137, 143) and ended.ran is not None and PROBED_FOR <= ended.ran < CRASH
+    return container.name == CONTAINER and not container.started and stopped
+
+
 def _crashed(container: Container, ended: Ended) -> Trouble:
     name = container.name
     if ended.reason == "OOMKilled":
         return Trouble("OOMKilled", f"container {name} took more memory than its limit and was killed; raise the limit")
-    stopped = ended.exit_code in (0, 137, 143)
-    if name == CONTAINER and not container.started and stopped and ended.ran and ended.ran >= PROBED_FOR:
+    if _never_answered(container, ended):
         return _startup_probe(name)
     said = f": {_bounded(ended.message)}" if ended.message else f"; kubectl logs --previous -c {name} may say why"
     return Trouble("CrashLoopBackOff", f"container {name} ended with exit code {ended.exit_code}{said}")

@@ -50,6 +50,7 @@ def _container(status: Json) -> Container:
         says=str(waiting.get("message", "")),
         running_since=time_of(running.get("startedAt")),
         ended=_ended(ended) if ended else None,
+        restarts=whole(status.get("restartCount"), 0),
     )
 
 

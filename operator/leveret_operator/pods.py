@@ -32,6 +32,7 @@ class Container:
     says: str = ""  # the same as a sentence
     running_since: datetime | None = None
     ended: Ended | None = None
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,14 @@ CANNOT = [
     pytest.param(
         (pod(container(**LOOP, lastState=ended(1, message=WORDS))),), "CrashLoopBackOff", WORDS, id="crash-loop"
     ),
-    pytest.param((pod(container(state=ended(1, message=WORDS))),), "CrashLoopBackOff", WORDS, id="the-first-crash"),
     pytest.param(
-        (pod(container(**running(1), lastState=ended(3))),), "CrashLoopBackOff", "exit code 3; kubectl logs", id="again"
+        (pod(container(state=ended(1, message=WORDS), restartCount=2)),), "CrashLoopBackOff", WORDS, id="just-ended"
+    ),
+    pytest.param(
+        (pod(container(**running(1), lastState=ended(3), restartCount=2)),),
+        "CrashLoopBackOff",
+        "exit code 3; kubectl logs",
+        id="runs-between-two-crashes",
     ),
     pytest.param((pod(container(**LOOP)),), "CrashLoopBackOff", "back-off 10s", id="crash-loop-and-no-more"),
     pytest.param(
@@ -148,7 +153,7 @@ CANNOT = [
     ),
     pytest.param((pod(container(**running(126))),), "StartupProbeFailed", "startup probe", id="startup-probe"),
     pytest.param(
-        (pod(container(**running(5), lastState=ended(137, ran=150))),),
+        (pod(container(**running(20), lastState=ended(137, ran=150))),),
         "StartupProbeFailed",
         "startup probe",
         id="startup-probe-and-restarted",
@@ -161,7 +166,12 @@ CANNOT = [
         id="an-init-container",
     ),
     pytest.param(
-        (pod(container(**waiting("PodInitializing")), first=(container("copy", state=ended(2, message="no key")),)),),
+        (
+            pod(
+                container(**waiting("PodInitializing")),
+                first=(container("copy", restartCount=2, state=ended(2, message="no key")),),
+            ),
+        ),
         "CrashLoopBackOff",
         "container copy ended with exit code 2: no key",
         id="an-init-container-that-fails",
@@ -247,6 +257,9 @@ STARTS = [
     pytest.param(
         (pod(container(**running(3), lastState=ended(255, "Unknown", ran=9_000))),), id="its-node-started-again"
     ),
+    pytest.param((pod(container(state=ended(1))),), id="ended-once"),
+    pytest.param((pod(container(**running(3), lastState=ended(137, ran=200), restartCount=1)),), id="was-killed-once"),
+    pytest.param((pod(container(**running(3), lastState=ended(1, ran=9_000), restartCount=7)),), id="ran-for-long"),
     pytest.param((pod(container(**PULL), meta={"deletionTimestamp": ago(1)}),), id="only-one-that-goes"),
     pytest.param((pod(container(**PULL), of=OLD, age=900), pod(age=1)), id="the-mended-one-starts-beside-the-bad"),
     pytest.param((pod(phase="Failed", reason="Evicted", age=60), pod(age=1, name="y")), id="made-anew-once"),
