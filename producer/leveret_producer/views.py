@@ -48,7 +48,9 @@ class Attempt(msgspec.Struct, frozen=True):
     consumer: str
     started_at: Time | None
     finished_at: Time | None
-    outcome: Annotated[str | None, msgspec.Meta(description="succeeded, retrying or dead; null while it runs")]
+    outcome: Annotated[
+        str | None, msgspec.Meta(description="succeeded, retrying, dead or cancelled; null while it runs")
+    ]
     error: msgspec.Raw | None
 
 
