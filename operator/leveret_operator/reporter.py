@@ -81,6 +81,7 @@ def _observed(numbers: QueueNumbers, seen: Look | None, now: datetime) -> QueueO
         oldest_age_seconds=numbers.oldest_age_seconds,
         replicas=numbers.replicas,
         desired_replicas=numbers.desired_replicas,
+        leveret_version=seen.demand.leveret_version if seen else None,
     )
 
 

@@ -37,6 +37,7 @@ def build_status(status: Status) -> dict[str, object]:
         "reason": first_reason(status.conditions, status.decisions),
         "conditions": [_condition(condition) for condition in status.conditions],
         "queue": _queue(status.demand, status.dead_letters),
+        "leveretVersion": status.demand.leveret_version if status.demand else None,
         "replicas": status.replicas,
         "desiredReplicas": status.desired,
         "selector": status.selector,

@@ -143,6 +143,9 @@ class DecisionView(msgspec.Struct, frozen=True, rename={"before": "from", "after
 class QueueView(msgspec.Struct, frozen=True):
     name: str
     jobqueue: JobQueueName
+    leveret_version: Annotated[
+        str | None, msgspec.Meta(description="The oldest that its consumers run; null while none is heard")
+    ]
     ready: int | None
     unacked: int | None
     backlog: int | None
