@@ -7,7 +7,7 @@ holds it against pyproject.toml.
 import re
 from collections.abc import Iterable
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 NOT_TOLD = "0.1.0"  # of a consumer whose heartbeats don't tell: those of all later versions do
 _LONGEST = 40  # characters; anybody may send a heartbeat
 _FORM = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9}){1,3})(?:[-+.]?[A-Za-z][A-Za-z0-9.+-]*)?")

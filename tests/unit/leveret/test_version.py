@@ -1,5 +1,6 @@
 """The version that is told is the one that is built, and the oldest is found among whatever heartbeats bring."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,15 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_the_version_is_that_of_the_project() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
     assert oldest([VERSION]) == VERSION
+
+
+NAMING_IMAGES = ("charts/leveret/Chart.yaml", "chaos/jobqueues.py", "images/Dockerfile", "manifests/**/*.yaml")
+
+
+def test_whatever_names_the_version_of_a_chart_or_an_image_names_it() -> None:
+    texts = [file.read_text() for pattern in NAMING_IMAGES for file in ROOT.glob(pattern)]
+    form = r"(?m)(?:^(?:appV|v)ersion: |leveret/\w+:|app.kubernetes.io/version: )\"?([0-9][^\"\s]*)"
+    assert {version for text in texts for version in re.findall(form, text)} == {VERSION}
 
 
 @pytest.mark.parametrize(
