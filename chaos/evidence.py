@@ -7,7 +7,7 @@ from typing import Protocol
 from chaos.jobs import Job
 from chaos.plan import Fault
 
-FINAL = frozenset({"succeeded", "dead"})
+FINAL = frozenset({"succeeded", "dead", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from chaos.faults import CLOCK_FILE
 from chaos.jobs import BENCH_ATTEMPTS, TARGETS, URL_ATTEMPTS
 from chaos.plan import Part
 
-IMAGE = "leveret/examples:0.1.0"
+IMAGE = "leveret/examples:0.2.0"
 CONFIG_MAP = "chaos-libfaketime"
 LIBRARY = "libfaketimeMT.so.1"
 _LIBRARY_FOLDER = "/chaos-library"

@@ -12,7 +12,7 @@ from chaos.witness import run_of, seconds
 
 PAGE = 500
 PATIENCE_SECONDS = 60.0
-NOT_FINAL = ("accepted", "scheduled", "queued", "running", "retrying")
+NOT_FINAL = ("accepted", "scheduled", "blocked", "queued", "running", "retrying")
 
 
 class Unanswered(Exception):

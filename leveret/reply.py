@@ -14,7 +14,7 @@ JOB_DEAD = "https://leveret.dev/problems/job-dead"
 # What a client of AMQP 0-9-1 writes for direct reply-to. The broker replaces it by the client's own address, and closes the
 # channel of a publisher who does not wait for replies so. As it stands it arrives through other protocols only.
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
-_OURS = frozenset({queue.name for queue in topology.shared().queues} | {"leveret.control"})
+_OURS = topology.RESERVED | {queue.name for queue in topology.shared().queues}
 
 
 def address(reply_to: str | None) -> str | None:

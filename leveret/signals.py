@@ -35,7 +35,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True
     finished: Count  # attempts since the consumer's start, however they ended
     busy_seconds: float  # spent in them, all slots together
     stopping: bool = False
-    leveret: str | None = None  # the version of Leveret that it runs; None from one that doesn't tell yet
+    leveret: str | None = None  # the version of Leveret that it runs; None from 0.1.0, which doesn't tell
 
 
 class JobQueueTold(msgspec.Struct, frozen=True, tag="jobqueue", omit_defaults=True):

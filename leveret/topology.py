@@ -16,6 +16,7 @@ UNROUTABLE = "leveret.unroutable"  # fanout, and its queue: what was published t
 EVENTS = "leveret.events"  # topic: job.…, handlers.…, queue.…, jobqueues.…; also the recorder's queue
 EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
 SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>, jobqueue.<queue>
+RESERVED = frozenset({"leveret.control", "leveret.asks", "leveret.installation"})  # of versions to come
 
 BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reject
 

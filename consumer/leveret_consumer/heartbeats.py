@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from leveret.signals import Heartbeat
+from leveret.version import VERSION
 from leveret_consumer.load import Load
 
 EVERY = 5.0  # s
@@ -36,6 +37,7 @@ class Heartbeats:
             finished=load.finished.attempts,
             busy_seconds=round(load.finished.busy_seconds, 6),
             stopping=self._stopping,
+            leveret=VERSION,
         )
 
     async def stopping(self) -> None:

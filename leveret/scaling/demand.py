@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from leveret.scaling.backlog import LIVE_GOOD_FOR, Backlog, Depth, Reading, combine
 from leveret.scaling.rates import Meter, count, drain_seconds, rate
+from leveret.version import oldest
 
 HINT_GOOD_FOR = timedelta(seconds=10)
 HEARTBEAT_GOOD_FOR = timedelta(seconds=15)
@@ -40,6 +41,7 @@ class Beat:
     at: datetime  # when it arrived
     in_flight: int
     finished: int
+    version: str | None = None  # of Leveret, as it was told
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Demand:
     oldest_age: float | None  # s
     drain_eta: float | None  # s
     last_work: datetime | None
+    leveret_version: str | None = None  # the oldest among the consumers; None while none is heard
 
 
 def silence(now: datetime) -> Signals:
@@ -142,6 +145,7 @@ def assess(
         oldest_age=_oldest_age(signals, backlog, now),
         drain_eta=drain_seconds(backlog.total, arrivals, completions),
         last_work=signals.last_work,
+        leveret_version=oldest(said.version for said in signals.beats.values()),
     )
     return demand, signals
 

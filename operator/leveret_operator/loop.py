@@ -72,7 +72,7 @@ class CentralLoop:
         now, signals = tools.clock(), kept.memory.signals
         match signal:
             case Heartbeat():
-                said = Beat(now, signal.in_flight, signal.finished)
+                said = Beat(now, signal.in_flight, signal.finished, signal.leveret)
                 signals = hear_beat(signals, signal.consumer, said, now)
             case Hint():
                 signals = hear_hint(signals, signal.producer, _hinted(kept, signal, tools, now), now)

@@ -3,19 +3,17 @@
 A queue that two JobQueues declare would be consumed by both, each with its own handlers. So a name belongs to the
 JobQueue that claimed it first: by the time of creation, which the API server keeps, so that every operator comes to the
 same answer after every restart. The others have no queue until the first one is gone. A name outside of the namespace
-must be allowed for the installation: on a broker that is shared it may be somebody else's.
+must be allowed for the installation: on a broker that others use it may be somebody else's.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from leveret.topology import dead_queue, shared
+from leveret.topology import RESERVED, dead_queue, shared
 from leveret_operator.jobqueue import JobQueue
 
-_OURS = frozenset(thing.name for things in (shared().exchanges, shared().queues) for thing in things) | {
-    "leveret.control"
-}
+_OURS = RESERVED | {thing.name for things in (shared().exchanges, shared().queues) for thing in things}
 _FORM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 _ALLOWED_FORM = re.compile(r"[A-Za-z0-9._-]{0,199}[A-Za-z0-9._*-]")
 _DEAD = dead_queue("")

@@ -93,6 +93,7 @@ def _observed(numbers: QueueNumbers, seen: Look | None, now: datetime) -> QueueO
         replicas=numbers.replicas,
         desired_replicas=numbers.desired_replicas,
         ready_replicas=numbers.ready_replicas,
+        leveret_version=seen.demand.leveret_version if seen else None,
     )
 
 

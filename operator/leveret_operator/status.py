@@ -38,6 +38,7 @@ def build_status(status: Status) -> dict[str, object]:
         "reason": first_reason(status.conditions, status.decisions),
         "conditions": [_condition(condition) for condition in status.conditions],
         "queue": _queue(status.demand, status.dead_letters),
+        "leveretVersion": status.demand.leveret_version if status.demand else None,
         "replicas": status.replicas,
         "readyReplicas": status.ready_replicas,
         "desiredReplicas": status.desired,

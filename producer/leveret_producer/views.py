@@ -48,7 +48,9 @@ class Attempt(msgspec.Struct, frozen=True):
     consumer: str
     started_at: Time | None
     finished_at: Time | None
-    outcome: Annotated[str | None, msgspec.Meta(description="succeeded, retrying or dead; null while it runs")]
+    outcome: Annotated[
+        str | None, msgspec.Meta(description="succeeded, retrying, dead or cancelled; null while it runs")
+    ]
     error: msgspec.Raw | None
 
 
@@ -141,6 +143,9 @@ class DecisionView(msgspec.Struct, frozen=True, rename={"before": "from", "after
 class QueueView(msgspec.Struct, frozen=True):
     name: str
     jobqueue: JobQueueName
+    leveret_version: Annotated[
+        str | None, msgspec.Meta(description="The oldest that its consumers run; null while none is heard")
+    ]
     ready: int | None
     unacked: int | None
     backlog: int | None

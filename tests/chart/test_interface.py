@@ -167,8 +167,8 @@ def test_environment_of_our_processes(pods, component, expected):
 def test_images(pods):
     images = {component: pod["spec"]["containers"][0]["image"] for component, pod in pods.items()}
     assert images == {
-        "operator": "leveret/operator:0.1.0",
-        "producer": "leveret/producer:0.1.0",
+        "operator": "leveret/operator:0.2.0",
+        "producer": "leveret/producer:0.2.0",
         "rabbitmq": "rabbitmq:4.3-management",
         "postgresql": "postgres:17",
         "prometheus": "prom/prometheus:v3",

@@ -14,7 +14,7 @@ NAMED = "crd-named"
 
 
 def jobqueue(name: str = "crd-test", **spec: Any) -> dict[str, Any]:
-    consumer = {"image": "leveret/examples:0.1.0", "handlers": "examples.bench.handlers:handlers"}
+    consumer = {"image": "leveret/examples:0.2.0", "handlers": "examples.bench.handlers:handlers"}
     return {
         "apiVersion": "leveret.dev/v1alpha1",
         "kind": "JobQueue",

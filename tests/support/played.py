@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from leveret.scaling.backlog import Depth
-from leveret.scaling.demand import Hinted, hear_hint
+from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
 from leveret.scaling.memory import begin
 from leveret_operator.announcements import Announcements
 from leveret_operator.broker import QueueDiffers
@@ -147,6 +147,10 @@ class Scene:
     def message(self, type_: str) -> str:
         """What a condition says, as written last."""
         return str({entry["type"]: entry["message"] for entry in self.cluster.status["conditions"]}[type_])
+
+    def beat(self, consumer: str, version: str | None) -> None:
+        said = Beat(self.now, 0, 0, version)
+        self.kept.hear(hear_beat(self.kept.memory.signals, consumer, said, self.now))
 
     def hint(self, jobs: int) -> None:
         said = Hinted(self.now, jobs, jobs, None, 0, 0)

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from uuid import UUID
 
-from leveret.jobs import State
+from leveret.jobs import FINAL, State
 
 
 class Verdict(Enum):
-    GONE = "gone"  # it can go: its job was redriven, purged, or succeeded after all
+    GONE = "gone"  # it can go: its job was redriven or purged, or came to another end after all
     STAYS = "stays"
     UNKNOWN = "unknown"  # it stays, and the store has to be told of it
 
@@ -49,7 +49,7 @@ def judge(queue: str, generation: int, known: Known | None, *, old: bool = False
         return Verdict.GONE  # redriven
     if known.generation < generation:
         return Verdict.STAYS
-    if known.state == State.SUCCEEDED or (known.state == State.DEAD and known.purged):
+    if known.purged if known.state == State.DEAD else known.state in FINAL:
         return Verdict.GONE
     return Verdict.STAYS if known.has_payload else Verdict.UNKNOWN
 

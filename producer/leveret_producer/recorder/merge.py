@@ -19,7 +19,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from leveret.events import JobEvent
 from leveret.jobs import FINAL, State
 
-_ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.CANCELLED: 2, State.SUCCEEDED: 3}
+# Of two ends of an attempt the one that the job's state goes by. Versions before 0.2.0 wrote 3 for a success.
+_ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.CANCELLED: 3, State.SUCCEEDED: 4}
 _TIME_BITS = 53  # microseconds since 1970, until the year 2255
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER_MAX = (1 << 31) - 1

@@ -49,7 +49,8 @@ _OLDEST = text(
     ) AS since FROM queues WHERE {_KNOWN}
     """  # noqa: S608 - a constant
 )
-_NUMBERS = (
+_OBSERVED = (
+    "leveret_version",
     "ready",
     "unacked",
     "backlog",
@@ -126,12 +127,12 @@ def _view(
     name: str, jobqueue: JobQueueName, observed: str | None, decisions: Mapping[str, list[DecisionView]]
 ) -> QueueView:
     seen = _observed.decode(observed) if observed else None
-    numbers: dict[str, Any] = {field: getattr(seen, field, None) for field in _NUMBERS}
+    as_seen: dict[str, Any] = {field: getattr(seen, field, None) for field in _OBSERVED}
     return QueueView(
         name=name,
         jobqueue=jobqueue,
         observed_at=seen.at if seen else None,
         decisions=decisions[name],
         paused=False,  # nothing can pause a queue yet
-        **numbers,
+        **as_seen,
     )

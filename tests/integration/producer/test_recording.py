@@ -170,8 +170,10 @@ async def test_what_is_told_of_a_queue_is_shown(broker: Broker, database: Databa
         shown = (await producer.http.get(f"/v1/queues/{QUEUE}")).json()
         assert shown["jobqueue"] == {"namespace": "leveret", "name": "test"}
         assert (shown["ready"], shown["replicas"], shown["observed_at"], shown["decisions"]) == (None, None, None, [])
+        assert shown["leveret_version"] is None
         now = datetime.now(UTC)
-        await tell(operator, f"queue.{QUEUE}", QueueObserved(now, ready=3, unacked=0, replicas=2, arrival_rate=1.5))
+        seen = QueueObserved(now, ready=3, unacked=0, replicas=2, arrival_rate=1.5, leveret_version="0.1.0")
+        await tell(operator, f"queue.{QUEUE}", seen)
         await tell(operator, f"queue.{QUEUE}", QueueObserved(now - timedelta(seconds=9), ready=99))
         for number in range(120):
             at = now + timedelta(milliseconds=number)
@@ -184,7 +186,7 @@ async def test_what_is_told_of_a_queue_is_shown(broker: Broker, database: Databa
         await eventually_true(decided, "the decisions are shown")
         [listed] = (await producer.http.get("/v1/queues")).json()["queues"]
         assert (listed["ready"], listed["unacked"], listed["backlog"], listed["arrival_rate"]) == (3, 0, None, 1.5)
-        assert len(listed["decisions"]) == 10
+        assert (listed["leveret_version"], len(listed["decisions"])) == ("0.1.0", 10)
 
         await tell(operator, f"queue.{QUEUE}", QueueRemoved(datetime.now(UTC)))
 

@@ -133,7 +133,9 @@ async def test_what_is_over_goes_and_what_is_not_stays(store: Store) -> None:
     for ids in (done, waiting, running, dead, purged, late):
         await store.submit(ids, day)
     await store.submit(ahead, day, due_at=day + timedelta(days=200))
-    await store.report(done, State.SUCCEEDED, day)
+    await store.report(done[:10], State.SUCCEEDED, day)
+    await store.report(done[10:], State.CANCELLED, day)
+    await store.report(waiting[10:], State.BLOCKED, day)
     await store.report(running, State.RUNNING, day)
     await store.report([*dead, *purged], State.DEAD, day)
     await store.report(late, State.SUCCEEDED, day + 20 * DAY)

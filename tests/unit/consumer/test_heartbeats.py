@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from leveret.signals import Heartbeat
+from leveret.version import VERSION
 from leveret_consumer.heartbeats import AT_MOST_EVERY, Heartbeats
 from leveret_consumer.load import Load
 
@@ -27,3 +28,4 @@ async def test_they_end_when_cancelled_as_the_consumer_turns_idle(turns: int) ->
     await asyncio.wait({running}, timeout=1)
     assert running.cancelled()
     assert len(sent) in (1, 2)
+    assert sent[0].leveret == VERSION

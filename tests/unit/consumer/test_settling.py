@@ -15,6 +15,7 @@ from leveret.events import Error, JobEvent
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.reply import reply
+from leveret.topology import RESERVED
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
 from leveret_consumer.job_events import Ended
@@ -215,7 +216,7 @@ async def test_a_job_without_an_address_is_not_answered(settling: Settling, brok
 
 @pytest.mark.parametrize(
     "name",
-    ["leveret.events", "leveret.events.dead", "leveret.delay.3", "leveret.unroutable", "leveret.control", "a.b.dead"],
+    ["leveret.events", "leveret.events.dead", "leveret.delay.3", "leveret.unroutable", "a.b.dead", *sorted(RESERVED)],
 )
 async def test_nothing_is_written_to_a_queue_of_our_own(settling: Settling, broker: Broker, name: str) -> None:
     message: Any = Message(broker.told)

@@ -77,6 +77,7 @@ def test_what_no_version_of_us_wrote_is_a_value_error(key: str, body: bytes) -> 
     [
         (signals.Hint("p", "a.b", NOW, committed=9, unconfirmed=3), "hint.a.b"),
         (signals.Heartbeat("c", "a.b", NOW, slots=5, in_flight=2, finished=7, busy_seconds=1.5), "heartbeat.a.b"),
+        (signals.Heartbeat("c", "a.b", NOW, 5, 2, 7, 1.5, stopping=True, leveret="0.2.0"), "heartbeat.a.b"),
     ],
 )
 def test_a_signal_comes_out_as_it_went_in(signal: signals.Signal, key: str) -> None:

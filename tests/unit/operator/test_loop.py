@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from played import START, Scene
 
-from leveret.signals import Hint
+from leveret.signals import Heartbeat, Hint
 from leveret_operator.jobqueue import JobQueue, QueueSpec, Recorded
 from leveret_operator.loop import CentralLoop
 from leveret_operator.registry import Registry
@@ -65,6 +65,14 @@ async def until(probe: Callable[[], bool]) -> None:
 
 
 READY = ("True", "Reconciled")
+
+
+async def test_what_a_heartbeat_says_is_kept_its_version_too(looping: Looping) -> None:
+    looping.applies("mails")
+    await until(lambda: looping.ready("mails") == READY)
+    looping.loop.hear(Heartbeat("c", "leveret.mails", START, 5, 2, 7, 1.5, leveret="0.2.0"))
+    beat = looping.loop._kept["mails"].memory.signals.beats["c"]
+    assert (beat.in_flight, beat.finished, beat.version) == (2, 7, "0.2.0")
 
 
 async def test_the_second_claim_waits_until_the_first_is_gone(looping: Looping) -> None:

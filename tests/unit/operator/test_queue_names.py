@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from leveret.retry import RetryPolicy
 from leveret.scaling.decide import Policy
+from leveret.topology import RESERVED
 from leveret_operator.jobqueue import Consumer, JobQueue, QueueSpec
 from leveret_operator.queue_names import NOT_ALLOWED, TAKEN, AllowedNames, read_allowed, without_queue
 
@@ -57,7 +58,7 @@ def test_a_name_that_may_be_had(queue: str | None, allowed: str) -> None:
         pytest.param("leveretx.a", "", "operator.queueNames", id="another-namespace"),
         pytest.param("leveret.events", "*", "own", id="ours"),
         pytest.param("leveret.jobs", "*", "own", id="an-exchange-of-ours"),
-        pytest.param("leveret.control", "*", "own", id="one-that-ours-will-be"),
+        *(pytest.param(name, "*", "own", id=name) for name in sorted(RESERVED)),
         pytest.param("leveret.delay.12", "*", "own", id="a-delay-level"),
         pytest.param("leveret.b.dead", "*", "own", id="dead-letters"),
         pytest.param("amq.gen", "*", "own", id="the-brokers"),

@@ -125,6 +125,11 @@ def test_the_one_reason_is_of_what_is_wrong_first(
     assert status(conditions=made, decisions=decisions)["reason"] == reason
 
 
+def test_the_oldest_version_is_told_and_is_null_where_none_is_heard() -> None:
+    assert status(demand=replace(DEMAND, leveret_version="0.1.0"))["leveretVersion"] == "0.1.0"
+    assert [status(demand=demand)["leveretVersion"] for demand in (DEMAND, None)] == [None, None]
+
+
 def test_the_newest_decision_comes_first_and_ten_are_kept() -> None:
     decisions: tuple[Decided, ...] = ()
     for number in range(12):

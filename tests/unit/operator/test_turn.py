@@ -6,6 +6,7 @@ import pytest
 from played import Scene
 from prometheus_client import CollectorRegistry
 
+from leveret.events import QueueObserved
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import JobQueue
 from leveret_operator.kubernetes_api import ApiRefused
@@ -151,6 +152,20 @@ async def test_numbers_that_are_missing_take_nothing_away_and_are_told(scene: Sc
     assert scene.cluster.sizes == []
     assert scene.cluster.condition("MetricsFresh") == ("False", "SignalsStale")
     assert scene.cluster.status["queue"]["backlog"] is None
+
+
+async def test_the_oldest_version_of_the_consumers_is_told(scene: Scene) -> None:
+    await scene.turn(0)
+    told = []
+    for second in range(10, 50, 10):
+        scene.beat("new", "0.3.0")
+        if second == 20:
+            scene.beat("old", "0.2.0")
+        await scene.turn(second)
+        told.append(scene.cluster.status["leveretVersion"])
+    assert told == ["0.3.0", "0.2.0", "0.3.0", "0.3.0"]
+    events = [event for _, event in scene.tools.announcements._waiting if isinstance(event, QueueObserved)]
+    assert [event.leveret_version for event in events] == [None, "0.3.0", "0.2.0", "0.3.0"]
 
 
 async def test_without_a_broker_the_deployment_is_made_all_the_same(scene: Scene) -> None:

@@ -21,6 +21,8 @@ TABLE = {
     "purged": (Known(Q, "dead", 2, purged=True, has_payload=True), Verdict.GONE),
     "purged, without a payload": (Known(Q, "dead", 2, purged=True, has_payload=False), Verdict.GONE),
     "it succeeded on a redelivery": (Known(Q, "succeeded", 2, purged=False, has_payload=True), Verdict.GONE),
+    "it was cancelled while it ran": (Known(Q, "cancelled", 2, purged=False, has_payload=True), Verdict.GONE),
+    "its generation waits for others": (Known(Q, "blocked", 2, purged=False, has_payload=True), Verdict.STAYS),
     "dead": (Known(Q, "dead", 2, purged=False, has_payload=True), Verdict.STAYS),
     "dead, without a payload": (Known(Q, "dead", 2, purged=False, has_payload=False), Verdict.UNKNOWN),
     "its end is not recorded yet": (Known(Q, "running", 2, purged=False, has_payload=True), Verdict.STAYS),

@@ -55,6 +55,18 @@ def test_a_hint_counts_for_ten_seconds() -> None:
     assert story.sees(10.1).backlog.unconfirmed == 0
 
 
+def test_the_oldest_version_is_that_of_the_consumers_that_are_heard() -> None:
+    story = Story()
+    assert story.sees(0).leveret_version is None
+    told = {"old": (1, None), "a": (8, "0.3.0"), "b": (9, "0.2.0"), "foreign": (9, "none")}
+    for consumer, (second, version) in told.items():
+        story.signals = hear_beat(story.signals, consumer, Beat(at(second), 0, 0, version), at(second))
+    seen = [story.sees(second).leveret_version for second in (9, 16, 16.1, 24.1)]
+    assert seen == ["0.1.0", "0.1.0", "0.2.0", None]
+    story.signals = hear_beat(story.signals, "b", Beat(at(30), 0, 0, "0.3.0"), at(30))
+    assert story.sees(30).leveret_version == "0.3.0"
+
+
 def test_each_producers_newest_hint_counts() -> None:
     story = Story()
     story.hint(0, 40, 40)
