@@ -18,7 +18,16 @@ def test_the_version_is_that_of_the_project() -> None:
     assert oldest([VERSION]) == VERSION
 
 
-NAMING_IMAGES = ("charts/leveret/Chart.yaml", "chaos/jobqueues.py", "images/Dockerfile", "manifests/**/*.yaml")
+NAMING_IMAGES = (
+    "charts/leveret/Chart.yaml",
+    "chaos/jobqueues.py",
+    "images/Dockerfile",
+    "manifests/**/*.yaml",
+    "examples/*/Dockerfile",
+    "docs/how-to/*.md",
+    "docs/tutorial/*.md",
+    "tests/e2e/*.py",
+)
 
 
 def test_whatever_names_the_version_of_a_chart_or_an_image_names_it() -> None:
