@@ -9,7 +9,7 @@ import pytest
 from api import Api, eventually
 from kube import Namespace
 
-IMAGE, HANDLERS = "leveret/examples:0.1.0", "examples.bench.handlers:handlers"
+IMAGE, HANDLERS = "leveret/examples:0.2.0", "examples.bench.handlers:handlers"
 NO_IMAGE = "127.0.0.1:1/none:1"  # a registry that refuses at once
 NOBODYS = "requests.leveret.dev/nothing"  # a quota on it concerns no other pod
 WITHIN = 30.0  # s

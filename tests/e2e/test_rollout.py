@@ -44,7 +44,7 @@ def jobqueue(handlers: str) -> dict[str, Any]:
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
     }
     pod = {"volumes": [{"name": "lab", "configMap": {"name": "rollout"}}], "containers": [container]}
-    consumer = {"image": "leveret/examples:0.1.0", "handlers": handlers, "template": {"spec": pod}}
+    consumer = {"image": "leveret/examples:0.2.0", "handlers": handlers, "template": {"spec": pod}}
     return {
         "apiVersion": "leveret.dev/v1alpha1",
         "kind": "JobQueue",

@@ -18,11 +18,11 @@ def test_the_version_is_that_of_the_project() -> None:
     assert oldest([VERSION]) == VERSION
 
 
-NAMING_IMAGES = ("charts/leveret/Chart.yaml", "chaos/jobqueues.py", "images/Dockerfile", "manifests/**/*.yaml")
+NAMING_IT = ("charts/leveret/Chart.yaml", "chaos/*.py", "images/Dockerfile", "manifests/**/*.yaml", "tests/e2e/*.py")
 
 
 def test_whatever_names_the_version_of_a_chart_or_an_image_names_it() -> None:
-    texts = [file.read_text() for pattern in NAMING_IMAGES for file in ROOT.glob(pattern)]
+    texts = [file.read_text() for pattern in NAMING_IT for file in ROOT.glob(pattern)]
     form = r"(?m)(?:^(?:appV|v)ersion: |leveret/\w+:|app.kubernetes.io/version: )\"?([0-9][^\"\s]*)"
     assert {version for text in texts for version in re.findall(form, text)} == {VERSION}
 
