@@ -20,7 +20,7 @@ def test_the_version_is_that_of_the_project() -> None:
 
 NAMING_IMAGES = (
     "charts/leveret/Chart.yaml",
-    "chaos/jobqueues.py",
+    "chaos/*.py",
     "images/Dockerfile",
     "manifests/**/*.yaml",
     "examples/*/Dockerfile",
