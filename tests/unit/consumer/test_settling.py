@@ -12,7 +12,7 @@ import pytest
 
 from leveret import wire
 from leveret.events import Error, JobEvent
-from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State, merge_key
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.reply import reply
 from leveret.topology import RESERVED
@@ -167,7 +167,7 @@ def test_it_is_told_as_the_attempt_before_that_waits_again(attempt: int) -> None
     assert (event.state, event.attempt, event.generation, event.delivery) == (State.RETRYING, attempt - 1, 2, 0)
     assert (event.given_back, event.error, event.retry_at) == (True, FAILED, NOON + timedelta(seconds=8))
     assert (event.publish_at, event.run_seconds, event.started_at) == (None, None, None)
-    assert event.key < job_events.Telling(job, "pod", NOON, 5, lambda: NOON).start().key
+    assert event.key < merge_key(State.RUNNING, 2, attempt)
 
 
 async def test_a_result_is_the_body_of_its_reply(settling: Settling, broker: Broker) -> None:
