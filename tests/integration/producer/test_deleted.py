@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
@@ -20,10 +21,11 @@ from producers import QUEUE, Producer, eventually_true, known, operating, produc
 
 from leveret import wire
 from leveret.jobs import Envelope
-from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.connection import BrokerGone, open_connection
 from leveret.rabbitmq.publisher import Publisher
 from leveret.settings import Broker, Database
 from leveret.topology import DEAD, EVENTS, EVENTS_DEAD, JOBS, SIGNALS, UNROUTABLE, Binding, dead_queue, delay_exchange
+from leveret_producer.recorder.inbox import Inbox
 
 HANDLERS = Path(__file__).parents[1] / "consumer"
 LEVEL = delay_exchange(0)
@@ -31,13 +33,13 @@ CLIENTS = "answers of a client that has deleted it"
 
 ROUNDS: dict[str, list[Deleted]] = {
     "queues": [f"queue {name}" for name in (LEVEL, EVENTS, EVENTS_DEAD, dead_queue(QUEUE))],
+    # With the jobs' exchange goes the binding of their queue.
     "exchanges": [f"exchange {name}" for name in (JOBS, UNROUTABLE, LEVEL, DEAD, EVENTS, SIGNALS)],
     "bindings": [
         Binding(LEVEL, LEVEL),
         Binding(DEAD, dead_queue(QUEUE), QUEUE),
         Binding(DEAD, EVENTS, QUEUE),
         Binding(EVENTS, EVENTS, "#"),
-        Binding(JOBS, QUEUE, QUEUE),
     ],
 }
 
@@ -138,3 +140,18 @@ async def test_every_job_ends_and_no_attempt_runs_twice_though_all_of_ours_is_de
     starts = Counter(line for line in witness.read_text().splitlines() if line.startswith("start"))
     assert set(starts.values()) == {1}
     assert "broker is not connected" not in log.read_text(), "no session of the consumer's ends for it"
+
+
+async def test_events_that_were_delivered_before_their_queue_was_deleted_are_recorded(broker: Broker) -> None:
+    async with operating(broker) as publisher, await open_connection(broker, "vandal") as connection:
+        inbox = await Inbox.subscribe(connection, EVENTS, 100)
+        for number in range(3):
+            await publisher.publish(EVENTS, f"job.{number}", aio_pika.Message(b""))
+        await asyncio.sleep(0.5)  # they are delivered
+        await delete(connection, f"queue {EVENTS}")
+        await asyncio.sleep(0.5)
+        batch = await inbox.batch()
+        assert [one.routing_key for one in batch] == ["job.0", "job.1", "job.2"]
+        await inbox.acknowledge(batch)
+        with pytest.raises(BrokerGone):
+            await inbox.batch()
