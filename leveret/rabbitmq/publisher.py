@@ -17,7 +17,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from leveret.rabbitmq.alarm import Alarm
-from leveret.rabbitmq.connection import CLOSED_WITHIN, BrokerErrors, BrokerGone
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.declare import Declared
 from leveret.topology import shared
 
@@ -28,6 +28,9 @@ CONFIRM_TIMEOUT = 30.0  # s; a broker under a memory or disk alarm confirms noth
 # wait for it, and publish again only when the broker refused.
 LATE_CONFIRM_TIMEOUT = 3600.0  # s
 PAUSE_AFTER_REFUSAL = 1.0  # s
+CLOSED_WITHIN = (
+    10.0  # s after a publish that failed because of it, a channel is known to be closed; mostly milliseconds
+)
 
 
 class NotConfirmed(Exception):

@@ -32,7 +32,7 @@ from leveret_operator.signal_inbox import open_inbox
 log = structlog.get_logger(__name__)
 
 DECLARE_TIMEOUT = 20.0  # s
-LOOK_AFTER_EVERY = 10.0  # s
+LOOKS_AFTER_EVERY = 10.0  # s
 SILENT_AFTER = timedelta(seconds=10)  # without an answer on a connection that looks alive
 ASK_AGAIN = timedelta(seconds=5)  # then
 
@@ -67,11 +67,12 @@ class BrokerLink:
         changed: Callable[[], None],
         clock: Callable[[], datetime],
         asked: Callable[[str], None],
+        looks_after_every: float = LOOKS_AFTER_EVERY,
     ) -> None:
         """`heard` takes signals, `changed` is called when the broker comes or goes."""
         self._announcements, self._versions = announcements, versions
         self._heard, self._changed = heard, changed
-        self._clock, self._asked = clock, asked
+        self._clock, self._asked, self._looks_after_every = clock, asked, looks_after_every
         self._session: _Session | None = None
         self._sessions = 0
         self._silent_since: datetime | None = None
@@ -184,7 +185,7 @@ class BrokerLink:
         works = (
             self._announcements.publish(publisher),
             self._versions.tell(Signalling(declared).send, self._clock),
-            _look_after(session),
+            _look_after(session, self._looks_after_every),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -196,10 +197,10 @@ class BrokerLink:
             await end(tasks)
 
 
-async def _look_after(session: _Session) -> None:
+async def _look_after(session: _Session, every: float) -> None:
     """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait."""
     while True:
-        await asyncio.sleep(LOOK_AFTER_EVERY)
+        await asyncio.sleep(every)
         await session.declared.again()
         queues, session.looked_after = session.looked_after, set()
         for queue in queues:

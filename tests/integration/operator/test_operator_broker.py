@@ -1,21 +1,26 @@
 """The operator's session with a real broker: topology, signals, announcements, and coming back."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import aio_pika
 import pytest
-from containers import Server
+from containers import Server, management
+from deletions import Deleted, delete
 
 from leveret import signals
 from leveret.events import QueueDecided, QueueRemoved, decode
 from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.declare import Declared
 from leveret.rabbitmq.publisher import Publisher
+from leveret.rabbitmq.signalling import Signalling
 from leveret.settings import Broker
 from leveret.signals import Hint, JobQueueTold, Signal, encode, routing_key
-from leveret.topology import DEAD, EVENTS, SIGNALS, dead_queue
+from leveret.topology import DEAD, EVENTS, JOBS, SIGNALS, Binding, dead_queue, for_queue, shared
 from leveret_operator.announcements import Announcements
 from leveret_operator.broker import BrokerLink, NotDeclared, QueueDiffers
 from leveret_operator.live_depths import QueueMissing
@@ -57,6 +62,7 @@ async def link(
         changed=lambda: None,
         clock=lambda: datetime.now(UTC),
         asked=lambda kind: None,
+        looks_after_every=1.0,
     )
     task = asyncio.create_task(link.run(lambda: broker, "test-operator"))
     await until(lambda: link.session is not None)
@@ -160,11 +166,49 @@ async def test_announcements_arrive_in_order_and_outlive_the_broker(
     assert first in said
 
 
-async def test_a_deleted_exchange_is_made_anew_in_another_session(
+async def test_a_deleted_exchange_is_declared_again_in_the_same_session(
     link: BrokerLink, broker: Broker, announcements: Announcements
 ) -> None:
-    async with await open_connection(broker, "vandal") as vandal, await vandal.channel() as channel:
-        await channel.exchange_delete(EVENTS)
+    async with await open_connection(broker, "vandal") as vandal:
+        await delete(vandal, f"exchange {EVENTS}")
     announcements.remove(QUEUE, NOW)
-    await until(lambda: (link.session or 0) >= 2)
     await until(lambda: not announcements.waiting)
+    assert link.session == 1
+
+
+# What nobody misses who publishes: what has to be bound again, or is declared by whom the operator tells.
+UNMISSED: list[tuple[str, list[Deleted]]] = [
+    ("bindings", [Binding(JOBS, QUEUE, QUEUE), Binding(DEAD, dead_queue(QUEUE), QUEUE), Binding(DEAD, EVENTS, QUEUE)]),
+    ("exchanges", [f"exchange {name}" for name in (DEAD, JOBS, SIGNALS)]),
+    ("queues", [f"queue {name}" for name in (EVENTS, dead_queue(QUEUE), QUEUE)]),
+]
+
+
+async def test_what_nobody_misses_is_there_again_within_a_look(
+    link: BrokerLink, rabbitmq: Server, broker: Broker, heard: list[Signal], subtests: pytest.Subtests
+) -> None:
+    await link.declare(QUEUE)
+    async with await open_connection(broker, "vandal") as vandal:
+        signalling = Signalling(Declared(vandal))
+        for name, those in UNMISSED:
+            with subtests.test(name):
+                await delete(vandal, *those)
+                async with asyncio.timeout(20):
+                    while not await whole(rabbitmq, broker):
+                        with contextlib.suppress(NotDeclared):  # nor is a connection that a deletion has cost
+                            if link.misses(QUEUE):
+                                await link.declare(QUEUE)
+                        await asyncio.sleep(0.1)
+        heard.clear()
+        async with asyncio.timeout(20):
+            while not heard:
+                await signalling.send(Hint("p", QUEUE, NOW, 5, 5))
+                await asyncio.sleep(0.1)
+
+
+async def whole(rabbitmq: Server, broker: Broker) -> bool:
+    """Whether all bindings are there, and so what they bind."""
+    found: Any = await asyncio.to_thread(management, rabbitmq, f"bindings/{broker.vhost}")
+    there = {(one["source"], one["destination"], one["routing_key"]) for one in found if one["source"]}
+    wanted = [*shared().bindings, *for_queue(QUEUE).bindings]
+    return {(one.exchange, one.queue, one.key) for one in wanted} <= there and len(there) == len(wanted) + 1

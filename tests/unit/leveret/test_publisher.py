@@ -1,14 +1,24 @@
 """A publisher's channel that the broker closes, and publishes that are refused."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import aio_pika
 import pytest
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aio_pika.exceptions import (
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    PublishError,
+)
+from aiormq import spec
+from aiormq.exceptions import ChannelAccessRefused
 
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.rabbitmq.publisher import NotConfirmed, Publisher, takes, until_confirmed
+from leveret.rabbitmq.declare import Declared
+from leveret.rabbitmq.publisher import NotConfirmed, Publisher, Unroutable, takes, until_confirmed
+from leveret.topology import Exchange, Topology
 
 MESSAGE = aio_pika.Message(b"{}")
 
@@ -101,3 +111,92 @@ async def test_what_is_refused_is_published_again_until_it_is_confirmed() -> Non
 
     await until_confirmed(publish, "a copy", pause=0)
     assert not refusals
+
+
+class Broker:
+    """A connection to one whose exchange is declared and deleted; its channels are closed for a missing one."""
+
+    def __init__(self, **refuses: Exception) -> None:
+        self.there, self.declarations, self.refuses = True, 0, refuses
+        self.channels: list[Any] = []
+
+    async def channel(self, **_: object) -> Channel:
+        broker = self
+
+        class Checked(Channel):
+            async def publish(self, *words: Any, mandatory: bool) -> None:
+                await super().publish(*words, mandatory=mandatory)
+                await asyncio.sleep(0)
+                if self._closed.is_set():
+                    raise ChannelInvalidStateError("closed")
+                if not broker.there:
+                    problem = broker.refuses.get("publish", ChannelNotFoundEntity("no exchange 'e'"))
+                    if not isinstance(problem, PublishError):
+                        self.close_for(problem)
+                    raise problem
+
+            async def declare_exchange(self, *_: object, **__: object) -> None:
+                broker.declarations += 1
+                await asyncio.sleep(0)
+                if problem := broker.refuses.get("declare"):
+                    raise problem
+                broker.there = True
+
+        self.channels.append(Checked())
+        return self.channels[-1]
+
+    async def publisher(self) -> Publisher:
+        connection: Any = self
+        return await Publisher.open(
+            connection, declared=Declared(connection, Topology((Exchange("e", "direct"),), (), ()))
+        )
+
+
+def returned() -> PublishError:
+    frame = spec.Basic.Return(312, "NO_ROUTE", "e", "k")
+    message: Any = SimpleNamespace(delivery=frame)
+    return PublishError(message, frame)
+
+
+MISSING = [
+    pytest.param(ChannelNotFoundEntity("no exchange 'e'"), id="an exchange, which closes the channel"),
+    pytest.param(returned(), id="a queue or a binding, for which the message comes back"),
+]
+
+
+@pytest.mark.parametrize("problem", MISSING)
+async def test_many_who_miss_the_same_have_it_declared_once_and_all_are_confirmed(problem: Exception) -> None:
+    broker = Broker(publish=problem)
+    publisher = await broker.publisher()
+    watch = asyncio.create_task(publisher.closed())
+    broker.there = False
+    await asyncio.gather(*(publisher.publish("e", "k", MESSAGE) for _ in range(50)))
+    assert (broker.declarations, watch.done()) == (1, False)
+    watch.cancel()
+
+
+@pytest.mark.parametrize("problem", MISSING)
+async def test_what_may_not_be_declared_is_asked_for_once_a_second_at_most(problem: Exception) -> None:
+    broker = Broker(publish=problem, declare=ChannelAccessRefused("configure access refused"))
+    publisher = await broker.publisher()
+    broker.there = False
+    done = await asyncio.gather(*(publisher.publish("e", "k", MESSAGE) for _ in range(50)), return_exceptions=True)
+    assert all(isinstance(one, NotConfirmed) for one in done)
+    assert broker.declarations == 1
+
+
+async def test_a_message_that_closes_the_channel_declares_nothing_and_ends_whoever_watches() -> None:
+    broker = Broker(publish=ChannelPreconditionFailed("fast reply consumer does not exist"))
+    publisher = await broker.publisher()
+    broker.there = False
+    with pytest.raises(NotConfirmed, match="fast reply"):
+        await publisher.publish("e", "k", MESSAGE)
+    with pytest.raises(BrokerGone, match="fast reply"):
+        await publisher.closed()
+    assert broker.declarations == 0
+
+
+async def test_what_no_declaration_helps_is_unroutable() -> None:
+    channel: Any = Channel(returned())
+    with pytest.raises(Unroutable):
+        await Publisher(channel).publish("", "a client's", MESSAGE)

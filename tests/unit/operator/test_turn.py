@@ -191,6 +191,15 @@ async def test_what_was_deleted_by_hand_is_made_again(scene: Scene) -> None:
     assert len(scene.cluster.applied) == 3
 
 
+async def test_a_binding_or_a_queue_of_dead_letters_that_is_missing_is_declared_again(scene: Scene) -> None:
+    await scene.turn(0)
+    scene.broker.unbound = True
+    await scene.turn(1)
+    await scene.turn(2)
+    assert scene.broker.declared == ["leveret.url-check", "leveret.url-check"]
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+
+
 async def test_a_template_that_changes_ours_leaves_the_last_good_deployment(scene: Scene) -> None:
     await scene.turn(0)
     consumer = replace(scene.kept.jobqueue.consumer, template={"spec": {"hostNetwork": True}})
