@@ -4,13 +4,18 @@ A database or broker that goes away later doesn't make a replica unready, since 
 clients would get no answer at all, where they now get 503 with the reason, or a job that is stored and published later.
 """
 
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
+from aio_pika.abc import AbstractIncomingMessage
 
 from leveret.rabbitmq import alarm
 
 RELAY = "relay"  # the connection that jobs are published on
+STUCK = 3  # times that a batch was begun anew
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -21,10 +26,31 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
+class Beginnings:
+    """How often a recorder began anew with the batch that it has not finished: told by its first message."""
+
+    key: str = ""
+    anew: int = 0
+    _first: bytes = b""
+
+    @contextmanager
+    def batch(self, messages: Sequence[AbstractIncomingMessage]) -> Iterator[None]:
+        """Count a beginning; what raises within the context has not finished the batch."""
+        self.key = messages[0].routing_key or ""
+        first = hashlib.sha256(f"{messages[0].exchange} {self.key} ".encode() + messages[0].body).digest()
+        self.anew = self.anew + 1 if first == self._first else 0
+        self._first = first
+        yield
+        self._first, self.anew = b"", 0
+
+
+@dataclass(slots=True)
 class Health:
     migrated: bool = False
     stopping: bool = False
     broker: dict[str, str] = field(default_factory=dict)  # connection → what is the matter
+    events: Beginnings = field(default_factory=Beginnings)
+    returned: Beginnings = field(default_factory=Beginnings)  # messages that no queue took
 
     def report(self, database_trouble: str | None, *, broker_alarm: bool = False) -> Ready:
         broker = "; ".join(f"{name}: {because}" for name, because in self.broker.items()) or (
@@ -46,6 +72,12 @@ class Health:
             says = (
                 "serving, but the broker has blocked publishing: jobs are stored and published when its alarm is over"
             )
+        for queue, begun in (("leveret.events", self.events), ("leveret.unroutable", self.returned)):
+            if begun.anew >= STUCK:
+                says += (
+                    f"; of {queue} the same messages were begun anew {begun.anew} times, the first with the routing key "
+                    f"{begun.key[:100]!r}: they are kept, and what came after them waits; the log says why"
+                )
         return Ready(True, says, database, broker)
 
 

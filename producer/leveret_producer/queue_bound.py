@@ -4,7 +4,7 @@ What waits and runs is what the operator saw last. It says so every few seconds;
 itself since then, less what was finished since then at the rate that the operator saw: else a small queue that drains fast
 would seem full. What the other replicas stored meanwhile comes with the next observation, so the bound is kept to within a
 few seconds of their intake. Where there is no recent observation nothing is refused: a number that isn't known is not a full
-queue. The clock is an argument.
+queue; nor is one from the future. The clock is an argument.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Length:
     completion_rate: float | None = None  # jobs/s
 
     def believed(self, now: datetime) -> bool:
-        return self.backlog is not None and self.at is not None and now - self.at <= BELIEVED_FOR
+        return self.backlog is not None and self.at is not None and timedelta(0) <= now - self.at <= BELIEVED_FOR
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class QueueBound:
         at = length.at or now
         stored = sum(told.jobs for told in self._stored.get(queue, ()) if told.last >= at)
         finished = (length.completion_rate or 0.0) * max(0.0, (now - at).total_seconds())
-        return max(0, ceil(stored - finished))
+        return 0 if finished >= stored else ceil(stored - finished)
 
 
 def _full(queue: str, length: Length, held: int, jobs: int) -> Refused:

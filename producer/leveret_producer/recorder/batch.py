@@ -12,10 +12,9 @@ from leveret import events, topology, wire
 from leveret.wire import REASON
 from leveret_producer.recorder import letters
 from leveret_producer.recorder.merge import Report
-from leveret_producer.store.recording import Told
+from leveret_producer.recorder.noted import EXCHANGE, NOTED, ROUTING_KEY, note, restore
+from leveret_producer.recorder.told import Told
 
-ROUTING_KEY = "leveret-routing-key"  # of the event that was set aside
-EXCHANGE = "leveret-exchange"  # that it came through, where that was not the events'
 _LONGEST_REASON = 2_000
 _NO_BODY = "its body, too large to be kept here, is in its queue of dead letters only"
 
@@ -40,6 +39,12 @@ class SetAside:
         return cls(message.routing_key or "", message.body, because, message)
 
     @classmethod
+    def of_message(cls, message: AbstractIncomingMessage, because: str) -> "SetAside":
+        if message.exchange == topology.EVENTS:
+            return cls(message.routing_key or "", message.body, because)
+        return cls.of_letter(message, because)
+
+    @classmethod
     def of_told(cls, told: Told, because: str) -> "SetAside":
         name, event = told
         match event:
@@ -55,6 +60,7 @@ class SetAside:
         headers = {REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key}
         if self.letter:
             headers[EXCHANGE] = self.letter.exchange or ""
+            headers[NOTED] = note(self.letter, cut=not letters.is_whole(self.letter))
             copy = wire.copy_of(self.letter, headers, reply_to=self.letter.reply_to)
             if not letters.is_whole(self.letter):
                 copy.body, copy.headers[REASON] = b"", f"{self.because}; {_NO_BODY}"[:_LONGEST_REASON]
@@ -76,6 +82,8 @@ class Batch:
 
 def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
     """Add what a message says to a batch. The queue is the routing key's, whatever the body says."""
+    if not message.exchange:
+        restore(message)
     if message.exchange == topology.DEAD:
         batch.reports.append(letters.dead_letter(message, now))
         return
@@ -87,18 +95,25 @@ def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
 
 
 def _read_each(key: str, body: bytes, batch: Batch, because: str) -> None:
-    """Read events on jobs one by one, so that a bad one does not take its neighbours with it."""
+    """Read events on jobs one by one, so that a bad one does not take its neighbours with it.
+
+    The bad ones stay together: a message could hold half a million.
+    """
     try:
         alone = [b"[%b]" % one for one in events.each(body)] if key.startswith("job.") else []
     except ValueError:  # not even a list; or one that breaks off, and nobody knows where its events end
         alone = []
     if not alone:
         batch.aside.append(SetAside(key, body, because))
+    bad: list[bytes] = []
     for one in alone:
         try:
             _add(*events.decode(key, one), batch)
         except ValueError as problem:
-            batch.aside.append(SetAside(key, one, str(problem)))
+            because = because if bad else str(problem)
+            bad.append(one[1:-1])
+    if bad:
+        batch.aside.append(SetAside(key, b"[%b]" % b",".join(bad), because))
 
 
 def _add(name: str, content: events.Event, batch: Batch) -> None:

@@ -1,11 +1,14 @@
 """Commit a batch however long it takes, and find what of it never can be.
 
 A database that is away is waited for. A batch that it refuses for its data is halved until what is bad stands alone; so
-is one that takes it too long, until the parts are small enough.
+is one that takes it too long, until the parts are small enough, and one that whoever writes it fails on: a defect of ours
+costs what shows it, and nothing else.
 """
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -18,6 +21,7 @@ One = TypeVar("One")
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # s between tries
 GIVEN_UP = 2  # times in a row that a batch took too long: once may be for a lock or a busy disk
+_SAID = 500  # characters of an exception's text
 
 Refused = list[tuple[One, str]]  # each with the reason
 
@@ -26,7 +30,7 @@ async def commit(items: Sequence[One], write: Callable[[Sequence[One]], Awaitabl
     """Have all items written, in as few calls as it takes; return those that were refused, by `write` or the database."""
     if not items:
         return []
-    pause, given_up = FIRST_PAUSE, 0
+    pause, given_up, failed = FIRST_PAUSE, 0, False
     while True:
         try:
             return await write(items)
@@ -41,6 +45,20 @@ async def commit(items: Sequence[One], write: Callable[[Sequence[One]], Awaitabl
             if len(items) == 1:
                 return [(items[0], str(problem))]
             return await _halves(items, write)
+        except Exception as problem:  # noqa: BLE001 - the reason of what is refused
+            if len(items) > 1:
+                return await _halves(items, write)
+            if failed:
+                return [(items[0], defect(problem))]
+            failed = True  # once more: it may have been for something that passes
+
+
+def defect(problem: Exception) -> str:
+    """Say that we failed, and where: of what is set aside for it, that is what there is to find the cause by."""
+    frame = traceback.extract_tb(problem.__traceback__)[-1]
+    said = str(problem).partition("\n")[0][:_SAID]
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"a defect of Leveret, to be reported: {type(problem).__name__} in {where}: {said}"
 
 
 async def _halves(items: Sequence[One], write: Callable[[Sequence[One]], Awaitable[Refused[One]]]) -> Refused[One]:

@@ -18,6 +18,7 @@ from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import DeadReason, Envelope, State
 from leveret.wire import Unreadable
 from leveret_producer.recorder.merge import LONGEST_NAME, Letter, Report, clean
+from leveret_producer.recorder.noted import CUT
 
 _NAMESPACE = UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562's for object identifiers; any would do
 _LOOKED_AT = wire.LARGEST_BODY + 1  # bytes of a body; that it is too large shows by the last one
@@ -60,7 +61,7 @@ def shorten(message: AbstractIncomingMessage) -> None:
 
 
 def is_whole(message: AbstractIncomingMessage) -> bool:
-    return message.exchange != topology.DEAD or len(message.body) < _LOOKED_AT
+    return message.exchange != topology.DEAD or (len(message.body) < _LOOKED_AT and CUT not in message.headers)
 
 
 def id_of(message: AbstractIncomingMessage, queue: str) -> UUID:
@@ -86,7 +87,7 @@ def id_of(message: AbstractIncomingMessage, queue: str) -> UUID:
 def _report(message: AbstractIncomingMessage, error: Error, at: datetime, *, unanswered: bool) -> Report:
     queue = message.routing_key or ""
     job = wire.from_message(message, queue)
-    keeps_body = len(message.body) <= wire.LARGEST_BODY
+    keeps_body = len(message.body) <= wire.LARGEST_BODY and CUT not in message.headers
     event = JobEvent(
         id=job.id or id_of(message, queue),
         type=message.type or "",

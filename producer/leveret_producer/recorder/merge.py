@@ -131,6 +131,7 @@ def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
 
 def job_row(report: Report) -> JobRow:
     event, final = report.event, report.event.state in FINAL
+    created_at = event.submitted_at or first_seen(event)
     return JobRow(
         id=event.id,
         queue=clean(report.queue, LONGEST_TYPE),
@@ -141,9 +142,9 @@ def job_row(report: Report) -> JobRow:
         generation=_integer(event.generation),
         attempt=_integer(event.attempt),
         max_attempts=None if event.max_attempts is None else _integer(event.max_attempts),
-        created_at=event.submitted_at or first_seen(event),
+        created_at=created_at,
         started_at=event.started_at,
-        finished_at=event.at if final else None,
+        finished_at=max(event.at, created_at) if final else None,  # retention counts from it, whatever a clock says
         result=_result(event),
         error=_error(event),
         progress=None if event.progress is None else _encode(event.progress).decode(),
@@ -256,4 +257,5 @@ def _integer(number: int) -> int:
 
 
 def _microseconds(at: datetime) -> int:
-    return max(0, (at - _EPOCH) // timedelta(microseconds=1))  # by way of a float, neighbours would be the same
+    # By way of a float, neighbours would be the same.
+    return max(0, min((at - _EPOCH) // timedelta(microseconds=1), (1 << _TIME_BITS) - 1))

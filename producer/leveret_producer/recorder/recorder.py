@@ -2,31 +2,34 @@
 
 A batch that meets a database that is away is kept and tried again; one that the database refuses for its data is halved
 until the bad event stands alone, and that is set aside on `leveret.events.dead` with the reason. So is what can't be
-read and what claims a job of another queue. Dead letters come among the events.
+read, what claims a job of another queue, and what we fail on ourselves. Dead letters come among the events.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractConnection
 
 from leveret import topology
 from leveret.rabbitmq.publisher import Publisher
+from leveret_producer.health import Health
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder.batch import Batch, read
 from leveret_producer.recorder.inbox import Inbox
+from leveret_producer.recorder.net import Messages, handle_all
 from leveret_producer.recorder.sessions import until_stopped
 from leveret_producer.recorder.writer import Writer
 
 # Messages in memory while the database is slow. Ours of events are of 1 MiB at most, and dead letters are cut to 256 KiB.
 PREFETCH = 100
+BELIEVED_FOR = timedelta(days=366)  # an event that says it's older doesn't say how far we are behind
 
 
 class Recorder:
-    def __init__(self, writer: Writer, metrics: Metrics) -> None:
+    def __init__(self, writer: Writer, metrics: Metrics, health: Health | None = None) -> None:
         self._writer = writer
         self._metrics = metrics
+        self._health = health or Health()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -46,20 +49,24 @@ class Recorder:
         while not self._stopping.is_set():
             messages = await inbox.batch()
             if messages:
-                await self._handle(messages, publisher)
-                await inbox.acknowledge(messages)
+                with self._health.events.batch(messages):
+                    await self._handle(messages, publisher)
+                    await inbox.acknowledge(messages)
             else:
                 self._metrics.recorder_lag.nothing_waits()
 
-    async def _handle(self, messages: Sequence[AbstractIncomingMessage], publisher: Publisher) -> None:
+    async def _handle(self, messages: Messages, publisher: Publisher) -> None:
+        await handle_all(messages, self._record, self._writer, publisher)
+        self._metrics.recorder_lag.done()
+
+    async def _record(self, messages: Messages, publisher: Publisher) -> None:
         batch = Batch()
         for message in messages:
             read(message, batch, datetime.now(UTC))
         # A dead letter may have lain in its queue for long: it waits here since it came.
         now = datetime.now(UTC)
-        self._metrics.recorder_lag.waits(min((one.event.at for one in batch.reports if not one.letter), default=now))
-        await self._writer.record(batch.reports, publisher)
-        batch.aside.extend(await self._writer.tell(batch.told))
-        for one in batch.aside:
-            await self._writer.set_aside(one, publisher)
-        self._metrics.recorder_lag.done()
+        since = (one.event.at for one in batch.reports if not one.letter and now - one.event.at < BELIEVED_FOR)
+        self._metrics.recorder_lag.waits(min(since, default=now))
+        aside = [*batch.aside, *await self._writer.record(batch.reports, publisher)]
+        aside += await self._writer.tell(batch.told)
+        await self._writer.set_aside(aside, publisher)

@@ -12,11 +12,13 @@ from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from leveret import topology
 from leveret.jobs import Envelope
 from leveret.rabbitmq.publisher import Publisher
+from leveret_producer.health import Health
 from leveret_producer.recorder import letters
 from leveret_producer.recorder.batch import SetAside
 from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.inbox import Inbox
 from leveret_producer.recorder.merge import Report
+from leveret_producer.recorder.net import Messages, handle_all
 from leveret_producer.recorder.sessions import until_stopped
 from leveret_producer.recorder.writer import NOT_ITS_QUEUE, Writer
 from leveret_producer.store.returning import Returning
@@ -28,9 +30,10 @@ TOO_LARGE = "it is a dead letter, and its body is too large for the store"
 
 
 class ReturnedMessages:
-    def __init__(self, writer: Writer, returning: Returning) -> None:
+    def __init__(self, writer: Writer, returning: Returning, health: Health | None = None) -> None:
         self._writer = writer
         self._returning = returning
+        self._health = health or Health()
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -46,17 +49,23 @@ class ReturnedMessages:
     async def _work(self, inbox: Inbox, publisher: Publisher) -> None:
         while not self._stopping.is_set():
             if messages := await inbox.batch():
-                await self._put_back(messages, publisher)
-                await inbox.acknowledge(messages)
+                with self._health.returned.batch(messages):
+                    await handle_all(messages, self._put_back, self._writer, publisher)
+                    await inbox.acknowledge(messages)
 
-    async def _put_back(self, messages: Sequence[AbstractIncomingMessage], publisher: Publisher) -> None:
+    async def _put_back(self, messages: Messages, publisher: Publisher) -> None:
         live = await self._live({message.routing_key or "" for message in messages})
         now = datetime.now(UTC)
         found = [(letters.without_queue(one, now, live=one.routing_key in live), one) for one in messages]
         jobs = [(job, message) for job, message in found if isinstance(job, Envelope)]
-        for (_, message), because in await commit(jobs, self._return):
-            await self._writer.set_aside(SetAside.of_letter(message, because), publisher)
-        await self._bury([report for report, _ in found if isinstance(report, Report)], publisher)
+        refused = await commit(jobs, self._return)
+        dead = [report for report, _ in found if isinstance(report, Report)]
+        aside = [SetAside.of_letter(message, because) for (_, message), because in refused]
+        aside += await self._writer.record(dead, publisher)
+        # A body that is too large for the store would be gone, since the message is in no queue of dead letters.
+        large = [report for report in dead if report.letter and not report.letter.keeps_body]
+        aside += [SetAside.of_report(report, TOO_LARGE) for report in large]
+        await self._writer.set_aside(aside, publisher)
 
     async def _live(self, queues: Collection[str]) -> set[str]:
         """Return which of these queues a JobQueue has; one that the database refuses to look for is none."""
@@ -72,10 +81,3 @@ class ReturnedMessages:
     async def _return(self, jobs: Sequence[_Returned]) -> Refused[_Returned]:
         misplaced = await self._returning.put_back([job for job, _ in jobs])
         return [(one, NOT_ITS_QUEUE) for one in jobs if one[0] in misplaced]
-
-    async def _bury(self, dead: Sequence[Report], publisher: Publisher) -> None:
-        """Record dead letters that are in no queue of dead letters; one too large for the store would be gone, else."""
-        for report in dead:
-            if report.letter and not report.letter.keeps_body:
-                await self._writer.set_aside(SetAside.of_report(report, TOO_LARGE), publisher)
-        await self._writer.record(dead, publisher)

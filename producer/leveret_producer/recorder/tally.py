@@ -6,9 +6,12 @@ But a message that was given back leaves no row of its own: where a recorder die
 from collections.abc import Sequence
 
 from leveret.jobs import DeadReason, State
+from leveret.retry import LONGEST_DELAY
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder.merge import AttemptId, Report
 from leveret_producer.store.recording import Recorded
+
+_LONGEST = LONGEST_DELAY.total_seconds()
 
 
 def count(metrics: Metrics, reports: Sequence[Report], recorded: Recorded) -> None:
@@ -26,11 +29,16 @@ def count(metrics: Metrics, reports: Sequence[Report], recorded: Recorded) -> No
             continue
         if event.state is State.RUNNING and event.wait_seconds is not None and attempt not in waited:
             waited.add(attempt)
-            metrics.wait_seconds.labels(report.queue).observe(max(0.0, event.wait_seconds))
+            metrics.wait_seconds.labels(report.queue).observe(_seconds(event.wait_seconds))
         if event.state is State.RUNNING or attempt in ended:
             continue
         ended.add(attempt)
         if event.state is State.RETRYING:
             metrics.retries.labels(report.queue).inc()
         if event.run_seconds is not None:
-            metrics.run_seconds.labels(report.queue).observe(max(0.0, event.run_seconds))
+            metrics.run_seconds.labels(report.queue).observe(_seconds(event.run_seconds))
+
+
+def _seconds(told: float) -> float:
+    """A sum that has become infinite stays so."""
+    return min(max(0.0, told), _LONGEST)

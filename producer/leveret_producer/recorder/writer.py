@@ -1,5 +1,6 @@
 """Write what a batch says, and set aside on `leveret.events.dead` what of it can't be recorded, with the reason."""
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -13,12 +14,16 @@ from leveret_producer.recorder.answers import answer
 from leveret_producer.recorder.batch import SetAside, rounds
 from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.merge import Report
-from leveret_producer.store.recording import Recording, Told
+from leveret_producer.recorder.told import Told
+from leveret_producer.store.recording import Recording
 
 log = structlog.get_logger(__name__)
 
 NO_PAYLOAD = "it asks to publish the job again, and neither it nor the store has the job's payload"
 NOT_ITS_QUEUE = "the job's id belongs to another queue"
+AT_ONCE = 100  # set aside and not confirmed yet
+_REASONS = 3  # in the log, of a batch
+_SAID = 300  # characters of each
 
 
 class Writer:
@@ -28,7 +33,8 @@ class Writer:
         self._recording = recording
         self._metrics = metrics
 
-    async def record(self, reports: Sequence[Report], publisher: Publisher) -> None:
+    async def record(self, reports: Sequence[Report], publisher: Publisher) -> list[SetAside]:
+        """Write what was reported and answer for what is dead; return what can't be recorded."""
         dead: list[Report] = []
 
         async def write(some: Sequence[Report]) -> Refused[Report]:
@@ -40,12 +46,11 @@ class Writer:
 
         # An id that two queues claim: the claim that came first is recorded before the other is looked at.
         refused = [one for part in rounds(reports) for one in await commit(part, write)]
-        for report, because in refused:
-            await self.set_aside(SetAside.of_report(report, because), publisher)
         await answer(dead, publisher)
+        return [SetAside.of_report(report, because) for report, because in refused]
 
     async def tell(self, told: Sequence[Told]) -> list[SetAside]:
-        """Write what was told of queues; return what the database refused."""
+        """Write what was told of queues; return what can't be recorded."""
 
         async def write(some: Sequence[Told]) -> Refused[Told]:
             await self._recording.record((), some)
@@ -53,8 +58,16 @@ class Writer:
 
         return [SetAside.of_told(one, because) for one, because in await commit(told, write)]
 
-    async def set_aside(self, one: SetAside, publisher: Publisher) -> None:
-        log.warning("an event is set aside", because=one.because, routing_key=one.routing_key)
+    async def set_aside(self, events: Sequence[SetAside], publisher: Publisher) -> None:
+        """Return once the broker has all; one that floods us neither waits for each nor fills the log."""
+        if not events:
+            return
+        reasons = list(dict.fromkeys(f"{one.routing_key}: {one.because}"[:_SAID] for one in events))
+        log.warning("events are set aside", number=len(events), first_reasons=reasons[:_REASONS])
+        for start in range(0, len(events), AT_ONCE):
+            await asyncio.gather(*(self._set_aside(one, publisher) for one in events[start : start + AT_ONCE]))
+
+    async def _set_aside(self, one: SetAside, publisher: Publisher) -> None:
         try:
             await publisher.publish("", topology.EVENTS_DEAD, one.message())
         except NotConfirmed as problem:

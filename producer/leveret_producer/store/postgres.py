@@ -25,11 +25,11 @@ POOL_TIMEOUT = 3.0  # s to wait for a free connection
 LAST_WORD = 1.0  # s; so much longer do we wait for a statement than the server, that it says itself that it gave it up
 
 # SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
-# 57 shutting down, 58 system error.
-_AWAY = ("08", "25", "28", "3D", "53", "55", "57", "58")
+# 57 shutting down, 58 system error. And what nobody's data can help: no such schema, table or column, no right to them.
+_AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58")
 _GIVEN_UP = "57014"  # by the server's time-out, or by somebody's hand
 _AGAIN = ("40",)
-_DATA = ("21", "22", "23")
+_DATA = ("21", "22", "23", "54")  # 54: too long for an index
 _TROUBLES = (
     DBAPIError,
     PoolTimeout,
@@ -38,6 +38,7 @@ _TROUBLES = (
     MissingSetting,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # how the driver tells of some answers that got lost
 )
 
 

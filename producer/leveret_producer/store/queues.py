@@ -2,32 +2,38 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import Row, text
 
 from leveret.events import HandlerInfo, QueueObserved
+from leveret.retry import MOST_ATTEMPTS
 from leveret_producer.queue_bound import Length
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import DecisionView, JobQueueName, QueueView
 
 SHOWN_DECISIONS = 10
+_LONG_AGO = timedelta(days=366)  # beyond it an age is of no interest, and may be more than a calendar has
 
+# By the database's clock, which no time that was recorded is ahead of.
+_AGE = "greatest(now() - observed_at, interval '0')"
 # A queue is known from its definition until its removal; a definition after that makes it known again.
 _KNOWN = "defined_at IS NOT NULL AND (removed_at IS NULL OR removed_at < defined_at)"
 _DEFINITIONS = text(
     f"""
     SELECT name, jobqueue, queues.version, max_attempts, types, max_length,
-        CASE WHEN max_length IS NOT NULL THEN observed END AS observed
+        CASE WHEN max_length IS NOT NULL THEN observed END AS observed, {_AGE} AS observed_age
     FROM queues LEFT JOIN handlers ON handlers.queue = name AND handlers.version = queues.version
     WHERE {_KNOWN}
     """  # noqa: S608 - a constant
 )
 _VIEWS = text(
     f"""
-    SELECT name, namespace, jobqueue, observed FROM queues
+    SELECT name, namespace, jobqueue, observed,
+        CASE WHEN observed_at IS NOT NULL THEN least(observed_at, now()) END AS observed_at
+    FROM queues
     WHERE {_KNOWN} AND (CAST(:name AS text) IS NULL OR name = :name) ORDER BY name
     """  # noqa: S608 - a constant
 )
@@ -35,7 +41,7 @@ _DECISIONS = text(
     """
     SELECT queues.name AS queue, last.* FROM queues, LATERAL (
         SELECT at, before, after, reason, message FROM decisions
-        WHERE decisions.queue = queues.name ORDER BY at DESC LIMIT :shown
+        WHERE decisions.queue = queues.name AND at <= now() ORDER BY at DESC LIMIT :shown
     ) AS last
     WHERE queues.name = ANY(CAST(:names AS text[])) ORDER BY queues.name, at DESC
     """
@@ -76,7 +82,8 @@ class KnownQueue:
 
     def attempts_for(self, type: str) -> int | None:
         handler = self.handlers.get(type)
-        return (handler and handler.max_attempts) or self.max_attempts
+        attempts = (handler and handler.max_attempts) or self.max_attempts
+        return None if attempts is None else max(1, min(attempts, MOST_ATTEMPTS))
 
 
 class Queues:
@@ -84,9 +91,10 @@ class Queues:
         self._postgres = postgres
 
     async def known(self) -> dict[str, KnownQueue]:
+        asked_at = datetime.now(UTC)
         async with self._postgres.transaction() as connection:
             rows = (await connection.execute(_DEFINITIONS)).all()
-        return {row.name: _known(row) for row in rows}
+        return {row.name: _known(row, asked_at) for row in rows}
 
     async def view(self, name: str) -> QueueView | None:
         found = await self._views(name)
@@ -108,31 +116,31 @@ class Queues:
             for row in await connection.execute(_DECISIONS, {"names": names, "shown": SHOWN_DECISIONS}):
                 one = DecisionView(row.at, row.before, row.after, row.reason, row.message)
                 decisions[row.queue].append(one)
-        return [_view(row.name, JobQueueName(row.namespace, row.jobqueue), row.observed, decisions) for row in rows]
+        return [_view(row, decisions[row.name]) for row in rows]
 
 
-def _known(row: Row[Any]) -> KnownQueue:
+def _known(row: Row[Any], asked_at: datetime) -> KnownQueue:
     types = _types.decode(row.types) if row.types else {}
-    return KnownQueue(row.name, row.max_attempts, types, row.version, _length(row) if row.max_length else None)
+    length = _length(row, asked_at) if row.max_length else None
+    return KnownQueue(row.name, row.max_attempts, types, row.version, length)
 
 
-def _length(row: Row[Any]) -> Length:
+def _length(row: Row[Any], asked_at: datetime) -> Length:
     seen = _observed.decode(row.observed) if row.observed else None
     if seen is None:
         return Length(row.max_length, row.jobqueue)
-    return Length(row.max_length, row.jobqueue, seen.backlog, seen.at, seen.completion_rate)
+    at = asked_at - min(row.observed_age, _LONG_AGO)
+    return Length(row.max_length, row.jobqueue, seen.backlog, at, seen.completion_rate)
 
 
-def _view(
-    name: str, jobqueue: JobQueueName, observed: str | None, decisions: Mapping[str, list[DecisionView]]
-) -> QueueView:
-    seen = _observed.decode(observed) if observed else None
+def _view(row: Row[Any], decisions: list[DecisionView]) -> QueueView:
+    seen = _observed.decode(row.observed) if row.observed else None
     as_seen: dict[str, Any] = {field: getattr(seen, field, None) for field in _OBSERVED}
     return QueueView(
-        name=name,
-        jobqueue=jobqueue,
-        observed_at=seen.at if seen else None,
-        decisions=decisions[name],
+        name=row.name,
+        jobqueue=JobQueueName(row.namespace, row.jobqueue),
+        observed_at=row.observed_at,
+        decisions=decisions,
         paused=False,  # nothing can pause a queue yet
         **as_seen,
     )

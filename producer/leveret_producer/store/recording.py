@@ -1,7 +1,8 @@
 """Write what the events say: a batch in one transaction, the larger report winning each row.
 
 Rows are locked in the order of their ids before they are written, so that replicas which record the same jobs wait for
-each other in a line. An id belongs to the queue that used it first; what another queue says about it is handed back.
+each other in a line; so are the rows of the queues that something is told of. An id belongs to the queue that used it
+first; what another queue says about it is handed back.
 """
 
 from collections.abc import Sequence
@@ -22,12 +23,9 @@ from leveret.events import (
 from leveret.jobs import FINAL, State
 from leveret_producer.recorder import merge
 from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, Report
+from leveret_producer.recorder.told import Told, ordered
 from leveret_producer.store import recording_sql as sql
 from leveret_producer.store.postgres import Postgres
-
-Told = tuple[
-    str, HandlersRegistered | JobQueuesListed | QueueEvent
-]  # a queue (or namespace), and what is said about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ class Recording:
         Raises DatabaseUnavailable, TryAgain or DataRefused, and then nothing of it is stored.
         """
         async with self._postgres.transaction(timeout=15) as connection:
-            for queue, event in told:
-                await _tell(connection, merge.clean(queue, merge.LONGEST_TYPE), event)
+            if told:
+                await _tell_all(connection, [(merge.clean(name, merge.LONGEST_TYPE), event) for name, event in told])
             lost = await _without_payload(connection, reports)
             kept = [report for report in reports if report not in lost] if lost else reports
             recorded = await _record(connection, kept) if kept else Recorded()
@@ -110,31 +108,47 @@ async def _record_attempts(connection: AsyncConnection, rows: Sequence[AttemptRo
     return frozenset((row.job_id, row.generation, row.attempt, row.delivery) for row in changed)
 
 
+async def _tell_all(connection: AsyncConnection, told: Sequence[Told]) -> None:
+    """Write what was told, after all rows that it may change were made and locked in the order of their names."""
+    events = ordered(told)
+    names = [name for name, event in events if isinstance(event, QueueDefined | QueueRemoved | QueueObserved)]
+    namespaces = [name for name, event in events if isinstance(event, JobQueuesListed)]
+    await connection.execute(sql.MAKE_QUEUES, {"names": sorted(set(names))})
+    rows = await connection.execute(sql.LOCK_QUEUES, {"names": names, "namespaces": namespaces})
+    locked = [row.name for row in rows]
+    for name, event in events:
+        await _tell(connection, name, event, locked)
+
+
 async def _tell(
-    connection: AsyncConnection, queue: str, event: HandlersRegistered | JobQueuesListed | QueueEvent
+    connection: AsyncConnection,
+    queue: str,
+    event: HandlersRegistered | JobQueuesListed | QueueEvent,
+    locked: Sequence[str],
 ) -> None:
     match event:
         case HandlersRegistered(version, types):
-            values = {"queue": queue, "version": version, "types": sql.encode(types)}
+            values = {"queue": queue, "version": _name(version), "types": sql.encode(types)}
             await connection.execute(sql.HANDLERS, values)
         case QueueDefined():
+            of = None if event.dead_letters_of is None else _name(event.dead_letters_of)
             await connection.execute(
                 sql.DEFINED,
                 {
                     "name": queue,
-                    "namespace": event.namespace,
-                    "jobqueue": event.jobqueue,
-                    "version": event.version,
+                    "namespace": _name(event.namespace),
+                    "jobqueue": _name(event.jobqueue),
+                    "version": _name(event.version),
                     "max_attempts": event.max_attempts,
                     "timeout_seconds": event.timeout_seconds,
                     "max_length": event.max_length,
-                    "dead_letters_of": event.dead_letters_of,
+                    "dead_letters_of": of,
                     "at": event.at,
                 },
             )
         case JobQueuesListed(at, queues):
             there = {"jobqueues": list(queues), "queues": list(queues.values())}
-            await connection.execute(sql.LISTED, {"namespace": queue, "at": at, **there})
+            await connection.execute(sql.LISTED, {"namespace": queue, "at": at, "locked": locked, **there})
         case QueueRemoved(at):
             await connection.execute(sql.REMOVED, {"name": queue, "at": at})
         case QueueObserved():
@@ -142,3 +156,7 @@ async def _tell(
         case QueueDecided(at, before, after, reason, message):
             why = {"reason": merge.clean(reason, 255), "message": merge.clean(message, merge.LONGEST_MESSAGE)}
             await connection.execute(sql.DECIDED, {"queue": queue, "at": at, "before": before, "after": after, **why})
+
+
+def _name(text: str) -> str:
+    return merge.clean(text, merge.LONGEST_NAME)

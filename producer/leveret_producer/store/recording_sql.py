@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import text
 
+from leveret.retry import LONGEST_DELAY
 from leveret_producer.recorder.merge import AttemptRow, JobRow, MessageRow
 
 
@@ -19,6 +20,13 @@ def columns(rows: Sequence[JobRow] | Sequence[AttemptRow] | Sequence[MessageRow]
     return {column.name: [getattr(row, column.name) for row in rows] for column in fields(rows[0])}
 
 
+_LATEST = "now() + interval '1 minute'"  # clocks differ a bit
+# least() passes over what is NULL.
+_STARTED_AT, _FINISHED_AT = (
+    f"CASE WHEN {told} IS NOT NULL THEN least({told}, {_LATEST}) END" for told in ("started_at", "finished_at")
+)
+_LONGEST_DELAY = f"interval '{LONGEST_DELAY.days} days'"
+
 LOCK = text(
     """
     SELECT id, queue, state, generation FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
@@ -28,17 +36,18 @@ LOCK = text(
 # What the store accepted itself keeps its time and, where the events don't know better, its attempts. Whatever a report
 # is about has reached the broker, whether or not its confirm was seen; so nothing of it waits in the outbox, unless the
 # report itself says that its message is gone and that the next attempt is due at a time. A report of something later
-# makes that void: there is a message again.
+# makes that void: there is a message again. A consumer's clock may be ahead: what is shown is no later than ours.
 JOBS = text(
-    """
+    f"""
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at,
         started_at, finished_at, result, error, progress, correlation_id, dead_reason, over_amqp, published_at, due_at,
         lease_until, next_attempt)
     SELECT id, queue, type, state, merge_key, tie, generation, attempt,
         coalesce(max_attempts, (SELECT stored.max_attempts FROM jobs AS stored WHERE stored.id = new.id),
-                 (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)), created_at, started_at,
-        finished_at, result, error, progress, correlation_id, dead_reason, true, CASE WHEN due_at IS NULL THEN now() END, due_at,
-        coalesce(due_at, now()), CASE WHEN due_at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END
+                 (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)), least(created_at, {_LATEST}),
+        {_STARTED_AT}, {_FINISHED_AT}, result, error, progress, correlation_id, dead_reason, true,
+        CASE WHEN due.at IS NULL THEN now() END, due.at, coalesce(due.at, now()),
+        CASE WHEN due.at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END
     FROM unnest(
         CAST(:id AS uuid[]), CAST(:queue AS text[]), CAST(:type AS text[]), CAST(:state AS text[]),
         CAST(:merge_key AS bigint[]), CAST(:tie AS bigint[]), CAST(:generation AS integer[]),
@@ -47,7 +56,8 @@ JOBS = text(
         CAST(:error AS text[]), CAST(:progress AS text[]), CAST(:correlation_id AS text[]),
         CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[])
     ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
-        finished_at, result, error, progress, correlation_id, due_at, dead_reason)
+        finished_at, result, error, progress, correlation_id, due_at, dead_reason),
+    LATERAL (SELECT CASE WHEN due_at IS NOT NULL THEN least(due_at, now() + {_LONGEST_DELAY}) END) AS due (at)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         state = excluded.state, merge_key = excluded.merge_key, tie = excluded.tie,
@@ -60,7 +70,7 @@ JOBS = text(
         due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt
     WHERE job.queue = excluded.queue AND (job.merge_key, job.tie) < (excluded.merge_key, excluded.tie)
     RETURNING id
-    """
+    """  # noqa: S608 - constants
 )
 
 # Of those ids, whose payloads the store has.
@@ -84,20 +94,35 @@ FIRST_SEEN = text(
 )
 
 ATTEMPTS = text(
-    """
+    f"""
     INSERT INTO attempts AS old (job_id, generation, attempt, delivery, merge_key, consumer, started_at, finished_at,
         outcome, error)
-    SELECT * FROM unnest(
+    SELECT job_id, generation, attempt, delivery, merge_key, consumer, {_STARTED_AT}, {_FINISHED_AT},
+        outcome, error
+    FROM unnest(
         CAST(:job_id AS uuid[]), CAST(:generation AS integer[]), CAST(:attempt AS integer[]),
         CAST(:delivery AS integer[]), CAST(:merge_key AS bigint[]), CAST(:consumer AS text[]),
         CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]), CAST(:outcome AS text[]),
         CAST(:error AS text[])
-    )
+    ) AS new (job_id, generation, attempt, delivery, merge_key, consumer, started_at, finished_at, outcome, error)
     ON CONFLICT (job_id, generation, attempt, delivery) DO UPDATE SET
         merge_key = excluded.merge_key, consumer = excluded.consumer, started_at = excluded.started_at,
         finished_at = excluded.finished_at, outcome = excluded.outcome, error = excluded.error
     WHERE old.merge_key < excluded.merge_key
     RETURNING job_id, generation, attempt, delivery
+    """  # noqa: S608 - a constant
+)
+
+# Who writes several queues' rows makes and locks them in the order of their names, and only then changes them.
+MAKE_QUEUES = text(
+    """
+    INSERT INTO queues (name) SELECT unnest(CAST(:names AS text[])) ON CONFLICT DO NOTHING
+    """
+)
+LOCK_QUEUES = text(
+    """
+    SELECT name FROM queues WHERE name = ANY(CAST(:names AS text[])) OR namespace = ANY(CAST(:namespaces AS text[]))
+    ORDER BY name FOR UPDATE
     """
 )
 
@@ -107,7 +132,8 @@ HANDLERS = text(
     ON CONFLICT (queue, version) DO UPDATE SET types = excluded.types, registered_at = now()
     """
 )
-# A time that an operator whose clock is ahead wrote would win over the right ones: none is later than the database's.
+# A time that an operator whose clock is ahead wrote would win over the right ones: none is later than the database's, and
+# one that is, because a version before wrote it, doesn't count.
 DEFINED = text(
     """
     INSERT INTO queues AS old (name, namespace, jobqueue, version, max_attempts, timeout_seconds, max_length,
@@ -118,20 +144,22 @@ DEFINED = text(
         version = excluded.version, max_attempts = excluded.max_attempts,
         timeout_seconds = excluded.timeout_seconds, max_length = excluded.max_length,
         dead_letters_of = excluded.dead_letters_of, defined_at = excluded.defined_at
-    WHERE old.defined_at IS NULL OR old.defined_at < excluded.defined_at
+    WHERE old.defined_at IS NULL OR old.defined_at < excluded.defined_at OR old.defined_at > now()
     """
 )
 REMOVED = text(
     """
     INSERT INTO queues AS old (name, removed_at) VALUES (:name, least(CAST(:at AS timestamptz), now()))
-    ON CONFLICT (name) DO UPDATE SET removed_at = greatest(old.removed_at, excluded.removed_at)
+    ON CONFLICT (name) DO UPDATE SET removed_at =
+        CASE WHEN old.removed_at < now() THEN greatest(old.removed_at, excluded.removed_at) ELSE excluded.removed_at END
     """
 )
 # What a list of all JobQueues does not hold was deleted while no operator ran. One whose queue isn't told keeps what it has.
 LISTED = text(
     """
     UPDATE queues SET removed_at = least(CAST(:at AS timestamptz), now())
-    WHERE namespace = :namespace AND defined_at < :at AND (removed_at IS NULL OR removed_at < defined_at)
+    WHERE name = ANY(CAST(:locked AS text[])) AND namespace = :namespace
+        AND defined_at < least(CAST(:at AS timestamptz), now()) AND (removed_at IS NULL OR removed_at < defined_at)
         AND NOT EXISTS (
             SELECT FROM unnest(CAST(:jobqueues AS text[]), CAST(:queues AS text[])) AS there (jobqueue, queue)
             WHERE there.jobqueue = queues.jobqueue AND coalesce(there.queue, queues.name) = queues.name
@@ -140,14 +168,15 @@ LISTED = text(
 )
 OBSERVED = text(
     """
-    INSERT INTO queues AS old (name, observed, observed_at) VALUES (:name, :seen, :at)
+    INSERT INTO queues AS old (name, observed, observed_at) VALUES (:name, :seen, least(CAST(:at AS timestamptz), now()))
     ON CONFLICT (name) DO UPDATE SET observed = excluded.observed, observed_at = excluded.observed_at
-    WHERE old.observed_at IS NULL OR old.observed_at < excluded.observed_at
+    WHERE old.observed_at IS NULL OR old.observed_at < excluded.observed_at OR old.observed_at > now()
     """
 )
+# Two of one transaction are not of the same moment.
 DECIDED = text(
     """
     INSERT INTO decisions (queue, at, before, after, reason, message)
-    VALUES (:queue, :at, :before, :after, :reason, :message) ON CONFLICT DO NOTHING
+    VALUES (:queue, least(CAST(:at AS timestamptz), clock_timestamp()), :before, :after, :reason, :message) ON CONFLICT DO NOTHING
     """
 )

@@ -1,0 +1,118 @@
+"""`python -m leveret_producer.set_aside list|put-back`: what could not be recorded, to be looked at, or once more.
+
+Each message goes back to where it came from, is confirmed there, and only then gone here: killed at any point, it may be
+there twice, which changes no record. What was there at the beginning is put back, and not what is set aside again
+meanwhile. What nobody takes stays.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+
+from leveret import topology, wire
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, open_connection
+from leveret.rabbitmq.publisher import NotConfirmed, Publisher
+from leveret.settings import MissingSetting, Places
+from leveret_producer.recorder.noted import EXCHANGE, ROUTING_KEY, headers_before
+
+DONE, SOME_STAY, NOT_REACHABLE = 0, 1, 3
+LISTED = 20
+_SAID = 300  # characters of a reason
+_HELP = "Look at what could not be recorded (the queue leveret.events.dead), or put it back once the cause is mended."
+_NAMELESS = "it doesn't say which routing key it came with, so no producer set it aside"
+
+
+async def list_all(connection: AbstractConnection, limit: int | None = None) -> int:
+    """Print the oldest messages, a line each, and leave them where they are."""
+    async with connection.channel() as channel:
+        there = await _there(channel)
+        print(f"{topology.EVENTS_DEAD} holds {there:,} messages")
+        async for message in _oldest(channel, min(there, LISTED if limit is None else limit)):
+            key, reason = (str(message.headers.get(name)) for name in (ROUTING_KEY, wire.REASON))
+            print(f"{key}  {len(message.body):,} bytes  {reason[:_SAID]}")
+    return DONE
+
+
+async def put_back(connection: AbstractConnection, limit: int | None = None) -> int:
+    """Put the oldest messages back, at most so many, and print how many were."""
+    done, stay = 0, list[str]()
+    async with connection.channel() as channel:
+        there = await _there(channel)
+        publisher = await Publisher.open(connection)
+        try:
+            async for message in _oldest(channel, there if limit is None else min(there, limit)):
+                try:
+                    await _put_back(message, publisher)
+                except NotConfirmed as problem:
+                    # It is held until the end, so that it doesn't come again. The channel may have been closed for it.
+                    stay.append(str(problem))
+                    publisher = await Publisher.open(connection)
+                else:
+                    await message.ack()
+                    done += 1
+        finally:
+            why = f", the first because {stay[0][:_SAID]}" if stay else ""
+            print(f"{done:,} of {there:,} messages were put back, {len(stay):,} could not be and stay{why}")
+    return SOME_STAY if stay else DONE
+
+
+async def _there(channel: AbstractChannel) -> int:
+    queue = await channel.declare_queue(topology.EVENTS_DEAD, passive=True)
+    return queue.declaration_result.message_count or 0
+
+
+async def _oldest(channel: AbstractChannel, number: int) -> AsyncIterator[AbstractIncomingMessage]:
+    """Take messages; those that aren't acknowledged are back when the channel is closed."""
+    queue = await channel.get_queue(topology.EVENTS_DEAD, ensure=False)
+    for _ in range(number):
+        message = await queue.get(fail=False)
+        if message is None:  # somebody else took it
+            return
+        yield message
+
+
+async def _put_back(message: AbstractIncomingMessage, publisher: Publisher) -> None:
+    key, exchange = message.headers.get(ROUTING_KEY), message.headers.get(EXCHANGE, topology.EVENTS)
+    if not isinstance(key, str) or not isinstance(exchange, str):
+        raise NotConfirmed(_NAMELESS)
+    copy = wire.copy_of(message, {}, reply_to=message.reply_to)
+    if (
+        exchange == topology.DEAD
+    ):  # to the recorder alone (docs/decisions/0020), which reads from the headers what it was
+        exchange, key = "", topology.EVENTS
+    else:
+        before = headers_before(copy.headers)
+        copy.headers = {name: value for name, value in before.items() if not name.startswith("x-")}
+    await publisher.publish(exchange, key, copy)
+
+
+async def run(command: str, limit: int | None, places: Places) -> int:
+    """Return the exit code."""
+    try:
+        async with await open_connection(places.broker(), "leveret set aside") as connection:
+            return await (list_all if command == "list" else put_back)(connection, limit)
+    except (MissingSetting, BrokerGone, *BrokerErrors) as problem:
+        print(f"the broker can't be reached: {problem}; what was set aside is kept", file=sys.stderr)
+        return NOT_REACHABLE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m leveret_producer.set_aside", description=_HELP)
+    parser.add_argument("command", choices=("list", "put-back"))
+    parser.add_argument("--limit", type=_number, help=f"the oldest so many; without, list shows {LISTED}")
+    asked = parser.parse_args(arguments)
+    return asyncio.run(run(asked.command, asked.limit, Places(dict(os.environ))))
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
