@@ -20,7 +20,7 @@ from bench.servers import Servers
 from bench.versions import TODAY, Version
 from leveret import topology
 
-JOBS = 6_000
+JOBS = 4_000
 SLOTS = (10, 100)
 WARM_UP = 40.0  # s: the 30 that `leveret_consumer.prefetch` waits, and the 5 before its first and its last look
 TRICKLE, TRICKLES_EVERY = 5, 0.25  # s

@@ -1,10 +1,14 @@
 """The measures themselves, as far as they need no servers, and what is asked for."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
 import pytest
 
 from bench.__main__ import chosen, options
 from bench.comparisons import BASE, against, bare
-from bench.measures import PureMeasure
+from bench.measures import Figures, PureMeasure, Turns
 from bench.measures.decide import DECIDE
 from bench.ratios import Repetition, Result
 from bench.references import in_lists
@@ -18,6 +22,19 @@ async def test_a_pure_measure_runs_without_servers() -> None:
     assert result.name == "decide"
     assert len(result.ratios) == 2
     assert result.lowest > 0
+
+
+async def test_what_was_measured_counts_even_if_there_is_no_time_left_for_the_end() -> None:
+    async def turn() -> Figures:
+        return {"quick": 2.0}
+
+    @contextlib.asynccontextmanager
+    async def endless() -> AsyncIterator[Turns]:
+        yield Turns(turn, turn)
+        await asyncio.Event().wait()
+
+    both = [PureMeasure("quick", "", endless), PureMeasure("never", "", endless)]
+    assert await measure_all(both, None, 2, 0.05, lambda _: None) == [Result("quick", (Repetition(2, 2),) * 2)]
 
 
 @pytest.mark.parametrize(
