@@ -56,6 +56,7 @@ def cases() -> dict[str, Case]:
             "PodReadyToStartContainers",
             "kubectl describe pod",
             pod={"volumes": [{"name": "mine", "secret": {"secretName": "such-is-not-there"}}]},
+            container={"volumeMounts": [{"name": "mine", "mountPath": "/mine"}]},
         ),
         "no-quota": Case(
             "FailedCreate",
