@@ -83,7 +83,7 @@ class QueueBound:
         """What came on top of the observed backlog; a full queue has room only when it is seen to have."""
         at = length.at or now
         stored = sum(told.jobs for told in self._stored.get(queue, ()) if told.last >= at)
-        finished = (length.completion_rate or 0.0) * max(0.0, (now - at).total_seconds())
+        finished = max(0.0, length.completion_rate or 0.0) * max(0.0, (now - at).total_seconds())
         return 0 if finished >= stored else ceil(stored - finished)
 
 

@@ -7,6 +7,7 @@ meanwhile. What nobody takes stays.
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=("list", "put-back"))
     parser.add_argument("--limit", type=_number, help=f"the oldest so many; without, list shows {LISTED}")
     asked = parser.parse_args(arguments)
+    logging.disable()  # what the client library has to say of a broker that is away is said in one sentence here
     return asyncio.run(run(asked.command, asked.limit, Places(dict(os.environ))))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,10 +15,9 @@ from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import DecisionView, JobQueueName, QueueView
 
 SHOWN_DECISIONS = 10
-_LONG_AGO = timedelta(days=366)  # beyond it an age is of no interest, and may be more than a calendar has
 
-# By the database's clock, which no time that was recorded is ahead of.
-_AGE = "greatest(now() - observed_at, interval '0')"
+# By the database's clock; of what is from the future, or from before all calendars, too.
+_AGE = "now() - least(greatest(observed_at, now() - interval '1 day'), now())"
 # A queue is known from its definition until its removal; a definition after that makes it known again.
 _KNOWN = "defined_at IS NOT NULL AND (removed_at IS NULL OR removed_at < defined_at)"
 _DEFINITIONS = text(
@@ -129,8 +128,7 @@ def _length(row: Row[Any], asked_at: datetime) -> Length:
     seen = _observed.decode(row.observed) if row.observed else None
     if seen is None:
         return Length(row.max_length, row.jobqueue)
-    at = asked_at - min(row.observed_age, _LONG_AGO)
-    return Length(row.max_length, row.jobqueue, seen.backlog, at, seen.completion_rate)
+    return Length(row.max_length, row.jobqueue, seen.backlog, asked_at - row.observed_age, seen.completion_rate)
 
 
 def _view(row: Row[Any], decisions: list[DecisionView]) -> QueueView:

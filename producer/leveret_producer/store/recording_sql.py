@@ -20,11 +20,16 @@ def columns(rows: Sequence[JobRow] | Sequence[AttemptRow] | Sequence[MessageRow]
     return {column.name: [getattr(row, column.name) for row in rows] for column in fields(rows[0])}
 
 
+def _within(told: str, latest: str) -> str:
+    """What the clock of somebody else says, no later than that; and not so early that the driver takes it for no time.
+
+    least() and greatest() pass over what is NULL.
+    """
+    return f"CASE WHEN {told} IS NOT NULL THEN greatest(least({told}, {latest}), timestamptz 'epoch') END"
+
+
 _LATEST = "now() + interval '1 minute'"  # clocks differ a bit
-# least() passes over what is NULL.
-_STARTED_AT, _FINISHED_AT = (
-    f"CASE WHEN {told} IS NOT NULL THEN least({told}, {_LATEST}) END" for told in ("started_at", "finished_at")
-)
+_AT = _within("CAST(:at AS timestamptz)", "now()")
 _LONGEST_DELAY = f"interval '{LONGEST_DELAY.days} days'"
 
 LOCK = text(
@@ -44,8 +49,9 @@ JOBS = text(
         lease_until, next_attempt)
     SELECT id, queue, type, state, merge_key, tie, generation, attempt,
         coalesce(max_attempts, (SELECT stored.max_attempts FROM jobs AS stored WHERE stored.id = new.id),
-                 (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)), least(created_at, {_LATEST}),
-        {_STARTED_AT}, {_FINISHED_AT}, result, error, progress, correlation_id, dead_reason, true,
+                 (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)),
+        {_within("created_at", _LATEST)}, {_within("started_at", _LATEST)}, {_within("finished_at", _LATEST)},
+        result, error, progress, correlation_id, dead_reason, true,
         CASE WHEN due.at IS NULL THEN now() END, due.at, coalesce(due.at, now()),
         CASE WHEN due.at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END
     FROM unnest(
@@ -57,7 +63,7 @@ JOBS = text(
         CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[])
     ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
         finished_at, result, error, progress, correlation_id, due_at, dead_reason),
-    LATERAL (SELECT CASE WHEN due_at IS NOT NULL THEN least(due_at, now() + {_LONGEST_DELAY}) END) AS due (at)
+    LATERAL (SELECT {_within("due_at", f"now() + {_LONGEST_DELAY}")}) AS due (at)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         state = excluded.state, merge_key = excluded.merge_key, tie = excluded.tie,
@@ -87,9 +93,9 @@ KEEP_MESSAGES = text(
 # A foreign job whose message carries no time was created, as far as we know, when it was first reported on.
 FIRST_SEEN = text(
     """
-    UPDATE jobs SET created_at = new.seen
+    UPDATE jobs SET created_at = greatest(new.seen, timestamptz 'epoch')
     FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS new (id, seen)
-    WHERE jobs.id = new.id AND jobs.over_amqp AND jobs.created_at > new.seen
+    WHERE jobs.id = new.id AND jobs.over_amqp AND jobs.created_at > greatest(new.seen, timestamptz 'epoch')
     """
 )
 
@@ -97,8 +103,8 @@ ATTEMPTS = text(
     f"""
     INSERT INTO attempts AS old (job_id, generation, attempt, delivery, merge_key, consumer, started_at, finished_at,
         outcome, error)
-    SELECT job_id, generation, attempt, delivery, merge_key, consumer, {_STARTED_AT}, {_FINISHED_AT},
-        outcome, error
+    SELECT job_id, generation, attempt, delivery, merge_key, consumer, {_within("started_at", _LATEST)},
+        {_within("finished_at", _LATEST)}, outcome, error
     FROM unnest(
         CAST(:job_id AS uuid[]), CAST(:generation AS integer[]), CAST(:attempt AS integer[]),
         CAST(:delivery AS integer[]), CAST(:merge_key AS bigint[]), CAST(:consumer AS text[]),
@@ -135,48 +141,49 @@ HANDLERS = text(
 # A time that an operator whose clock is ahead wrote would win over the right ones: none is later than the database's, and
 # one that is, because a version before wrote it, doesn't count.
 DEFINED = text(
-    """
+    f"""
     INSERT INTO queues AS old (name, namespace, jobqueue, version, max_attempts, timeout_seconds, max_length,
         dead_letters_of, defined_at)
     VALUES (:name, :namespace, :jobqueue, :version, :max_attempts, :timeout_seconds, :max_length, :dead_letters_of,
-        least(CAST(:at AS timestamptz), now()))
+        {_AT})
     ON CONFLICT (name) DO UPDATE SET namespace = excluded.namespace, jobqueue = excluded.jobqueue,
         version = excluded.version, max_attempts = excluded.max_attempts,
         timeout_seconds = excluded.timeout_seconds, max_length = excluded.max_length,
         dead_letters_of = excluded.dead_letters_of, defined_at = excluded.defined_at
     WHERE old.defined_at IS NULL OR old.defined_at < excluded.defined_at OR old.defined_at > now()
-    """
+    """  # noqa: S608 - a constant
 )
 REMOVED = text(
-    """
-    INSERT INTO queues AS old (name, removed_at) VALUES (:name, least(CAST(:at AS timestamptz), now()))
+    f"""
+    INSERT INTO queues AS old (name, removed_at) VALUES (:name, {_AT})
     ON CONFLICT (name) DO UPDATE SET removed_at =
         CASE WHEN old.removed_at < now() THEN greatest(old.removed_at, excluded.removed_at) ELSE excluded.removed_at END
-    """
+    """  # noqa: S608 - a constant
 )
 # What a list of all JobQueues does not hold was deleted while no operator ran. One whose queue isn't told keeps what it has.
 LISTED = text(
-    """
-    UPDATE queues SET removed_at = least(CAST(:at AS timestamptz), now())
+    f"""
+    UPDATE queues SET removed_at = {_AT}
     WHERE name = ANY(CAST(:locked AS text[])) AND namespace = :namespace
-        AND defined_at < least(CAST(:at AS timestamptz), now()) AND (removed_at IS NULL OR removed_at < defined_at)
+        AND defined_at < {_AT} AND (removed_at IS NULL OR removed_at < defined_at)
         AND NOT EXISTS (
             SELECT FROM unnest(CAST(:jobqueues AS text[]), CAST(:queues AS text[])) AS there (jobqueue, queue)
             WHERE there.jobqueue = queues.jobqueue AND coalesce(there.queue, queues.name) = queues.name
         )
-    """
+    """  # noqa: S608 - a constant
 )
 OBSERVED = text(
-    """
-    INSERT INTO queues AS old (name, observed, observed_at) VALUES (:name, :seen, least(CAST(:at AS timestamptz), now()))
+    f"""
+    INSERT INTO queues AS old (name, observed, observed_at) VALUES (:name, :seen, {_AT})
     ON CONFLICT (name) DO UPDATE SET observed = excluded.observed, observed_at = excluded.observed_at
     WHERE old.observed_at IS NULL OR old.observed_at < excluded.observed_at OR old.observed_at > now()
-    """
+    """  # noqa: S608 - a constant
 )
 # Two of one transaction are not of the same moment.
 DECIDED = text(
-    """
+    f"""
     INSERT INTO decisions (queue, at, before, after, reason, message)
-    VALUES (:queue, least(CAST(:at AS timestamptz), clock_timestamp()), :before, :after, :reason, :message) ON CONFLICT DO NOTHING
-    """
+    VALUES (:queue, {_within("CAST(:at AS timestamptz)", "clock_timestamp()")}, :before, :after, :reason, :message)
+    ON CONFLICT DO NOTHING
+    """  # noqa: S608 - a constant
 )

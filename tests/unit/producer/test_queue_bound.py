@@ -140,3 +140,12 @@ def test_with_nothing_finished_a_fresh_number_is_never_passed(submits: list[tupl
             taken += jobs
     if taken and timedelta(seconds=now) <= BELIEVED_FOR:
         assert backlog + taken <= length.limit
+
+
+def test_an_observation_from_the_future_is_not_believed() -> None:
+    assert takes(QueueBound(), seen(5_000, second=3_600), 1, 0)
+
+
+def test_a_rate_without_measure_is_no_trouble() -> None:
+    assert takes(QueueBound(), seen(0, rate=1e308), 100, 29)
+    assert takes(QueueBound(), seen(0, rate=-1e308), 1, 29)

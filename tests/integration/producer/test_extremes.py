@@ -1,0 +1,123 @@
+"""Every field of every event at every extreme, on a real broker and database: neighbours are recorded, nobody restarts.
+
+The table is that of `tests/unit/producer/test_extremes.py`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import aio_pika
+from extremes import Case, reaching
+from producers import QUEUE, Producer, eventually_true, known, operating, producing, ready, tell
+from prometheus_client import generate_latest
+
+from leveret import events, topology
+from leveret.events import JobEvent, QueueDefined
+from leveret.jobs import State
+from leveret.rabbitmq.publisher import Publisher
+from leveret.settings import Broker, Database
+
+JOB = {"type": "t", "payload": 1}
+AT_ONCE = 50  # published, and not confirmed yet
+BREAK_THE_LIST = ("never closed", "no JSON")
+
+
+async def publish(operator: Publisher, messages: Sequence[tuple[str, bytes]]) -> None:
+    for start in range(0, len(messages), AT_ONCE):
+        some = messages[start : start + AT_ONCE]
+        sent = [operator.publish(topology.EVENTS, key, aio_pika.Message(body)) for key, body in some]
+        await asyncio.gather(*sent)
+
+
+def neighbour() -> JobEvent:
+    return JobEvent(uuid4(), "t", State.RUNNING, datetime.now(UTC), "pod")
+
+
+async def sound(producer: Producer, paths: Sequence[str]) -> None:
+    """All can be read, and all is JSON."""
+    for path in paths:
+        answer = await producer.http.get(path)
+        assert answer.status_code in (200, 404), f"{path}: {answer.status_code} {answer.text[:500]}"
+        answer.json()
+    text = generate_latest(producer.metrics.registry).decode()
+    assert "leveret_recorder_lag_seconds" in text
+    failures = [line for line in text.splitlines() if line.startswith("leveret_producer_failures_total")]
+    assert failures == [], "nothing was begun anew"
+
+
+async def recorded(producer: Producer, id: UUID) -> None:
+    async def is_there() -> bool:
+        return (await producer.http.get(f"/v1/jobs/{id}")).status_code == 200
+
+    await eventually_true(is_there, "the last one is recorded", 100)
+
+
+async def pages(producer: Producer) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    behind = ""
+    while True:
+        answer = await producer.http.get(f"/v1/jobs?queue={QUEUE}&limit=500{behind}")
+        assert answer.status_code == 200, answer.text[:500]
+        found += answer.json()["jobs"]
+        if answer.json()["next"] is None:
+            return found
+        behind = f"&before={answer.json()['next']}"
+
+
+def _message(event: JobEvent, bad: Case) -> bytes:
+    return b"[%b,%b]" % (events.encode([event])[1:-1], bad.body)
+
+
+async def test_reports_at_their_extremes_take_no_neighbour_with_them(broker: Broker, database: Database) -> None:
+    good = {
+        (one := neighbour()).id: (one, case)
+        for case in reaching()
+        if case.kind == "job" and case.value not in BREAK_THE_LIST
+    }
+    async with producing(broker, database) as producer, operating(broker, QUEUE) as operator:
+        await ready(producer)
+        await known(producer)
+        await publish(operator, [(f"job.{QUEUE}", _message(*both)) for both in good.values()])
+        last = neighbour()
+        await tell(operator, f"job.{QUEUE}", [last])
+        await recorded(producer, last.id)
+        there = {UUID(str(job["id"])): job for job in await pages(producer)}
+        assert [str(case) for one, (_, case) in good.items() if one not in there] == [], "all neighbours are recorded"
+        soon = datetime.now(UTC) + timedelta(minutes=2)
+        for job in there.values():
+            for name in ("created_at", "started_at", "finished_at"):
+                assert job[name] is None or datetime.fromisoformat(str(job[name])) < soon
+            assert (job["finished_at"] is None) == (job["state"] not in ("succeeded", "dead", "cancelled"))
+        odd = [f"/v1/jobs/{one}" for one in there if one not in good]
+        assert len(odd) > 100, "what is odd and can be recorded is"
+        await sound(producer, [*odd[::3], f"/v1/queues/{QUEUE}/dead-letters", "/v1/queues", "/readyz"])
+
+
+async def test_what_is_told_at_its_extremes_breaks_neither_the_lists_nor_submits(
+    broker: Broker, database: Database
+) -> None:
+    """Each case has a queue of its own, which was defined before, with a limit and handlers."""
+    told = {f"leveret.x{number}": case for number, case in enumerate(reaching()) if case.kind != "job"}
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    async with producing(broker, database) as producer, operating(broker, QUEUE) as operator:
+        await ready(producer)
+        before: list[tuple[str, bytes]] = []
+        for queue in told:
+            defined = QueueDefined("leveret", queue.removeprefix("leveret."), now, "t", 5, 30.0, 100)
+            before.append((f"queue.{queue}", events.encode(defined)))
+        await publish(operator, before)
+        # A list is about a namespace, in which nothing else is.
+        await publish(operator, [(f"{case.kind}.{queue}", case.body) for queue, case in told.items()])
+        last = neighbour()
+        await tell(operator, f"job.{QUEUE}", [last])
+        await recorded(producer, last.id)
+        shown = {queue["name"] for queue in (await producer.http.get("/v1/queues")).json()["queues"]}
+        assert [str(case) for queue, case in told.items() if queue not in shown and "Removed" not in case.field] == []
+        for start in range(0, len(told), AT_ONCE):
+            some = [*told.items()][start : start + AT_ONCE]
+            answers = await asyncio.gather(*(producer.submit(JOB, queue=queue) for queue, _ in some))
+            for (_, case), answer in zip(some, answers, strict=True):
+                assert answer.status_code < 500, f"{case}: {answer.status_code} {answer.text[:500]}"
+        await sound(producer, [*(f"/v1/queues/{queue}" for queue in [*told][::10]), "/readyz"])
