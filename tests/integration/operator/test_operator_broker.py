@@ -211,4 +211,6 @@ async def whole(rabbitmq: Server, broker: Broker) -> bool:
     found: Any = await asyncio.to_thread(management, rabbitmq, f"bindings/{broker.vhost}")
     there = {(one["source"], one["destination"], one["routing_key"]) for one in found if one["source"]}
     wanted = [*shared().bindings, *for_queue(QUEUE).bindings]
-    return {(one.exchange, one.queue, one.key) for one in wanted} <= there and len(there) == len(wanted) + 1
+    return {(one.exchange, one.queue, one.key) for one in wanted} <= there and len(there) == len(
+        wanted
+    ) + 2  # and the two of the inbox
