@@ -62,8 +62,8 @@ class Kept:
 
     @property
     def version(self) -> str:
-        """Of the handlers that the consumers should run: the newest spec's may not be what is applied."""
-        return (self.applied[0] if self.applied else self.jobqueue).version
+        """Of the handlers that the consumers should run: the newest spec's, unless that could not be applied."""
+        return (self.applied[0] if self.applied and self.applying.until else self.jobqueue).version
 
     @property
     def taken_from(self) -> Source | None:

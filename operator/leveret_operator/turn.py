@@ -18,6 +18,8 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
         await report_standing_back(kept, tools)
         return
     await declare_queue(kept, tools)
+    # Before, so that no old consumer judges what only the new ones know; and after, for what could not be applied.
+    tools.versions.present(kept.jobqueue.queue, kept.version)
     await apply_deployment(kept, tools)
     tools.versions.present(kept.jobqueue.queue, kept.version)
     look_at_consumers(kept, tools)
