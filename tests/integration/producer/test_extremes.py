@@ -9,15 +9,19 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import aio_pika
+import msgspec
 from extremes import Case, reaching
 from producers import QUEUE, Producer, eventually_true, known, operating, producing, ready, tell
 from prometheus_client import generate_latest
+from sqlalchemy import text
 
 from leveret import events, topology
 from leveret.events import JobEvent, QueueDefined
 from leveret.jobs import State
 from leveret.rabbitmq.publisher import Publisher
+from leveret.retry import LONGEST_DELAY
 from leveret.settings import Broker, Database
+from leveret_producer.store.postgres import Postgres
 
 JOB = {"type": "t", "payload": 1}
 AT_ONCE = 50  # published, and not confirmed yet
@@ -41,9 +45,9 @@ async def sound(producer: Producer, paths: Sequence[str]) -> None:
         answer = await producer.http.get(path)
         assert answer.status_code in (200, 404), f"{path}: {answer.status_code} {answer.text[:500]}"
         answer.json()
-    text = generate_latest(producer.metrics.registry).decode()
-    assert "leveret_recorder_lag_seconds" in text
-    failures = [line for line in text.splitlines() if line.startswith("leveret_producer_failures_total")]
+    metrics = generate_latest(producer.metrics.registry).decode()
+    assert "leveret_recorder_lag_seconds" in metrics
+    failures = [line for line in metrics.splitlines() if line.startswith("leveret_producer_failures_total")]
     assert failures == [], "nothing was begun anew"
 
 
@@ -121,3 +125,29 @@ async def test_what_is_told_at_its_extremes_breaks_neither_the_lists_nor_submits
             for (_, case), answer in zip(some, answers, strict=True):
                 assert answer.status_code < 500, f"{case}: {answer.status_code} {answer.text[:500]}"
         await sound(producer, [*(f"/v1/queues/{queue}" for queue in [*told][::10]), "/readyz"])
+
+
+async def test_a_consumer_whose_clock_is_wrong_moves_nothing_out_of_reach(broker: Broker, database: Database) -> None:
+    """A retry comes within the longest delay, and what is shown is no later than now."""
+    far, job = datetime(9999, 12, 31, tzinfo=UTC), uuid4()
+    async with producing(broker, database) as producer, operating(broker, QUEUE) as operator:
+        await ready(producer)
+        waits = JobEvent(
+            job, "t", State.RETRYING, far, "pod", started_at=far, publish_at=far, payload=msgspec.Raw(b"1")
+        )
+        await tell(operator, f"job.{QUEUE}", [waits])
+        await recorded(producer, job)
+        store = Postgres(lambda: database, connections=1, name="test")
+        async with store.transaction() as connection:
+            (row,) = await connection.execute(text("SELECT due_at, lease_until, created_at, finished_at FROM jobs"))
+        await store.close()
+        assert row.due_at == row.lease_until
+        assert row.due_at - datetime.now(UTC) <= LONGEST_DELAY
+        assert row.created_at <= datetime.now(UTC) + timedelta(minutes=1)
+        assert row.finished_at is None
+        await tell(operator, f"job.{QUEUE}", [JobEvent(job, "t", State.SUCCEEDED, datetime.now(UTC), "pod", attempt=2)])
+
+        async def ended() -> bool:
+            return (await producer.job(str(job)))["state"] == "succeeded"
+
+        await eventually_true(ended, "a right clock's end counts")

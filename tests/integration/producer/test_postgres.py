@@ -60,3 +60,32 @@ async def test_a_migration_takes_the_time_that_its_statements_need(hasty: Postgr
 async def test_a_value_that_the_database_does_not_take_is_told_apart(hasty: Postgres) -> None:
     with pytest.raises(DataRefused):
         await _run(hasty, "SELECT CAST(CAST(:value AS text) AS integer)", value="x")
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        pytest.param("SELECT * FROM not_there", DatabaseUnavailable, id="no such table"),
+        pytest.param("SELECT not_there FROM pg_class", DatabaseUnavailable, id="no such column"),
+        pytest.param("SELECT * FROM odd.not_there", DatabaseUnavailable, id="no such schema"),
+        pytest.param("SET ROLE pg_monitor; SELECT * FROM pg_authid", DatabaseUnavailable, id="no right to it"),
+        pytest.param(
+            "INSERT INTO short VALUES (array_to_string(array(SELECT md5(n::text) FROM generate_series(1, 999) n), ''))",
+            DataRefused,
+            id="too long for an index",
+        ),
+    ],
+)
+async def test_what_no_event_can_help_is_the_databases_doing(
+    hasty: Postgres, statement: str, problem: type[Exception]
+) -> None:
+    """Else each event would be set aside for it."""
+    await _run(hasty, "CREATE TABLE short (name text PRIMARY KEY)")
+    with pytest.raises(problem):
+        await _run_each(hasty, *statement.split("; "))
+
+
+async def _run_each(postgres: Postgres, *statements: str) -> None:
+    async with postgres.transaction() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
