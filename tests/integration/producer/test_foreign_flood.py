@@ -49,7 +49,7 @@ async def test_a_flood_of_malformed_messages_is_taken_out_of_every_queue(broker:
             assert not look.is_closed
     assert heard == []
     assert {one["event"] for one in logs if one["log_level"] != "info"} == {
-        "an event is set aside",
+        "events are set aside",
         "a message on leveret.signals is no signal; it is left out",
         "no reply is sent to a queue of Leveret's own",
     }

@@ -218,6 +218,7 @@ async def what_the_operator_tells(act: Act) -> None:
                 _with_all_fields(
                     QueueObserved, at=now, ready=7, unacked=0, backlog=7, dead_letters=0, arrival_rate=1.5,
                     completion_rate=0.5, oldest_age_seconds=2.5, replicas=1, desired_replicas=2, leveret_version="0.1.0",
+                    ready_replicas=1,
                 ),
                 QueueDecided(now, 1, 2, "Backlog", "two are wanted"),
             ],

@@ -134,7 +134,7 @@ async def test_what_no_queue_has_is_a_dead_letter_and_what_is_no_event_is_set_as
 ) -> None:
     with structlog.testing.capture_logs() as logs:
         await _through_a_producer(broker, database, rabbitmq, client)
-    assert {one["event"] for one in logs if one["log_level"] != "info"} == {"an event is set aside"}
+    assert {one["event"] for one in logs if one["log_level"] != "info"} == {"events are set aside"}
 
 
 async def _through_a_producer(broker: Broker, database: Database, rabbitmq: Server, client: Client) -> None:
