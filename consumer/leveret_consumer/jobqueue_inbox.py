@@ -1,7 +1,7 @@
 """What the operator tells of this consumer's JobQueue: which version of the handlers is the present one.
 
-What was heard outlives the connection. Hearing is not what jobs depend on: the queue is exclusive and short, and whatever
-keeps it from being heard is tried again beside the work, never at its cost.
+What was heard counts for one connection: the JobQueue may change while there is none. Hearing is not what jobs depend on:
+the queue is exclusive and short, and whatever keeps it from being heard is tried again beside the work, never at its cost.
 """
 
 import asyncio
@@ -50,6 +50,10 @@ class JobQueueInbox:
         self._told: str | None = None
         self._at = clock()  # it was told, or this process began
         self._said: dict[tuple[str, str | None], float] = {}
+
+    def connected(self) -> None:
+        """Begin to listen anew: what was told before may have changed while nothing was heard."""
+        self._told, self._at = None, self._clock()
 
     def told(self) -> Told:
         return Told(self._told, timedelta(seconds=self._clock() - self._at))

@@ -122,6 +122,7 @@ class Session:
         # Not the job queue: where there is none, nobody wants one. Its dead letters outlive it.
         declared = Declared(connection, topology.shared(), topology.for_dead_letters(process.settings.queue))
         publisher = await Publisher.open(connection, declared=declared)
+        process.jobqueue.connected()
         session = cls(process, connection, publisher)
         try:
             await _first_of(

@@ -77,13 +77,16 @@ def judge(deployment: Deployment | None, pods: Iterable[Pod], before: Availabili
     of_newest = [pod for pod in there if pod.replica_set == newest]
     trouble = _trouble(of_newest or there, now) or _of_deployment(deployment)
     was_ready = known.was_ready or (any(pod.ready for pod in of_newest) if there else deployment.ready > 0)
-    return replace(known, state=_state(deployment, trouble, before.state), was_ready=was_ready)
+    starts = any(not pod.ready and pod.over is None and _of_pod(pod, now) is None for pod in of_newest)
+    return replace(known, state=_state(deployment, trouble, before.state, starts=starts), was_ready=was_ready)
 
 
-def _state(deployment: Deployment, trouble: Trouble | None, before: State) -> State:
+def _state(deployment: Deployment, trouble: Trouble | None, before: State, *, starts: bool) -> State:
     ready = f"{deployment.ready:,} ready, {deployment.wanted:,} wanted"
     if trouble is not None:
         works = deployment.ready > 0
+        if not works and starts:  # a node that is full, or a quota, keeps some from starting, not all
+            return State(before.good, trouble.reason, f"{ready}; some can't run: {trouble.message}", wrong=True)
         text = f"{ready}; other pods can't run" if works else f"no consumer can run ({ready})"
         return State(works, trouble.reason, f"{text}: {trouble.message}", wrong=works)
     if deployment.ready:

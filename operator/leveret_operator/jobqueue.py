@@ -120,6 +120,7 @@ class Deployment:
     observed: bool = True  # its controller has seen the newest specification, and what follows is about that
     replica_set: str | None = None  # the end of the name of the newest one; None where it isn't told
     failures: tuple[Told, ...] = ()  # pods can't be created, or an update doesn't get on
+    version: str | None = None  # of the handlers that its pods run
 
     @property
     def is_consumers(self) -> bool:

@@ -61,11 +61,6 @@ class Kept:
     saying: Pause = field(default_factory=Pause)
 
     @property
-    def version(self) -> str:
-        """Of the handlers that the consumers should run: the newest spec's, unless that could not be applied."""
-        return (self.applied[0] if self.applied and self.applying.until else self.jobqueue).version
-
-    @property
     def taken_from(self) -> Source | None:
         return self.source if isinstance(self.source, Source) else None
 

@@ -94,12 +94,20 @@ def parse_deployment(body: Json) -> Deployment:
         template=hashlib.sha256(json.dumps(spec.get("template"), sort_keys=True, default=str).encode()).hexdigest(),
         observed=whole(status.get("observedGeneration"), 0) >= whole(meta.get("generation"), 0),
         replica_set=_newest_replica_set(name, status),
+        version=version_of(spec),
         failures=tuple(
             told
             for type_, bad in (("ReplicaFailure", "True"), ("Progressing", "False"))
             if (told := condition_in(status, type_, bad))
         ),
     )
+
+
+def version_of(deployment: Json) -> str | None:
+    """Return which version of the handlers the pods of a Deployment's spec run."""
+    pod = map_in(map_in(deployment, "template"), "spec")
+    told = (one for container in maps_in(pod, "containers") for one in maps_in(container, "env"))
+    return next((str(one.get("value")) for one in told if one.get("name") == "LEVERET_VERSION"), None)
 
 
 def _newest_replica_set(deployment: str, status: Json) -> str | None:

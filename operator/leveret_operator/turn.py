@@ -19,11 +19,18 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
         return
     await declare_queue(kept, tools)
     # Before, so that no old consumer judges what only the new ones know; and after, for what could not be applied.
-    tools.versions.present(kept.jobqueue.queue, kept.version)
+    _tell_present_version(kept, tools)
     await apply_deployment(kept, tools)
-    tools.versions.present(kept.jobqueue.queue, kept.version)
+    _tell_present_version(kept, tools)
     look_at_consumers(kept, tools)
     seen = await observe(kept, tools)
     if seen is not None:
         await act(kept, tools, *seen)
     await report(kept, tools, seen[0] if seen else None)
+
+
+def _tell_present_version(kept: Kept, tools: Tools) -> None:
+    """That of the handlers that the consumers should run: the newest spec's, unless that could not be applied."""
+    there = tools.registry.deployment_of(kept.jobqueue) if kept.applying.until else None
+    version = there.version if there is not None and there.version else kept.jobqueue.version
+    tools.versions.present(kept.jobqueue.queue, version)

@@ -114,9 +114,11 @@ class Watch:
     async def pod_event(self, event: Mapping[str, Any], **_: object) -> None:
         """Take what the watch tells of a pod with our label."""
         gone, pod = self._hear(event), parse_pod(event["object"])
-        if pod is not None and gone:
+        if pod is None:  # it may have been one: its ReplicaSet lets go of a pod whose labels somebody changes
+            self._registry.drop({_uid(event["object"])})
+        elif gone:
             self._registry.pod_is_gone(pod)
-        elif pod is not None:
+        else:
             self._registry.pod_is(pod)
 
     def _hear(self, event: Mapping[str, Any]) -> bool:
@@ -151,9 +153,11 @@ class Watch:
             self._take_jobqueue(body)
         for body in filter(self._is_news, deployments):
             self._registry.deployment_is(parse_deployment(body))
-        for pod in map(parse_pod, filter(self._is_news, pods)):
-            if pod is not None:
+        for body in filter(self._is_news, pods):
+            if (pod := parse_pod(body)) is not None:
                 self._registry.pod_is(pod)
+            else:
+                self._registry.drop({_uid(body)})
         everything = (*jobqueues, *deployments, *pods)
         listed = {_uid(body): _revision(body) for body in everything if _uid(body) not in self._gone}
         self._registry.drop(known - listed.keys() - self._gone)

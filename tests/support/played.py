@@ -20,6 +20,7 @@ from leveret_operator.live_depths import QueueMissing
 from leveret_operator.metrics import Metrics
 from leveret_operator.present_versions import PresentVersions
 from leveret_operator.queue_names import AllowedNames
+from leveret_operator.parsing import version_of
 from leveret_operator.registry import Registry
 from leveret_operator.tools import Tools
 from leveret_operator.turn import take_turn
@@ -44,7 +45,10 @@ class Cluster:
         self._maybe("apply")
         self.applied.append(manifest)
         jobqueue = manifest["metadata"]["labels"]["leveret.dev/jobqueue"]
-        return Deployment(name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready)
+        return Deployment(
+            name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready,
+            version=version_of(manifest["spec"]),
+        )  # fmt: skip
 
     async def scale(self, deployment: str, replicas: int) -> int:
         self._maybe("scale")

@@ -23,6 +23,7 @@ _OF_AN_END = (
     wire.STARTED_AT,
     wire.DIED_AT,
     wire.GIVEN_BACK_SINCE,
+    wire.DELIVERED,
     wire.DEAD_LETTER,
     "x-delivery-count",
     CUT,

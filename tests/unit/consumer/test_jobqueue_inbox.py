@@ -72,6 +72,16 @@ def test_jobs_are_given_back_until_the_own_version_is_the_present_one() -> None:
     assert world.judge() == DEAD, "nobody has told anything for a minute"
 
 
+def test_what_was_told_over_another_connection_counts_no_more() -> None:
+    world = World()
+    world.tell("old")
+    world.seconds += 61
+    world.inbox.connected()
+    assert isinstance(world.judge(), GivenBack), "the JobQueue may have changed meanwhile"
+    world.tell("old")
+    assert world.judge() == DEAD
+
+
 def test_the_log_has_one_line_a_minute_for_a_type_and_a_version() -> None:
     world = World()
     lines = []

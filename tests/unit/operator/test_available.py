@@ -321,6 +321,22 @@ def test_a_start_from_zero_moves_nothing() -> None:
     assert states == [(True, reason) for reason in reasons]
 
 
+@pytest.mark.parametrize(
+    ("there", "pods", "reason"),
+    [
+        pytest.param(deployment(2), (pod(told=(UNSCHEDULABLE,)), pod(age=1, name="y")), "Unschedulable", id="no-room"),
+        pytest.param(deployment(5, 0, QUOTA), (pod(container(**running(2))),), "FailedCreate", id="quota"),
+    ],
+)
+def test_those_that_have_no_room_do_not_make_those_that_start_unavailable(
+    there: Deployment, pods: tuple[Pod, ...], reason: str
+) -> None:
+    state = judge(there, pods, SERVING, NOW).state
+    assert (state.good, state.reason, state.wrong) == (True, reason, True)
+    assert judge(there, pods, Availability(), NOW).state.good is None
+    assert "some can't run" in state.message
+
+
 def test_the_last_consumer_stays_until_one_was_ready_or_ten_minutes_are_over() -> None:
     known = judge(deployment(), (NO_IMAGE,), Availability(), NOW)
     for minutes, may_go in ((0, False), (9.9, False), (10, True)):

@@ -111,6 +111,16 @@ async def test_the_version_that_is_applied_is_the_present_one_whatever_a_newer_s
     assert present() == [newer.version]
 
 
+async def test_an_operator_that_starts_anew_knows_what_is_applied_by_the_deployment(jobqueue: JobQueue) -> None:
+    scene = Scene(jobqueue)
+    await scene.turn(0)
+    newer = replace(jobqueue, consumer=replace(jobqueue.consumer, image="example/shop:1.5"))
+    scene.kept.jobqueue, scene.kept.applied = newer, None
+    scene.cluster.refuses["apply"] = ApiRefused(422, "Invalid", "no")
+    await scene.turn(5)
+    assert [told.version for told in scene.tools.versions.due(scene.now)] == [jobqueue.version]
+
+
 async def test_before_anything_was_applied_the_present_version_is_the_specs(jobqueue: JobQueue) -> None:
     scene = Scene(jobqueue)
     scene.cluster.refuses["apply"] = ApiRefused(422, "Invalid", "no")

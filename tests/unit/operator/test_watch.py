@@ -201,6 +201,9 @@ async def test_pods_are_seen_as_deployments_are(watched: Watched) -> None:
     assert {seen.name: seen.going for seen in watched.registry.pods_of(a)} == {"one": True, "two": False}
     await watched.tells("DELETED", pod("one", 5))
     assert [seen.name for seen in watched.registry.pods_of(a)] == ["two"]
+    nobodys = {key: value for key, value in pod("two", 6)["metadata"].items() if key != "ownerReferences"}
+    await watched.tells("MODIFIED", pod("two", 6) | {"metadata": nobodys})  # its ReplicaSet has let it go
+    assert watched.registry.pods_of(a) == ()
     watched.api.pods = [pod("three", 7)]
     await watched.lists(60)
     assert [seen.name for seen in watched.registry.pods_of(a)] == ["three"]
