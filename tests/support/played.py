@@ -18,9 +18,9 @@ from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.live_depths import QueueMissing
 from leveret_operator.metrics import Metrics
+from leveret_operator.parsing import version_of
 from leveret_operator.present_versions import PresentVersions
 from leveret_operator.queue_names import AllowedNames
-from leveret_operator.parsing import version_of
 from leveret_operator.registry import Registry
 from leveret_operator.tools import Tools
 from leveret_operator.turn import take_turn
