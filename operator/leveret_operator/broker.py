@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from leveret.ending import end
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
@@ -201,7 +201,10 @@ async def _look_after(session: _Session, every: float) -> None:
     """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait."""
     while True:
         await asyncio.sleep(every)
-        await session.declared.again()
+        try:
+            await session.declared.again()
+        except ChannelClosed as problem:
+            log.warning("what is shared can't be declared as it has to be", because=str(problem))
         queues, session.looked_after = session.looked_after, set()
         for queue in queues:
             try:
@@ -210,3 +213,5 @@ async def _look_after(session: _Session, every: float) -> None:
                     await declare(channel, Topology((), (), for_queue(queue).bindings))
             except ChannelNotFoundEntity:
                 session.missing.add(queue)
+            except ChannelClosed as problem:  # somebody else's queue of that name, perhaps
+                log.warning("a queue can't be bound", queue=queue, because=str(problem))

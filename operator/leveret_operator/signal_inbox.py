@@ -4,6 +4,8 @@ The queue is exclusive (it goes with the connection) and short: signals are for 
 dropped. If somebody deletes the exchange, its bindings go with it, and nobody else knows of this one.
 """
 
+import asyncio
+import math
 from collections.abc import Callable
 
 import structlog
@@ -16,6 +18,7 @@ from leveret.topology import SIGNALS, Binding, Topology
 log = structlog.get_logger(__name__)
 
 LENGTH = 10_000
+SAYS_EVERY = 60.0  # s: anybody may send a thousand a second
 
 
 async def open_inbox(connection: AbstractConnection, heard: Callable[[Signal], None]) -> Topology:
@@ -26,11 +29,16 @@ async def open_inbox(connection: AbstractConnection, heard: Callable[[Signal], N
     bound = Topology((), (), tuple(Binding(SIGNALS, queue.name, key) for key in ("hint.#", "heartbeat.#")))
     await declare(channel, bound)
 
+    loop, said_at = asyncio.get_running_loop(), -math.inf
+
     async def take(message: AbstractIncomingMessage) -> None:
+        nonlocal said_at
         try:
             heard(decode(message.body))
         except ValueError as problem:
-            log.warning("a message on leveret.signals is no signal; it is left out", problem=str(problem))
+            if loop.time() - said_at >= SAYS_EVERY:
+                said_at = loop.time()
+                log.warning("messages on leveret.signals are no signals; they are left out", first_problem=str(problem))
 
     await queue.consume(take, no_ack=True)
     return bound

@@ -18,13 +18,13 @@ from leveret import topology, wire
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, open_connection
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret.settings import MissingSetting, Places
-from leveret_producer.recorder.noted import EXCHANGE, ROUTING_KEY, headers_before
+from leveret_producer.recorder.noted import EXCHANGE, ROUTING_KEY, headers_before, is_name
 
 DONE, SOME_STAY, NOT_REACHABLE = 0, 1, 3
 LISTED = 20
 _SAID = 300  # characters of a reason
 _HELP = "Look at what could not be recorded (the queue leveret.events.dead), or put it back once the cause is mended."
-_NAMELESS = "it doesn't say which routing key it came with, so no producer set it aside"
+_NAMELESS = "it doesn't say which routing key and exchange it came with, so no producer set it aside"
 
 
 async def list_all(connection: AbstractConnection, limit: int | None = None) -> int:
@@ -78,7 +78,7 @@ async def _oldest(channel: AbstractChannel, number: int) -> AsyncIterator[Abstra
 
 async def _put_back(message: AbstractIncomingMessage, publisher: Publisher) -> None:
     key, exchange = message.headers.get(ROUTING_KEY), message.headers.get(EXCHANGE, topology.EVENTS)
-    if not isinstance(key, str) or not isinstance(exchange, str):
+    if not isinstance(key, str) or not isinstance(exchange, str) or not (is_name(key) and is_name(exchange)):
         raise NotConfirmed(_NAMELESS)
     copy = wire.copy_of(message, {}, reply_to=message.reply_to)
     if (

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity
 
 from leveret import topology
 
@@ -48,7 +48,7 @@ class GoneQueues:
                     await (await channel.declare_queue(queue, passive=True)).bind(topology.JOBS, queue)
             except ChannelNotFoundEntity:
                 self.note(queue)
-            except ChannelAccessRefused as problem:
+            except ChannelClosed as problem:
                 log.warning("a queue whose jobs came back may not be bound", queue=queue, because=str(problem))
             except TimeoutError:
                 log.debug("a queue does not answer", queue=queue)

@@ -16,6 +16,8 @@ from leveret_producer.recorder.noted import EXCHANGE, NOTED, ROUTING_KEY, note, 
 from leveret_producer.recorder.told import Told
 
 _LONGEST_REASON = 2_000
+_LARGEST_LIST = 2 << 20  # bytes; a consumer's are half of that at most
+_SMALLEST_EVENT = 50  # bytes; no event is as small
 _NO_BODY = "its body, too large to be kept here, is in its queue of dead letters only"
 
 
@@ -97,10 +99,12 @@ def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
 def _read_each(key: str, body: bytes, batch: Batch, because: str) -> None:
     """Read events on jobs one by one, so that a bad one does not take its neighbours with it.
 
-    The bad ones stay together: a message could hold half a million.
+    The bad ones stay together: a message could hold half a million. One that isn't as large as ours are, or in which
+    most can be no events, stays whole: to look at each would hold up all others.
     """
     try:
-        alone = [b"[%b]" % one for one in events.each(body)] if key.startswith("job.") else []
+        found = events.each(body) if key.startswith("job.") and len(body) <= _LARGEST_LIST else []
+        alone = [b"[%b]" % one for one in found] if len(found) * _SMALLEST_EVENT <= len(body) else []
     except ValueError:  # not even a list; or one that breaks off, and nobody knows where its events end
         alone = []
     if not alone:

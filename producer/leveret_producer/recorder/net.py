@@ -31,7 +31,17 @@ async def handle_all(
         raise
     except Exception as problem:  # noqa: BLE001 - the reason of what is set aside
         if len(messages) == 1:
-            aside = SetAside.of_message(messages[0], defect(problem))
-            return await writer.set_aside([aside], publisher)
+            return await _set_aside(messages[0], defect(problem), writer, publisher)
         for message in messages:
             await handle_all([message], handle, writer, publisher)
+
+
+async def _set_aside(message: AbstractIncomingMessage, because: str, writer: Writer, publisher: Publisher) -> None:
+    """As it came, or if that is what can't be done, its body and its key: what is in its headers may be the culprit."""
+    try:
+        await writer.set_aside([SetAside.of_message(message, because)], publisher)
+    except _NO_CULPRIT:
+        raise
+    except Exception as problem:  # noqa: BLE001 - the reason of what is set aside
+        plain = SetAside(message.routing_key or "", message.body, f"{because}; {defect(problem)}")
+        await writer.set_aside([plain], publisher)

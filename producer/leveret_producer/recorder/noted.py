@@ -75,10 +75,15 @@ def headers_before(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
 def restore(message: AbstractIncomingMessage) -> None:
     """Have a dead letter that was put back be what it was before; leave any other message alone."""
     key = message.headers.get(ROUTING_KEY)
-    if message.headers.get(EXCHANGE) == topology.DEAD and isinstance(key, str) and _fits(message):
+    if message.headers.get(EXCHANGE) == topology.DEAD and isinstance(key, str) and is_name(key) and _fits(message):
         before = {"exchange": topology.DEAD, "routing_key": key, "headers": headers_before(message.headers)}
         for name, value in before.items():
             setattr(message, name, value)  # a delivered one has these slots
+
+
+def is_name(text: str) -> bool:
+    """Say whether it can be a routing key or an exchange: anybody may write a longer one into a header."""
+    return len(text.encode(errors="replace")) <= _SHORT
 
 
 def _fits(message: AbstractIncomingMessage) -> bool:
@@ -107,7 +112,15 @@ def _without_traceback(error: object) -> dict[str, str | int]:
 
 
 def _noted(header: object) -> _Noted:
+    """What can't have been noted by us is left out: anybody may publish here."""
     try:
-        return _read(header) if isinstance(header, str) else _Noted({})
-    except (msgspec.MsgspecError, RecursionError):  # anybody may publish here
+        told = _read(header) if isinstance(header, str) else _Noted({})
+    except (msgspec.MsgspecError, RecursionError):
         return _Noted({})
+    return _Noted(
+        {key: value for key, value in told.headers.items() if key in _OF_AN_END and _travels(value)}, told.death
+    )
+
+
+def _travels(value: str | int) -> bool:
+    return isinstance(value, str) or abs(value) < 1 << 63

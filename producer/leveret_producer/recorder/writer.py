@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 NO_PAYLOAD = "it asks to publish the job again, and neither it nor the store has the job's payload"
 NOT_ITS_QUEUE = "the job's id belongs to another queue"
 AT_ONCE = 100  # set aside and not confirmed yet
+MOST_REPORTS = 4_000  # in a transaction: anybody may put more into a message
 _REASONS = 3  # in the log, of a batch
 _SAID = 300  # characters of each
 
@@ -41,11 +42,12 @@ class Writer:
             recorded = await self._recording.record(some)
             tally.count(self._metrics, some, recorded)
             dead.extend(one for one in some if (one.event.id, one.event.generation) in recorded.dead)
-            lost = [one for one in some if one.event.id in recorded.misplaced and one not in recorded.without_payload]
+            without = {id(one) for one in recorded.without_payload}
+            lost = [one for one in some if one.event.id in recorded.misplaced and id(one) not in without]
             return [(one, NO_PAYLOAD) for one in recorded.without_payload] + [(one, NOT_ITS_QUEUE) for one in lost]
 
         # An id that two queues claim: the claim that came first is recorded before the other is looked at.
-        refused = [one for part in rounds(reports) for one in await commit(part, write)]
+        refused = [one for part in rounds(reports) for some in _parts(part) for one in await commit(some, write)]
         await answer(dead, publisher)
         return [SetAside.of_report(report, because) for report, because in refused]
 
@@ -73,3 +75,7 @@ class Writer:
         except NotConfirmed as problem:
             raise BrokerGone(f"an event can't be set aside: {problem}") from problem
         self._metrics.set_aside.inc()
+
+
+def _parts(reports: Sequence[Report]) -> list[Sequence[Report]]:
+    return [reports[start : start + MOST_REPORTS] for start in range(0, len(reports), MOST_REPORTS)]

@@ -52,7 +52,8 @@ class Recording:
             if told:
                 await _tell_all(connection, [(merge.clean(name, merge.LONGEST_TYPE), event) for name, event in told])
             lost = await _without_payload(connection, reports)
-            kept = [report for report in reports if report not in lost] if lost else reports
+            without = {id(report) for report in lost}
+            kept = [report for report in reports if id(report) not in without] if lost else reports
             recorded = await _record(connection, kept) if kept else Recorded()
             return replace(recorded, without_payload=tuple(lost))
 

@@ -50,6 +50,6 @@ async def test_a_flood_of_malformed_messages_is_taken_out_of_every_queue(broker:
     assert heard == []
     assert {one["event"] for one in logs if one["log_level"] != "info"} == {
         "events are set aside",
-        "a message on leveret.signals is no signal; it is left out",
+        "messages on leveret.signals are no signals; they are left out",
         "no reply is sent to a queue of Leveret's own",
     }

@@ -71,3 +71,17 @@ def test_what_has_no_events_in_it_is_set_aside_as_it_is(key: str, body: bytes) -
 
 def test_no_events_are_no_error() -> None:
     assert batch_of(b"[]") == Batch()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" + b",".join([b"0"] * 1_000_000) + b"]", id="numbers"),
+        pytest.param(b"[" + b",".join([b'{"a":1}'] * 100_000) + b"]", id="small objects"),
+        pytest.param(b"[" + b",".join([b'{"a":"%b"}' % (b"x" * 100)] * 30_000) + b"]", id="larger than ours are"),
+    ],
+)
+def test_what_can_be_no_list_of_events_is_set_aside_whole(body: bytes) -> None:
+    batch = batch_of(body)
+    assert [one.body for one in batch.aside] == [body]
+    assert batch.reports == []

@@ -176,3 +176,18 @@ def test_a_batch_that_is_begun_anew_three_times_shows_until_one_is_finished() ->
     assert begun(health, other) == "serving", "another batch"
     assert begun(health, other, ends=True) == "serving"
     assert [begun(health, other) for _ in range(3)] == ["serving"] * 3, "it was finished in between"
+
+
+async def test_a_culprit_that_can_not_even_be_set_aside_as_it_came_is_set_aside_by_its_body() -> None:
+    class Unwritable(Message):
+        @property
+        def reply_to(self) -> str:
+            raise TypeError("this can't be written")
+
+    async def handle(messages: Sequence[object], publisher: object) -> None:
+        raise KeyError("what nobody thought of")
+
+    scene = Scene()
+    culprit = Unwritable("q", b"{}", exchange=topology.UNROUTABLE)
+    await handle_all([culprit], handle, scene.writer, scene.publisher)  # type: ignore[list-item, arg-type]
+    assert scene.aside == [("q", b"{}")]

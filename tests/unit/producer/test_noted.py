@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import aio_pika
 import msgspec
 import pytest
+from pamqp.header import ContentHeader as Header
 
 from leveret import topology, wire
 from leveret.events import Error
@@ -127,3 +128,23 @@ def test_what_somebody_else_noted_is_no_trouble(noted: object) -> None:
     headers = {"leveret-exchange": topology.DEAD, "leveret-routing-key": QUEUE, "leveret-noted": noted}
     found = report(Received(headers=headers, exchange="", routing_key=topology.EVENTS))
     assert (found.queue, found.event.id) == (QUEUE, JOB)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param({"leveret-noted": '{"headers":{"x-delivery-count":1180591620717411303424}}'}, id="a large number"),
+        pytest.param({"leveret-noted": '{"headers":{"theirs":"x"}}'}, id="a header of theirs"),
+        pytest.param({"leveret-routing-key": "q" * 130_000}, id="a long key"),
+    ],
+)
+def test_what_somebody_else_noted_can_be_set_aside_again(more: dict[str, Any]) -> None:
+    headers = {"leveret-exchange": topology.DEAD, "leveret-routing-key": QUEUE, "leveret-noted": "{}"} | more
+    batch = Batch()
+    read(cast(Any, Received(headers=headers, exchange="", routing_key=topology.EVENTS, body=b"no events")), batch, NOW)
+    some = [SetAside.of_report(one, "why") for one in batch.reports] + batch.aside
+    [aside] = [one.message() for one in some]
+    assert sum(len(key) + len(str(value)) for key, value in aside.headers.items()) < FRAME
+    assert "theirs" not in aside.headers
+    assert len(str(aside.headers["leveret-routing-key"])) <= 255
+    Header(properties=aside.properties, body_size=0).marshal()
