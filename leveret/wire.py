@@ -24,9 +24,7 @@ STARTED_AT = "leveret-started-at"  # of a dead letter's last attempt; both times
 DIED_AT = "leveret-died-at"
 DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
 GIVEN_BACK_SINCE = "leveret-given-back-since"  # when a consumer of another version first gave the message back
-DELIVERED = (
-    "leveret-delivered"  # of what was given back: the broker's count until then, which begins anew with the copy
-)
+DELIVERED = "leveret-delivered"  # of what was given back: the broker's count until then; the copy's begins anew
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject

@@ -37,9 +37,8 @@ class Settings:
     source_queue: str | None = None  # another queue's dead letters, consumed beside the own queue
     delivery_limit: int = BROKER_DELIVERY_LIMIT  # times that a job is started without its run coming to an end
     version: str = ""  # of image and handlers
-    judges_after: Limits = (
-        DEFAULT_LIMITS  # a message that another version may have a handler for; not from the environment
-    )
+    # A message that another version may have a handler for; not from the environment.
+    judges_after: Limits = DEFAULT_LIMITS
     log: Literal["json", "text"] = "text"
     probe_port: int = 9000
 

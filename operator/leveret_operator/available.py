@@ -75,9 +75,12 @@ def judge(deployment: Deployment | None, pods: Iterable[Pod], before: Availabili
     there = sorted((pod for pod in pods if not pod.going), key=lambda pod: (pod.created, pod.name))
     newest = deployment.replica_set or (there[-1].replica_set if there else None)
     of_newest = [pod for pod in there if pod.replica_set == newest]
-    trouble = _trouble(of_newest or there, now) or _of_deployment(deployment)
+    looked_at = [(pod, _of_pod(pod, now)) for pod in of_newest or there]
+    trouble = _trouble(looked_at, now) or _of_deployment(deployment)
     was_ready = known.was_ready or (any(pod.ready for pod in of_newest) if there else deployment.ready > 0)
-    starts = any(not pod.ready and pod.over is None and _of_pod(pod, now) is None for pod in of_newest)
+    starts = bool(of_newest) and any(
+        not pod.ready and pod.over is None and trouble is None for pod, trouble in looked_at
+    )
     return replace(known, state=_state(deployment, trouble, before.state, starts=starts), was_ready=was_ready)
 
 
@@ -100,10 +103,11 @@ def _of_deployment(deployment: Deployment) -> Trouble | None:
     return next((Trouble(told.reason, _bounded(told.message)) for told in deployment.failures), None)
 
 
-def _trouble(pods: Sequence[Pod], now: datetime) -> Trouble | None:
+def _trouble(looked_at: Sequence[tuple[Pod, Trouble | None]], now: datetime) -> Trouble | None:
     """Put together why pods can't run: the reason that most have, and one of them with all it says."""
-    found = [(pod, trouble) for pod in pods if (trouble := _of_pod(pod, now)) is not None]
+    found = [(pod, trouble) for pod, trouble in looked_at if trouble is not None]
     if not found:
+        pods = [pod for pod, _ in looked_at]
         return _refused([pod.over for pod in pods if pod.over and now - pod.created < REFUSED_LATELY], pods)
     counted = Counter(trouble.reason for _, trouble in found)
     reason = min(counted, key=lambda reason: (-counted[reason], reason))

@@ -81,9 +81,8 @@ async def _put_back(message: AbstractIncomingMessage, publisher: Publisher) -> N
     if not isinstance(key, str) or not isinstance(exchange, str) or not (is_name(key) and is_name(exchange)):
         raise NotConfirmed(_NAMELESS)
     copy = wire.copy_of(message, {}, reply_to=message.reply_to)
-    if (
-        exchange == topology.DEAD
-    ):  # to the recorder alone (docs/decisions/0020), which reads from the headers what it was
+    if exchange == topology.DEAD:
+        # To the recorder alone (docs/decisions/0020), which reads from the headers what it was.
         exchange, key = "", topology.EVENTS
     else:
         before = headers_before(copy.headers)

@@ -13,9 +13,8 @@ from leveret.events import (
     QueueRemoved,
 )
 
-Told = tuple[
-    str, HandlersRegistered | JobQueuesListed | QueueEvent
-]  # a queue (or namespace), and what is said about it
+# A queue (or namespace), and what is said about it.
+Told = tuple[str, HandlersRegistered | JobQueuesListed | QueueEvent]
 
 # Each table has its turn, and a list comes after what it may be about.
 _KINDS = (QueueDefined, QueueRemoved, QueueObserved, JobQueuesListed, HandlersRegistered, QueueDecided)
