@@ -22,6 +22,7 @@ SLOW_SET_UP_WITHIN = timedelta(seconds=150)  # a volume that is attached over th
 READY_WITHIN = timedelta(seconds=60)
 ANSWERS_WITHIN = timedelta(seconds=20)
 PROBED_FOR = timedelta(seconds=120)  # by the startup probe: 60 times, every 2 s
+STARTS_WITHIN = timedelta(minutes=10)  # also a large image over a slow network
 CRASH = timedelta(minutes=10)  # the kubelet, too, takes what ran for longer to have run well
 REFUSED_LATELY = timedelta(minutes=5)
 TRY_FOR = timedelta(minutes=10)  # so long the last consumer stays if none of its kind was ever ready
@@ -184,10 +185,20 @@ def _startup_probe(name: str) -> Trouble:
 
 
 def _not_ready(pod: Pod, now: datetime) -> Trouble | None:
-    """All containers run, and one isn't ready; a consumer that starts has its startup probe's time."""
+    """All containers run, and one isn't ready; a consumer that starts has its startup probe's time.
+
+    No start lasts for ever: a pull, or a container that must end before the others, may hang without a word.
+    """
     idle = [one for one in pod.containers if not one.ready]
     starts = [one for one in idle if one.running_since is None or (one.name == CONTAINER and not one.started)]
-    if pod.unready_since is None or starts:
+    if pod.unready_since is None:
+        return None
+    if starts and now - pod.unready_since >= STARTS_WITHIN:
+        first = next((one for one in idle if one.running_since), starts[0])
+        does = "waits" if first.running_since is None else "runs and is not done starting"
+        text = f"the pod has started for {STARTS_WITHIN // timedelta(minutes=1)} minutes: container {first.name} {does}"
+        return Trouble("NotReady", f"{text}; kubectl describe pod {pod.name} and its logs may say why")
+    if starts:
         return None
     since = max([pod.unready_since, *(one.running_since for one in idle if one.running_since)])
     if now - since < READY_WITHIN:

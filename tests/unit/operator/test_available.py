@@ -160,6 +160,15 @@ CANNOT = [
     ),
     pytest.param((pod(container(**running(61), started=True)),), "NotReady", "container consumer", id="never-ready"),
     pytest.param(
+        (pod(container(**CREATING), age=601),), "NotReady", "for 10 minutes: container consumer waits", id="pulls"
+    ),
+    pytest.param(
+        (pod(container(**waiting("PodInitializing")), first=(container("copy", **running(590)),), age=601),),
+        "NotReady",
+        "container copy runs and is not done starting",
+        id="an-init-container-that-hangs",
+    ),
+    pytest.param(
         (pod(container(**waiting("PodInitializing")), first=(container("copy", **PULL),)),),
         "ImagePullBackOff",
         "container copy",
@@ -250,6 +259,7 @@ STARTS = [
     pytest.param((pod(container(**running(100))),), id="imports"),
     pytest.param((pod(container(**running(59), started=True)),), id="connects"),
     pytest.param((pod(container(**waiting("PodInitializing")), first=(container("c", **running(900)),)),), id="init"),
+    pytest.param((pod(container(**CREATING), age=599),), id="a-pull-of-ten-minutes"),
     pytest.param(
         (pod(container(**running(20)), first=(container("c", ready=True, state=ended(0, "Completed")),)),),
         id="after-init",
