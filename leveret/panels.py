@@ -9,6 +9,7 @@ summed per bucket before the quantile. What is not known is absent, and absent i
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -68,10 +69,12 @@ class Column:
     worry: float | None = None
 
 
-def fill(promql: str, queue: str | None, window: timedelta = RATE_WINDOW) -> str:
-    """Return the query for one queue, or for all of them with None."""
-    # The name is a regular expression inside a PromQL string: both levels of escapes.
-    pattern = ".*" if queue is None else re.escape(queue).replace("\\", "\\\\").replace('"', '\\"')
+def fill(promql: str, queue: str | Sequence[str] | None, window: timedelta = RATE_WINDOW) -> str:
+    """Return the query for one queue or some, or for all of them with None."""
+    # A name is a regular expression inside a PromQL string: both levels of escapes.
+    names = [queue] if isinstance(queue, str) else queue or []
+    escaped = [re.escape(name).replace("\\", "\\\\").replace('"', '\\"') for name in names]
+    pattern = ".*" if queue is None else "|".join(escaped)
     seconds = round(max(window, RATE_WINDOW).total_seconds())
     return promql.replace("$queue", pattern).replace("$window", f"{seconds}s")
 
@@ -221,8 +224,34 @@ _STORE = Section(
     ),
 )
 
-SECTIONS = (_WORK, _TIME, _FAILURE, _SCALING, _STORE)
+_ASIDE = Section(
+    "Put aside",
+    (
+        Panel(
+            "Given back",
+            "Deliveries that a consumer of another version gave back, because it can't run them.",
+            Unit.PER_SECOND,
+            (Query("given back", _rate("leveret_given_back_total")),),
+        ),
+        Panel(
+            "Replies dropped",
+            "Replies that nobody got, by reason.",
+            Unit.PER_MINUTE,
+            (Query("{{reason}}", "60 * " + _rate("leveret_replies_dropped_total", "reason")),),
+        ),
+        Panel(
+            "Events set aside",
+            "Events that could not be recorded; leveret_producer.set_aside lists them.",
+            Unit.PER_MINUTE,
+            (Query("set aside", "60 * sum(rate(leveret_events_set_aside_total[$window]))"),),
+            worry=0.1,
+        ),
+    ),
+)
+
+SECTIONS = (_WORK, _TIME, _FAILURE, _SCALING, _STORE, _ASIDE)
 PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
+SEEN = _said("leveret_queue_ready")  # every queue of a JobQueue has it, whatever else is known of it
 
 # Only queues of a JobQueue have them, so this list is also the list of queues.
 QUEUES_NOW = (

@@ -28,6 +28,9 @@ class Pretended:
         self._submitted = self._counter("leveret_jobs_submitted", "queue")
         self._finished = self._counter("leveret_jobs_finished", "queue", "outcome")
         self._retries = self._counter("leveret_job_retries", "queue")
+        self._given_back = self._counter("leveret_given_back", "queue")
+        self._dropped = self._counter("leveret_replies_dropped", "queue", "reason")
+        self._set_aside = self._counter("leveret_events_set_aside")
         self._wait = self._histogram("leveret_job_wait_seconds", "queue")
         self._run = self._histogram("leveret_job_run_seconds", "queue")
         self._confirm = self._histogram("leveret_publish_confirm_seconds")
@@ -40,6 +43,7 @@ class Pretended:
         for name, queue in self._queues.items():
             self._advance(name, queue, seconds)
         self._requests.labels("bulk").inc()
+        self._set_aside.inc()
         for _ in range(5):
             self._confirm.observe(self._random.lognormvariate(-4.6, 0.6))
         self._set("leveret_outbox_pending", max(0, round(self._random.gauss(4, 6))))
@@ -80,6 +84,8 @@ class Pretended:
         self._finished.labels(name, "succeeded").inc(max(0, round(good)))
         self._finished.labels(name, "dead").inc(dead)
         self._retries.labels(name).inc(round(good * 0.04))
+        self._given_back.labels(name).inc(round(good * 0.01))
+        self._dropped.labels(name, "full").inc(round(good * 0.01))
         wait = queue.backlog / max(1.0, queue.there * queue.slots / queue.run)
         for _ in range(min(40, round(good))):
             self._run.labels(name).observe(queue.run * self._random.lognormvariate(0, 0.4))

@@ -1,12 +1,15 @@
 """From a panel's series to lines with names, colours and a legend. Pure.
 
-A queue has one colour on the whole page, the same as its row in the table; what is said about it differs by the dash.
+A queue has one colour on the whole page, the same as its row in the table, and keeps it when others come and go; what is
+said about it differs by the dash.
 With a single queue there is nothing to tell apart by colour, and the colours go to what is said.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from zlib import crc32
 
 from leveret.panels import Panel
 from leveret_producer.console.chart import Line, Window
@@ -15,6 +18,7 @@ from leveret_producer.console.readings import Drawn
 
 COLOURS, DASHES = 8, 4
 MOST_LINES = 12  # in one panel: more can't be told apart
+LONGEST_LABEL = 28  # characters
 MEANINGS = {"succeeded": "good", "dead": "bad", "dead letters": "bad"}
 
 
@@ -60,12 +64,36 @@ class Look:
 
 
 def looks_of(queues: tuple[str, ...]) -> dict[str, Look]:
+    """Return how each queue looks; the colour is the one that its name asks for, as far as that is free."""
     namespaces = {queue.partition(".")[0] for queue in queues if "." in queue}
     short = len(namespaces) == 1 and all("." in queue for queue in queues)
+    named = {queue: queue.partition(".")[2] if short else queue for queue in queues}
+    labels = {queue: shorten(name) for queue, name in named.items()}
+    often = Counter(labels.values())
+    colours = _colours(queues)
     return {
-        queue: Look(f"c{place % COLOURS}", queue.partition(".")[2] if short else queue)
-        for place, queue in enumerate(queues)
+        queue: Look(f"c{colours[queue]}", label if often[label] == 1 else named[queue])
+        for queue, label in labels.items()
     }
+
+
+def shorten(name: str) -> str:
+    """Leave out the middle of a long name: what tells names apart is mostly at their end."""
+    if len(name) <= LONGEST_LABEL:
+        return name
+    head = (LONGEST_LABEL - 1) // 3
+    return f"{name[:head]}…{name[head + 1 - LONGEST_LABEL :]}"
+
+
+def _colours(queues: tuple[str, ...]) -> dict[str, int]:
+    """Each its name's own; as many as there are colours give way to each other, so that few queues share none."""
+    free = set(range(COLOURS))
+    found = {}
+    for wish, queue in sorted((crc32(queue.encode()), queue) for queue in queues):
+        order = [(wish + step) % COLOURS for step in range(COLOURS)]
+        found[queue] = colour = next((one for one in order if one in free), order[0])
+        free.discard(colour)
+    return found
 
 
 def named_lines(drawn: Drawn, looks: Mapping[str, Look] | None) -> tuple[Named, ...]:
@@ -84,7 +112,7 @@ def named_lines(drawn: Drawn, looks: Mapping[str, Look] | None) -> tuple[Named, 
             line = Line(name, MEANINGS.get(name, f"c{place % COLOURS}"), points, filled=place == 0)
             lines.append(Named(name, None, line))
         else:
-            look = looks.get(queue, Look("c0", queue))  # a queue that is gone, and still in the window
+            look = looks.get(queue, Look("c0", shorten(queue)))
             label = look.label if len(names) == 1 else f"{look.label} {name}"
             lines.append(Named(name, look.label, Line(label, f"{look.colour} d{place % DASHES}", points)))
     return tuple(lines)

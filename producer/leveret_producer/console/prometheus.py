@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 TIMEOUT = httpx.Timeout(4.0, connect=1.0)  # s
+MOST_BYTES = 4 * 2**20  # of one answer: twelve queues with three lines each at 720 times are a sixth of it
 AT_ONCE = httpx.Limits(max_connections=8, max_keepalive_connections=8)
 
 
@@ -84,20 +85,32 @@ class Prometheus:
 
     async def _ask(self, path: str, form: dict[str, str]) -> list[_Result]:
         try:
-            answer = await self._http.post(f"{self._url}/api/v1/{path}", data=form)
+            status, body = await self._post(path, form)
         except httpx.TimeoutException as problem:
             raise Unreachable("it took too long to answer") from problem
         except (httpx.HTTPError, httpx.InvalidURL) as problem:
             raise Unreachable("the connection failed") from problem
         try:
-            read = _decode(answer.content)
+            read = _decode(body)
         except msgspec.MsgspecError as problem:
-            raise Unreachable(f"it answered {answer.status_code} and not as Prometheus does") from problem
+            raise Unreachable(f"it answered {status} and not as Prometheus does") from problem
         if read.status == "success" and read.data is not None:
             return read.data.result
-        if answer.status_code in (400, 422):
+        if status in (400, 422):
             raise QueryRefused(read.error)
-        raise Unreachable(f"it answered {answer.status_code}")
+        raise Unreachable(f"it answered {status}")
+
+    async def _post(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:
+        """Return status and body; what is too large for a panel is not read to its end."""
+        body = bytearray()
+        async with self._http.stream("POST", f"{self._url}/api/v1/{path}", data=form) as answer:
+            async for part in answer.aiter_bytes():
+                body += part
+                if len(body) > MOST_BYTES:
+                    raise QueryRefused(
+                        f"its answer is larger than {MOST_BYTES // 2**20} MiB; choose a queue, or a shorter time"
+                    )
+        return answer.status_code, bytes(body)
 
 
 def _number(text: str) -> float | None:

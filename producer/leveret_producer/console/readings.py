@@ -1,21 +1,19 @@
-"""What one view of the page needs from Prometheus: the queues as they are now, and every panel's series.
+"""What one view of the page needs from Prometheus: the queues as they are now, and one panel's series after the other.
 
-Everything is asked for at once, and the answer is kept for a moment, so that many viewers cost what one costs. A viewer
-who leaves does not end a reading that others wait for.
+Prometheus chooses which queues a panel shows, so that what is read does not grow with their number.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 
-from leveret.panels import PANELS, QUEUES_NOW, Column, Panel, Query, fill
+from leveret.panels import QUEUES_NOW, SEEN, Column, Panel, Query, fill
 from leveret_producer.console.chart import Window
-from leveret_producer.console.prometheus import Prometheus, QueryRefused, Series
+from leveret_producer.console.prometheus import Prometheus, QueryRefused, Sample, Series
 
-KEPT_FOR = 2.0  # s
-KEPT_AT_MOST = 32  # readings: queues × spans that somebody looks at
+MOST_QUEUES = 12  # in one panel: more can't be told apart
 
 
 class Span(Enum):
@@ -32,6 +30,9 @@ class Span(Enum):
     @classmethod
     def of(cls, word: str) -> "Span":
         return next((span for span in cls if span.word == word), cls.QUARTER)
+
+    def window(self, now: float) -> Window:
+        return Window(now - self.length.total_seconds(), now, self.step.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,65 +57,68 @@ class QueueNow:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    window: Window
-    queues: tuple[QueueNow, ...]  # all there are, whatever queue the panels are for
-    drawn: tuple[Drawn, ...]
+class Queues:
+    now: tuple[QueueNow, ...]  # all there are, whatever queue the panels are for
+    seen: tuple[str, ...]  # those and the ones that are gone, and still in the window
 
 
 class Readings:
-    """Readings of one Prometheus, shared by all viewers."""
+    """Asks one Prometheus; each method raises Unreachable where it does not answer."""
 
-    def __init__(self, prometheus: Prometheus, clock: Callable[[], float]) -> None:
+    def __init__(self, prometheus: Prometheus) -> None:
         self._prometheus = prometheus
-        self._clock = clock
-        self._kept: dict[tuple[str | None, Span], tuple[float, asyncio.Task[Reading]]] = {}
 
-    async def get(self, queue: str | None, span: Span) -> Reading:
-        """Return a reading that is at most a moment old; raise Unreachable when there is none to be had."""
-        now = self._clock()
-        for key, (since, _) in list(self._kept.items()):
-            if not now - KEPT_FOR < since <= now:
-                del self._kept[key]
-        if (queue, span) not in self._kept:
-            if len(self._kept) >= KEPT_AT_MOST:
-                del self._kept[next(iter(self._kept))]
-            reading = asyncio.create_task(self._read(queue, span, now))
-            reading.add_done_callback(_look_at)
-            self._kept[queue, span] = now, reading
-        return await asyncio.shield(self._kept[queue, span][1])
-
-    async def _read(self, queue: str | None, span: Span, now: float) -> Reading:
-        window = Window(now - span.length.total_seconds(), now, span.step.total_seconds())
-        # The table first: where nobody answers, one question finds it out instead of fifty.
-        queues = await self._queues(now)
-        drawn = await asyncio.gather(*(self._panel(panel, queue, span, window) for panel in PANELS))
-        return Reading(window, queues, tuple(drawn))
-
-    async def _panel(self, panel: Panel, queue: str | None, span: Span, window: Window) -> Drawn:
-        async def found(query: Query) -> Found:
-            promql = fill(query.promql, queue, span.step)
-            return Found(query, tuple(await self._prometheus.over(promql, window.start, window.end, window.step)))
-
-        try:
-            return Drawn(panel, tuple(await asyncio.gather(*map(found, panel.queries))))
-        except QueryRefused as problem:
-            return Drawn(panel, (), str(problem))
-
-    async def _queues(self, now: float) -> tuple[QueueNow, ...]:
+    async def queues(self, span: Span, now: float) -> Queues:
+        """Ask for the table first: where nobody answers, one question finds it out instead of fifty."""
         columns = await asyncio.gather(*(self._column(column, now) for column in QUEUES_NOW))
         names = sorted({name for column in columns for name in column})
-        return tuple(QueueNow(name, tuple(column.get(name) for column in columns)) for name in names)
+        table = tuple(QueueNow(name, tuple(column.get(name) for column in columns)) for name in names)
+        seen = await self._samples(_over(fill(SEEN, None), span, "last"), now)
+        return Queues(table, tuple(sorted({*names, *(one.labels["queue"] for one in seen if "queue" in one.labels)})))
+
+    async def panel(self, panel: Panel, queue: str | None, seen: Sequence[str], span: Span, now: float) -> Drawn:
+        """Read one panel, for one queue or the highest of those that were seen."""
+        window = span.window(now)
+        chosen: Sequence[str] | None = None if queue is None else [queue]
+        by_queue = any(query.by_queue for query in panel.queries)
+        try:
+            if by_queue and queue is None and len(seen) > MOST_QUEUES:
+                chosen = await self._highest(panel, span, now)
+            found = []
+            for query in panel.queries:
+                promql = fill(query.promql, chosen, span.step)
+                series = await self._prometheus.over(promql, window.start, window.end, window.step)
+                found.append(Found(query, tuple(series)))
+        except QueryRefused as problem:
+            return Drawn(panel, (), str(problem))
+        return Drawn(panel, tuple(found))
+
+    async def _highest(self, panel: Panel, span: Span, now: float) -> list[str]:
+        """The queues with the highest values within the window, by any of the panel's queries.
+
+        Of quantiles only by the last: it is above the others, and each costs Prometheus all buckets of all queues.
+        """
+        highest: dict[str, float] = {}
+        quantiles = panel.queries[-1].promql.startswith("histogram_quantile")
+        for query in panel.queries[-1:] if quantiles else panel.queries:
+            over = _over(fill(query.promql, None, span.step), span, "max")
+            for sample in await self._prometheus.now(f"topk({MOST_QUEUES}, max by (queue) ({over}))", now):
+                name, value = sample.labels.get("queue", ""), -1.0 if sample.value is None else sample.value
+                highest[name] = max(value, highest.get(name, value))
+        return sorted(highest, key=lambda name: (-highest[name], name))[:MOST_QUEUES]
+
+    async def _samples(self, promql: str, now: float) -> list[Sample]:
+        try:
+            return await self._prometheus.now(promql, now)
+        except QueryRefused:
+            return []
 
     async def _column(self, column: Column, now: float) -> dict[str, float | None]:
-        try:
-            samples = await self._prometheus.now(fill(column.promql, None), now)
-        except QueryRefused:
-            return {}
+        samples = await self._samples(fill(column.promql, None), now)
         return {sample.labels["queue"]: sample.value for sample in samples if "queue" in sample.labels}
 
 
-def _look_at(reading: asyncio.Task[Reading]) -> None:
-    """Take the error of a reading whose viewers have all left: else asyncio complains that nobody did."""
-    if not reading.cancelled():
-        reading.exception()
+def _over(promql: str, span: Span, function: str) -> str:
+    """Put together each series' values of the window into one."""
+    length, step = (round(part.total_seconds()) for part in (span.length, span.step))
+    return f"{function}_over_time(({promql})[{length}s:{step}s])"

@@ -14,13 +14,12 @@ from importlib.resources import files
 import httpx
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from leveret_producer.console.pages import Pages
 from leveret_producer.console.prometheus import Prometheus, Unreachable
-from leveret_producer.console.readings import Readings, Span
-from leveret_producer.console.view import Choice, View, view
+from leveret_producer.console.readings import Span
+from leveret_producer.console.view import Choice
 
-REFRESH_EVERY = 10  # s
 STATIC = {"console.css": "text/css; charset=utf-8", "leveret.svg": "image/svg+xml"}
 POLICY = "; ".join(
     (
@@ -67,6 +66,7 @@ def build_router(
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         yield
+        page.close()
         if prometheus is not None:
             await prometheus.close()
 
@@ -78,37 +78,21 @@ def build_router(
 
 class _Page:
     def __init__(self, prometheus: Prometheus | None, clock: Callable[[], float]) -> None:
-        self._place = prometheus.place if prometheus else ""
-        self._readings = Readings(prometheus, clock) if prometheus else None
+        self._prometheus = prometheus
         self._assets = {name: _load(name, media_type) for name, media_type in STATIC.items()}
-        templates = Environment(
-            loader=PackageLoader("leveret_producer.console"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._template = templates.get_template("page.html")
+        addresses = {name: f"/static/{name}?v={asset.version}" for name, asset in self._assets.items()}
+        self._pages = Pages(prometheus, clock, addresses)
+        self.close = self._pages.close
 
     async def show(self, queue: str = "", range: str = "", refresh: str = "1") -> HTMLResponse:
         choice = Choice(queue or None, Span.of(range), refresh != "0")
-        shown: View | None = None
-        trouble: tuple[str, str, str] | None = None
-        if self._readings is None:
-            trouble = NOT_CONFIGURED
+        if self._prometheus is None:
+            html = self._pages.trouble(choice, NOT_CONFIGURED)
         else:
             try:
-                shown = view(await self._readings.get(choice.queue, choice.span), choice)
+                html = await self._pages.get(choice)
             except Unreachable as problem:
-                trouble = self._silent(problem)
-        html = self._template.render(
-            view=shown,
-            trouble=trouble,
-            choice=choice,
-            spans=tuple(Span),
-            every=REFRESH_EVERY,
-            assets={name: f"/static/{name}?v={asset.version}" for name, asset in self._assets.items()},
-        )
+                html = self._pages.trouble(choice, _silent(self._prometheus.place, problem))
         return HTMLResponse(html, headers=HEADERS)
 
     async def asset(self, name: str, v: str = "") -> Response:
@@ -120,14 +104,15 @@ class _Page:
         headers = {"Cache-Control": kept, "X-Content-Type-Options": "nosniff"}
         return Response(found.body, media_type=found.media_type, headers=headers)
 
-    def _silent(self, problem: Unreachable) -> tuple[str, str, str]:
-        """What happened, what it means, a command."""
-        return (
-            f"Prometheus at {self._place} does not answer: {problem}.",
-            "Jobs are accepted and run all the same, only the panels are missing. They come back by "
-            "themselves when it answers; if it does not, look at its pod:",
-            LOOK_AT_IT,
-        )
+
+def _silent(place: str, problem: Unreachable) -> tuple[str, str, str]:
+    """What happened, what it means, a command."""
+    return (
+        f"Prometheus at {place} does not answer: {problem}.",
+        "Jobs are accepted and run all the same, only the panels are missing. They come back by "
+        "themselves when it answers; if it does not, look at its pod:",
+        LOOK_AT_IT,
+    )
 
 
 def _load(name: str, media_type: str) -> Asset:

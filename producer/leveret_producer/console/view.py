@@ -1,6 +1,6 @@
-"""From a reading to what the template shows: the table of queues, the cards with their drawings, links. Pure."""
+"""From what was read to what the template shows: the table of queues, the cards with their drawings, links. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -8,7 +8,7 @@ from leveret.panels import QUEUES_NOW, SECTIONS, Column, Unit
 from leveret_producer.console.chart import Frame, Window, draw
 from leveret_producer.console.lines import Cell, Legend, Look, highest, legend, looks_of, named_lines, worries
 from leveret_producer.console.numbers import bare, clock
-from leveret_producer.console.readings import Drawn, QueueNow, Reading, Span
+from leveret_producer.console.readings import MOST_QUEUES, Drawn, QueueNow, Queues, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,19 @@ class View:
     sections: tuple[tuple[str, tuple[Card, ...]], ...]
 
 
-def view(reading: Reading, choice: Choice) -> View:
-    """Return everything that the template shows of a reading."""
-    looks = looks_of(tuple(queue.name for queue in reading.queues))
-    told_apart = None if choice.queue is not None or len(looks) < 2 else looks
-    cards = {
-        drawn.panel.title: _card(drawn, reading.window, f"p{place}", told_apart)
-        for place, drawn in enumerate(reading.drawn)
-    }
+def told_apart(queues: Queues, queue: str | None) -> Mapping[str, Look] | None:
+    """Return how queues look, or None where there is only one to be shown."""
+    return None if queue is not None or len(queues.seen) < 2 else looks_of(queues.seen)
+
+
+def view(queues: Queues, cards: Sequence[Card], looks: Mapping[str, Look] | None, end: float, choice: Choice) -> View:
+    """Return everything that the template shows; `cards` in the order of PANELS."""
+    drawn = iter(cards)
     return View(
-        at=clock(reading.window.end, seconds=True),
+        at=clock(end, seconds=True),
         headings=tuple(_heading(column) for column in QUEUES_NOW),
-        rows=tuple(_row(queue, looks[queue.name].colour if told_apart else "", choice) for queue in reading.queues),
-        sections=tuple((section.title, tuple(cards[panel.title] for panel in section.panels)) for section in SECTIONS),
+        rows=tuple(_row(queue, looks[queue.name].colour if looks else "", choice) for queue in queues.now),
+        sections=tuple((section.title, tuple(next(drawn) for _ in section.panels)) for section in SECTIONS),
     )
 
 
@@ -83,13 +83,16 @@ def _row(queue: QueueNow, colour: str, choice: Choice) -> Row:
     return Row(queue.name, colour, choice.link(queue=None if chosen else queue.name), chosen, cells)
 
 
-def _card(drawn: Drawn, window: Window, key: str, looks: Mapping[str, Look] | None) -> Card:
+def card(drawn: Drawn, window: Window, key: str, looks: Mapping[str, Look] | None) -> Card:
+    """Draw one panel; `key` is unique on the page."""
     panel = drawn.panel
     lines = named_lines(drawn, looks)
     shown = highest(lines)
     note = f"Prometheus refused the query: {drawn.refused}" if drawn.refused else None
-    if len(lines) > len(shown):
-        note = f"The {len(shown)} highest of {len(lines)} lines; choose a queue to see its own."
+    by_queue = any(query.by_queue for query in panel.queries)
+    if len(lines) > len(shown) or (by_queue and looks is not None and len(looks) > MOST_QUEUES):
+        highest_of = f"the highest of {len(looks):,} queues" if looks else f"{len(shown)} of {len(lines)} lines"
+        note = f"Only {highest_of}; choose a queue to see its own."
     frame = Frame(key, panel.title, panel.unit, panel.shape, window)
     svg = draw(frame, tuple(each.line for each in shown))
     # Times carry their unit with each value, and slots are called so already.

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,7 +13,8 @@ from fastapi import FastAPI
 from pretended_prometheus import NOW, QUEUES, Broken, Pretended, Refusing, refused, too_slow
 
 from leveret.panels import PANELS
-from leveret_producer.console import build_router
+from leveret_producer.console import build_router, shared
+from leveret_producer.console.shared import Shared
 
 
 @asynccontextmanager
@@ -208,11 +210,93 @@ async def test_many_viewers_cost_what_one_costs() -> None:
         assert len(prometheus.asked) == 2 * once
 
 
+MANY = tuple(f"leveret.queue-{number:04}" for number in range(1000))
+PER_QUEUE = sum(query.by_queue for panel in PANELS for query in panel.queries)
+
+
+async def test_of_many_queues_prometheus_chooses_the_highest() -> None:
+    prometheus = Pretended(MANY)
+    async with page(prometheus) as client:
+        answer = await client.get("/?range=24h")
+    ranges = [form["query"] for path, form in prometheus.asked if path.endswith("query_range")]
+    assert sum("0999" in query and "0988" in query and "0987" not in query for query in ranges) == PER_QUEUE
+    assert not [query for query in ranges if ".*" in query]
+    chosen = [form["query"] for _, form in prometheus.asked if form["query"].startswith("topk(12, max by (queue) (")]
+    assert len(chosen) == PER_QUEUE - 2 - 2 - 1, "of quantiles only the highest is asked for"
+    assert all("[86400s:120s]" in query for query in chosen)
+    assert answer.text.count("Only the highest of 1,000 queues") == sum(
+        any(query.by_queue for query in panel.queries) for panel in PANELS
+    )
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+class Full(Pretended):
+    """Has a value for every step; looks how much memory is taken whenever it is asked."""
+
+    most = 0
+
+    def answer(self, path: str, form: dict[str, str]) -> httpx.Response:
+        self.most = max(self.most, resident())
+        return super().answer(path, form)
+
+    def times(self, start: float, end: float, step: float) -> list[float]:
+        return [start + step * number for number in range(round((end - start) / step) + 1)]
+
+
+async def test_a_day_of_a_thousand_queues_takes_little_memory_and_keeps_none() -> None:
+    prometheus = Full(MANY)
+    async with page(prometheus) as client:
+        await client.get("/")
+        before, prometheus.most = resident(), 0
+        answers = await asyncio.gather(*(client.get(f"/?range=24h{more}") for more in ("", "&refresh=0")))
+        most = max(prometheus.most, resident()) - before
+    assert all(answer.text.count('<svg class="chart"') == len(PANELS) for answer in answers)
+    print(f"\n{most / 2**20:.0f} MiB")
+    assert most < 60 * 2**20
+
+
+async def test_what_is_too_large_is_not_read() -> None:
+    class Large(Pretended):
+        def answer(self, path: str, form: dict[str, str]) -> httpx.Response:
+            large = path.endswith("query_range") and "leveret_job_retries_total" in form["query"]
+            return httpx.Response(200, content=b" " * 2**23) if large else super().answer(path, form)
+
+    async with page(Large()) as client:
+        answer = await client.get("/")
+    assert answer.text.count("no data") == 1
+    assert "its answer is larger than 4 MiB; choose a queue, or a shorter time" in answer.text
+
+
+async def test_queues_that_are_gone_keep_their_colours_beside_the_others() -> None:
+    gone = tuple(f"leveret.gone-{number}" for number in range(5))
+    async with page(Pretended(gone=gone)) as client:
+        text = (await client.get("/")).text
+    (legend,) = (part for part in text.split("<h3>") if part.startswith("Retries"))
+    styles = dict(re.findall(r'line (c\d) d0" d="M2 4H18"/></svg>([\w-]+)', legend))
+    assert len(styles) == len(QUEUES) + len(gone), "each queue has a colour that no other has"
+    (row,) = (part for part in text.split("<tr") if 'queue=leveret.bench"' in part)
+    assert f'class="{next(colour for colour, name in styles.items() if name == "bench")}"' in row
+
+
+async def test_what_was_made_is_dropped_though_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "KEPT_FOR", 0.01)
+    made: Shared[str, str] = Shared(lambda key: asyncio.sleep(0, key), lambda: NOW)
+    assert await made.get("a") == "a"
+    await asyncio.sleep(0.05)
+    assert not made._kept
+
+
 async def test_a_failure_is_not_kept_when_it_is_over() -> None:
     broken, now = Broken(refused), [NOW]
     async with page(broken, lambda: now[0]) as client:
         assert "does not answer" in (await client.get("/")).text
-        broken.how = lambda request: Pretended().answer(request.url.path, {"query": "queue", "end": str(NOW)})
+        broken.how = lambda request: Pretended().answer(
+            request.url.path, dict.fromkeys(("start", "end", "step"), str(NOW)) | {"query": "queue"}
+        )
         now[0] += 3.0
         assert "does not answer" not in (await client.get("/")).text
 
