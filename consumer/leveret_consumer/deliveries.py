@@ -146,6 +146,10 @@ class Deliveries:
             await _settle(self._settling.unreadable(message, job, unreadable(job.reason, job.detail)))
             return
         held.job = job
+        if job.delivery and self._runs.was_acknowledged(key_of(job)):  # and the ack was lost with its connection
+            held.started = True
+            await _settle(message.ack())
+            return
         # The limit first: reading the payload may be what ends the process.
         readable = self._too_often(job) or self._read(job)
         if isinstance(readable, DeadLetter):
@@ -160,7 +164,7 @@ class Deliveries:
             raise
         async with run.settling:
             await _settle(self._settling.job(message, job, ended, run))
-        self._runs.forget(key_of(job))
+        self._runs.settled(key_of(job), run)
 
     async def _stumbled(self, held: Held, problem: Exception) -> None:
         """An error of our own, or of what we stand on: give the delivery back, but not for ever."""

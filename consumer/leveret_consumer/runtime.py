@@ -126,7 +126,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, poo
         settings=settings,
         handlers=handlers,
         attempts=attempts,
-        runs=Runs(remembered=settings.concurrency),
+        runs=Runs(settings.concurrency),
         load=load,
         reports=reports,
         heartbeats=Heartbeats(settings.pod, settings.queue, load, _now),

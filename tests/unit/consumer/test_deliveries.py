@@ -12,13 +12,16 @@ from uuid import UUID
 
 import aio_pika
 import pytest
+from aiormq.abc import DeliveredMessage
+from pamqp import commands
+from pamqp.header import ContentHeader
 
 from leveret import Context, Handlers, Retry, RetryLater, events, wire
 from leveret.events import JobEvent
 from leveret.jobs import Envelope
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.sdk.handlers import Pool
-from leveret_consumer import stumbles
+from leveret_consumer import acks, stumbles
 from leveret_consumer.attempts import Attempts, Rules
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
@@ -28,7 +31,7 @@ from leveret_consumer.pools.threads import ThreadPool
 from leveret_consumer.pools.work import Call, Work
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
-from leveret_consumer.settling import Settling
+from leveret_consumer.settling import Settling, Takes
 from leveret_consumer.sources import job_made_of
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
@@ -40,7 +43,12 @@ class Delivered(aio_pika.Message):
     def __init__(self, job: Envelope, told: list[str], **headers: Any) -> None:
         made = wire.to_message(job, headers)
         super().__init__(
-            made.body, headers=made.headers, message_id=made.message_id, type=made.type, timestamp=made.timestamp
+            made.body,
+            headers=made.headers,
+            message_id=made.message_id,
+            type=made.type,
+            timestamp=made.timestamp,
+            reply_to=made.reply_to,
         )
         self.told, self.processed, self.number = told, False, job.id.int
         self.consumer_tag = "pod"
@@ -68,9 +76,12 @@ class World:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     raises: list[Exception] = field(default_factory=list)  # by what is ours, where something is drawn
     publishing_raises: str | None = None
+    confirms: asyncio.Event = field(default_factory=asyncio.Event)  # of copies and events
+    takes: Takes | None = None
     version: str = ""
 
     def __post_init__(self) -> None:
+        self.confirms.set()
         self.handlers = self._handlers()
         self.load = Load(self.slots)
         self.runs = Runs(self.slots)
@@ -89,7 +100,15 @@ class World:
         self.connect()
 
     def connect(self) -> None:
-        settling = Settling("q", "pod", self.reports, self._publish, now=lambda: NOON, new_id=lambda: UUID(int=777))
+        settling = Settling(
+            "q",
+            "pod",
+            self.reports,
+            self._publish,
+            now=lambda: NOON,
+            new_id=lambda: UUID(int=777),
+            takes=self.takes,
+        )
         self.deliveries = Deliveries(
             "q",
             self.handlers,
@@ -115,6 +134,9 @@ class World:
     ) -> asyncio.Task[None]:
         message: Any = Delivered(Envelope(UUID(int=number), "q", type, body, **fields), self.told)
         message.message_id = message_id or message.message_id
+        return self.take(message)
+
+    def take(self, message: Any) -> asyncio.Task[None]:
         self.tasks.append(asyncio.create_task(self.deliveries.take(message)))
         return self.tasks[-1]
 
@@ -162,17 +184,19 @@ class World:
     async def _publish(
         self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
     ) -> None:
-        assert routing_key == "q"
+        assert routing_key == ("q" if exchange else "answers")
         if self.publishing_raises:
             raise ValueError(self.publishing_raises)
         if self.refusals:
             self.refusals -= 1
             raise NotConfirmed("refused")
+        await self.confirms.wait()
         self.copies.append((exchange, message))
         self.told.append(f"copy to {exchange}")
 
     async def _report(self, batch: list[JobEvent]) -> None:
         events.encode(batch)
+        await self.confirms.wait()
         self.events += batch
         self.told += [f"{event.state} {event.id.int}" for event in batch if event.state != "running"]
 
@@ -403,6 +427,146 @@ async def test_a_copy_that_was_confirmed_is_not_published_again(world: World) ->
     await turns()
     await world.deliver(1, "fail")
     assert world.told == ["copy to leveret.delay.2", "retrying 1", "ack 1"]
+
+
+KINDS: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("wait", {}, ["succeeded", "ack"]),
+    ("wait", {"reply_to": "answers"}, ["succeeded", "copy to ", "ack"]),
+    ("fail", {}, ["copy to leveret.delay.2", "retrying", "ack"]),
+    ("fail", {"attempt": 2, "reply_to": "answers"}, ["copy to leveret.dead", "dead", "copy to ", "ack"]),
+    ("picky", {}, ["copy to leveret.dead", "dead", "ack"]),
+]
+
+
+def deliver_each_kind(world: World, numbers: range, **headers: Any) -> None:
+    for number in numbers:
+        kind, fields, _ = KINDS[number % len(KINDS)]
+        world.take(Delivered(Envelope(UUID(int=number), "q", kind, b"{}", **fields), world.told, **headers))
+
+
+AGAIN = {wire.FAILED_COUNT: 1, wire.TAKEN_COUNT: 1}  # as the broker delivers what a lost connection held
+
+
+@pytest.mark.parametrize("slots", [1, 10, 50])
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_all_that_have_ended_as_the_connection_went_are_settled_from_memory(slots: int, losses: int) -> None:
+    """As many were remembered as there are slots: of 310 that had ended on 10 slots, 300 ran again."""
+    world = World(slots=slots)
+    world.go.set()
+    numbers = range(1, slots + 300 + 1)
+    for loss in range(losses):
+        world.confirms.clear()
+        await turns()
+        deliver_each_kind(world, numbers, **(AGAIN if loss else {}))
+        await turns(20 * len(numbers))
+        assert world.load.finished.attempts == len(numbers)
+        await world.disconnect()
+        world.connect()
+    assert world.told == []
+    world.confirms.set()
+    await turns()
+    # First come others, fewer than may be remembered: the prefetch is small at first, and somebody else has its share.
+    await asyncio.gather(*(world.deliver(number) for number in range(1000, 1200)))
+    assert world.load.finished.attempts == len(numbers) + 200
+    world.told.clear()
+    world.copies.clear()
+    deliver_each_kind(world, numbers, **AGAIN)
+    await asyncio.gather(*world.tasks)
+    assert world.load.finished.attempts == len(numbers) + 200, "none ran again"
+    counts = {word: sum(told == word or told.startswith(f"{word} ") for told in world.told) for word in ("ack", "dead")}
+    assert counts == {"ack": len(numbers), "dead": sum(number % 5 in (3, 4) for number in numbers)}
+    for number in range(5, 10):
+        own = [told for told in world.told if told.endswith(f" {number}")]
+        assert own == [f"{step} {number}" for step in KINDS[number % 5][2] if not step.startswith("copy")]
+    copies = sorted(f"copy to {exchange}" for exchange, _ in world.copies)
+    assert copies == sorted(step for number in numbers for step in KINDS[number % 5][2] if step.startswith("copy"))
+    await world.disconnect()
+
+
+async def test_what_was_confirmed_before_its_ack_was_lost_is_acknowledged_and_nothing_else() -> None:
+    """An ack is written and never confirmed: of those that were under way as the connection went, each job ran again."""
+    world = World(slots=10)
+    world.go.set()
+    await turns()
+    deliver_each_kind(world, range(1, 311))
+    await asyncio.gather(*world.tasks)
+    await world.disconnect()
+    world.connect()
+    await turns()
+    world.told.clear()
+    deliver_each_kind(world, range(1, 311), **AGAIN)
+    await asyncio.gather(*world.tasks)
+    assert sorted(world.told) == sorted(f"ack {number}" for number in range(1, 311))
+    assert world.load.finished.attempts == 310
+    # One that the broker has not delivered before is another message, of somebody who waits for an answer perhaps.
+    await world.deliver(1, reply_to="answers")
+    assert world.told[310:] == ["succeeded 1", "copy to ", "ack 1"]
+    await world.disconnect()
+
+
+async def test_what_was_left_to_the_broker_is_not_taken_for_acknowledged() -> None:
+    async def takes_nothing(_: aio_pika.Message) -> bool:
+        return False
+
+    world = World(takes=takes_nothing)
+    for _ in range(2):
+        taken: Any = Delivered(Envelope(UUID(int=1), "q", "fail", b"{}"), world.told, **AGAIN)
+        taken.redelivered = True
+        await world.take(taken)
+    assert world.told == ["reject 1"] * 2
+    await world.disconnect()
+
+
+class Channel:
+    """Notes what is written on it; draining may take a while."""
+
+    def __init__(self) -> None:
+        self.acked: set[int] = set()
+        self.nacked: list[int] = []
+        self.open: set[int] = set()
+        self.drains = asyncio.Event()
+
+    def message(self, tag: int, job: Envelope) -> DeliveredMessage:
+        self.open.add(tag)
+        made = wire.to_message(job)
+        deliver = commands.Basic.Deliver("pod", tag, False, "leveret.jobs", "q")
+        properties = commands.Basic.Properties(message_id=made.message_id, message_type=made.type, headers={})
+        header = ContentHeader(0, len(made.body), properties)
+        return DeliveredMessage(delivery=deliver, header=header, body=made.body, channel=self)  # type: ignore[arg-type]
+
+    async def basic_ack(self, tag: int, multiple: bool = False, wait: bool = True) -> None:
+        done = {one for one in self.open if one <= tag} if multiple else {tag}
+        assert done <= self.open, "the broker would close the channel"
+        self.open -= done
+        self.acked |= done
+        if wait:
+            await self.drains.wait()
+
+    async def basic_nack(self, tag: int, requeue: bool = True) -> None:
+        assert tag in self.open, "the broker would close the channel"
+        self.open.remove(tag)
+        self.nacked.append(tag)
+
+
+async def test_what_is_acknowledged_and_what_is_given_back_meet_on_a_real_hand_of_acks() -> None:
+    """The end of a drain, with 310 deliveries of 10 slots in every state, while the socket takes no more acks."""
+    world = World(slots=10)
+    channel: Any = Channel()
+    hand = acks.ChannelAcks(channel)
+    for tag in range(1, 311):
+        job = Envelope(UUID(int=tag), "q", "wait" if tag > 200 else "fail", b"{}")
+        world.take(acks.Delivered(channel.message(tag, job), hand))
+    await turns(2000)
+    assert channel.acked, "those that failed are written, and wait for the socket"
+    assert (world.load.busy, len(world.runs_of)) == (10, 10)
+    giving_back = asyncio.create_task(world.deliveries.give_back_all())
+    await turns(2000)
+    channel.drains.set()
+    await giving_back
+    await turns()
+    assert (channel.acked, sorted(channel.nacked)) == (set(range(1, 201)), list(range(201, 311)))
+    assert channel.open == set()
+    await world.disconnect()
 
 
 async def test_two_copies_of_a_message_run_once_when_they_meet(world: World) -> None:

@@ -60,7 +60,7 @@ class World:
             settings=settings,
             handlers=self.handlers,
             attempts=attempts,
-            runs=Runs(remembered=1),
+            runs=Runs(slots=1),
             load=self.load,
             reports=reports,
             heartbeats=Heartbeats("pod", "q", self.load, lambda: NOON),
