@@ -1,9 +1,12 @@
 """Events on jobs, gathered into few messages: a flush every 5 ms or 200 events, each flush confirmed by the broker.
 
 `confirmed()` returns once the broker has the event; only then may a delivery be acknowledged. `tell()` does not wait:
-nothing depends on those. Reports belong to a connection: what is not confirmed when it ends is dropped, because the
-broker delivers those jobs again and they are reported on anew. An event that can't be written as JSON is left out, so
-that its neighbours go; whoever waits for it is told.
+nothing depends on those. While no confirm comes, each attempt's progress waits once: a later value takes the place of
+an earlier one that is not on its way. No other event is left out for a later one.
+
+Reports belong to a connection: what is not confirmed when it ends is dropped, because the broker delivers those jobs again
+and they are reported on anew. An event that can't be written as JSON is left out, so that its neighbours go; whoever
+waits for it is told.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from uuid import UUID
 
 import structlog
 
@@ -36,7 +40,10 @@ class Unreportable(Exception):
     """An event that can't be written as JSON; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+_Attempt = tuple[UUID, int, int, int]  # job, generation, attempt, delivery
+
+
+@dataclass(slots=True)
 class _Waiting:
     event: JobEvent
     confirmed: asyncio.Future[None] | None
@@ -48,14 +55,22 @@ class Reports:
     def __init__(self, publish: Publish | None = None) -> None:
         self._publish = publish
         self._waiting: list[_Waiting] = []
+        self._progress: dict[_Attempt, _Waiting] = {}  # those of `_waiting`
         self._unconfirmed: set[asyncio.Future[None]] = set()
         self._some = asyncio.Event()
         self._many = asyncio.Event()
 
     def tell(self, event: JobEvent) -> None:
         """Send an event, some time; it's dropped while there is no connection."""
-        if self._publish:
+        if not self._publish:
+            return
+        if event.progress is None:
             self._add(_Waiting(event, None))
+        elif earlier := self._progress.get(_attempt(event)):
+            earlier.event = event  # after what was told of its job before, as the earlier one
+        else:
+            self._progress[_attempt(event)] = waiting = _Waiting(event, None)
+            self._add(waiting)
 
     async def confirmed(self, event: JobEvent) -> None:
         """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before, or Unreportable."""
@@ -102,6 +117,9 @@ class Reports:
         sizes = accumulate(_size(waiting.event) for waiting in self._waiting[:MOST_EVENTS])
         count = max(1, sum(size <= LARGEST_BATCH for size in sizes))
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        for waiting in batch:
+            if waiting.event.progress is not None:
+                self._progress.pop(_attempt(waiting.event), None)
         if not self._waiting:
             self._some.clear()
         if len(self._waiting) < MOST_EVENTS:
@@ -125,11 +143,16 @@ class Reports:
 
     def _drop(self) -> None:
         self._waiting = []
+        self._progress = {}
         self._some.clear()
         self._many.clear()
         for future in list(self._unconfirmed):
             if not future.done():
                 future.set_exception(BrokerGone("the connection ended before the event was confirmed"))
+
+
+def _attempt(event: JobEvent) -> _Attempt:
+    return event.id, event.generation, event.attempt, event.delivery
 
 
 def _is_written(waiting: _Waiting) -> bool:
