@@ -5,13 +5,10 @@ keeps its end, where the cause is.
 """
 
 import traceback
-from pathlib import Path
 from types import TracebackType
 
 import msgspec
 
-import leveret
-import leveret_consumer
 from leveret.events import Error
 
 FAILED, TIMED_OUT = "Failed", "TimedOut"
@@ -20,7 +17,7 @@ LONGEST_MESSAGE = 2_000  # characters
 LONGEST_TRACEBACK = 8 * 1024  # bytes
 LARGEST_HEADER = 8 * 1024  # bytes of JSON
 
-_OURS = tuple(str(Path(package.__file__ or "").parent) for package in (leveret, leveret_consumer))
+_OURS = ("leveret.", "leveret_consumer.")  # packages, and not where they lie: that may be a link or an archive
 _CUT = "… (cut)\n"
 
 
@@ -75,6 +72,6 @@ def _traceback(problem: BaseException) -> str | None:
 def _users(frame: TracebackType | None) -> TracebackType | None:
     """The traceback from the first frame that is not ours; all of it if every frame is."""
     first = frame
-    while frame and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+    while frame and f"{frame.tb_frame.f_globals.get('__package__')}.".startswith(_OURS):
         frame = frame.tb_next
     return frame or first
