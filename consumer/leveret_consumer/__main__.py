@@ -8,7 +8,6 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
-import asyncio
 import atexit
 import contextlib
 import logging
@@ -22,7 +21,7 @@ import uvloop
 from leveret.sdk.handlers import Handlers
 from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import configure_logs
-from leveret_consumer import last_words
+from leveret_consumer import exits, last_words
 from leveret_consumer.loading import BrokenModule, load_handlers
 from leveret_consumer.runtime import serve
 from leveret_consumer.settings import Settings, read_settings
@@ -52,9 +51,9 @@ def main() -> int:
 
 
 def _run(settings: Settings, handlers: Handlers, places: Places) -> int:
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # not closed: it would wait for threads
     try:
-        return runner.run(serve(settings, handlers, places))
+        # The loop is not closed: it would wait for threads.
+        return exits.run(uvloop.new_event_loop(), serve(settings, handlers, places))
     except MissingSetting as problem:
         return _wrong(problem)
     except Exception as problem:

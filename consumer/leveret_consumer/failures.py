@@ -54,14 +54,14 @@ def cut_message(text: str) -> str:
 def _message(problem: BaseException) -> str:
     try:
         return str(problem)
-    except Exception:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
+    except BaseException:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
         return "(its message can't be read: __str__ failed)"
 
 
 def _traceback(problem: BaseException) -> str | None:
     try:
         lines = traceback.format_exception(type(problem), problem, _users(problem.__traceback__))
-    except Exception:  # noqa: BLE001 - as above
+    except BaseException:  # noqa: BLE001 - as above
         return None
     text = "".join(lines).encode("utf-8", "backslashreplace")
     if len(text) <= LONGEST_TRACEBACK:

@@ -77,7 +77,7 @@ class Handler:
             not_json = any(error["type"] == "json_invalid" for error in problem.errors(include_url=False))
             reason = DeadReason.NOT_JSON if not_json else DeadReason.INVALID_PAYLOAD
             raise BadPayload(reason, _sentence(problem)) from problem
-        except Exception as problem:  # a validator may raise anything, and will again
+        except (Exception, SystemExit, KeyboardInterrupt) as problem:  # a validator may raise anything, and will again
             raise BadPayload(DeadReason.INVALID_PAYLOAD, _said(problem)) from problem
 
     def write(self, result: object) -> bytes:
@@ -210,10 +210,10 @@ def _name(function: Function) -> str:
     return getattr(function, "__qualname__", repr(function))
 
 
-def _said(problem: Exception) -> str:
+def _said(problem: BaseException) -> str:
     try:
         return f"{type(problem).__name__}: {problem}"
-    except Exception:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
+    except BaseException:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
         return type(problem).__name__
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import cast
 
 from leveret_consumer.ends import End, end_of, failure_of
+from leveret_consumer.exits import EXITS, contain
 from leveret_consumer.pools.work import Call, Work
 
 
@@ -31,8 +32,9 @@ class LoopPool:
 
 async def _run(call: Call) -> End:
     handler = call.handler
+    contain(str(call.context.job_id))
     try:
         result = await cast(Awaitable[object], handler.function(call.context, call.payload))
         return end_of(handler.write(result), handler.retry)
-    except (Exception, SystemExit) as problem:  # noqa: BLE001 - sys.exit() in a task would end the loop and all jobs
+    except (Exception, *EXITS) as problem:  # noqa: BLE001 - sys.exit() in a task would end the loop and all jobs
         return failure_of(problem, handler.retry)
