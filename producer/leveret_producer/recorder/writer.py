@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import structlog
 
@@ -9,7 +10,7 @@ from leveret import topology
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret_producer.metrics import Metrics
-from leveret_producer.recorder import tally
+from leveret_producer.recorder import next_attempts, tally
 from leveret_producer.recorder.answers import answer
 from leveret_producer.recorder.batch import SetAside, rounds
 from leveret_producer.recorder.committing import Refused, commit
@@ -49,7 +50,11 @@ class Writer:
         # An id that two queues claim: the claim that came first is recorded before the other is looked at.
         refused = [one for part in rounds(reports) for some in _parts(part) for one in await commit(some, write)]
         await answer(dead, publisher)
-        return [SetAside.of_report(report, because) for report, because in refused]
+        misplaced = [report for report, because in refused if because == NOT_ITS_QUEUE]
+        published = await next_attempts.publish(misplaced, publisher, datetime.now(UTC))
+        aside = [one for one in refused if one[1] != NOT_ITS_QUEUE]
+        aside += [(report, "; ".join(filter(None, (NOT_ITS_QUEUE, what)))) for report, what in published]
+        return [SetAside.of_report(report, because) for report, because in aside]
 
     async def tell(self, told: Sequence[Told]) -> list[SetAside]:
         """Write what was told of queues; return what can't be recorded."""
