@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 
 import aio_pika
 import msgspec
-import pytest
 from producers import QUEUE, eventually_true, known, operating, producing, ready, tell
 
 from leveret import topology, wire
@@ -14,6 +13,7 @@ from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker, Database
+from leveret_producer.recorder import next_attempts
 
 OTHER = "leveret.other"
 FAILED = Error("Failed", "the shop is closed", "RetryLater")
@@ -51,68 +51,66 @@ async def taken(broker: Broker, queue: str, number: int = 1) -> list[aio_pika.ab
     return found
 
 
-WAITS = [
-    pytest.param(timedelta(days=3), topology.delay_exchange(12), id="days: the last delay level"),
-    pytest.param(timedelta(seconds=100), topology.delay_exchange(6), id="what is left of it: 64 s of 100"),
-    pytest.param(timedelta(seconds=-5), QUEUE, id="over, as the recorder was away: at once"),
-]
+WAITS = {
+    topology.delay_exchange(12): timedelta(days=3),
+    topology.delay_exchange(6): timedelta(seconds=100),  # that are left of it: 64 s
+    QUEUE: timedelta(seconds=-5),  # over, as the recorder was away
+}
 
 
-@pytest.mark.parametrize(("wait", "place"), WAITS)
 async def test_the_next_attempt_of_a_job_whose_id_another_queue_has_waits_in_the_broker(
-    broker: Broker, database: Database, wait: timedelta, place: str
+    broker: Broker, database: Database
 ) -> None:
     """Its message was acknowledged on the word of an event that was then set aside: the job was nowhere any more."""
     async with producing(broker, database) as producer, operating(broker, QUEUE, OTHER) as operator:
         await ready(producer)
         await known(producer)
-        ours, neighbour = uuid4(), uuid4()
-        await tell(operator, f"job.{OTHER}", [JobEvent(ours, "t", State.RUNNING, datetime.now(UTC), "pod")])
-        told = [waits(ours, wait), JobEvent(neighbour, "t", State.RUNNING, datetime.now(UTC), "pod")]
-        await tell(operator, f"job.{QUEUE}", told)
-        (message,) = await taken(broker, place)
-        job = wire.from_message(message, QUEUE)
-        assert message.routing_key == QUEUE
-        assert job == Envelope(ours, QUEUE, "t", b'{"n": 1}', attempt=3, generation=2, **OF_THE_JOB)
-        (aside,) = await taken(broker, topology.EVENTS_DEAD)
-        assert str(aside.headers["leveret-reason"]).startswith(
-            "the job's id belongs to another queue; its next attempt was"
-        )
-        assert (await producer.job(str(ours)))["queue"] == OTHER
+        ours, neighbour = {place: uuid4() for place in WAITS}, uuid4()
+        now = datetime.now(UTC)
+        await tell(operator, f"job.{OTHER}", [JobEvent(one, "t", State.RUNNING, now, "pod") for one in ours.values()])
+        told = [waits(ours[place], wait) for place, wait in WAITS.items()]
+        await tell(operator, f"job.{QUEUE}", [*told, JobEvent(neighbour, "t", State.RUNNING, now, "pod")])
+        for place, one in ours.items():
+            (message,) = await taken(broker, place)
+            assert message.routing_key == QUEUE
+            job = wire.from_message(message, QUEUE)
+            assert job == Envelope(one, QUEUE, "t", b'{"n": 1}', attempt=3, generation=2, **OF_THE_JOB)
+            assert (await producer.job(str(one)))["queue"] == OTHER
+        aside = await taken(broker, topology.EVENTS_DEAD, 3)
+        reasons = {str(one.headers["leveret-reason"]) for one in aside}
+        assert reasons == {f"the job's id belongs to another queue; {next_attempts.PUBLISHED}"}
 
-        # Put back, it is set aside again, and its next attempt is not published again.
-        await operator.publish(topology.EVENTS, f"job.{QUEUE}", aio_pika.Message(aside.body))
-        (again,) = await taken(broker, topology.EVENTS_DEAD)
-        assert again.headers["leveret-reason"] == "the job's id belongs to another queue"
-        assert await taken(broker, place, 0) == []
-
-        async def is_recorded() -> bool:
-            return (await producer.http.get(f"/v1/jobs/{neighbour}")).status_code == 200
-
-        await eventually_true(is_recorded, "its neighbour is recorded")
+        # Put back, they are set aside again, and no next attempt is published again.
+        for one_aside in aside:
+            await operator.publish(topology.EVENTS, f"job.{QUEUE}", aio_pika.Message(one_aside.body))
+        again = await taken(broker, topology.EVENTS_DEAD, 3)
+        assert {one.headers["leveret-reason"] for one in again} == {"the job's id belongs to another queue"}
+        for place in WAITS:
+            assert await taken(broker, place, 0) == []
+        assert (await producer.job(str(neighbour)))["queue"] == QUEUE
 
 
-NO_MESSAGE = [
-    pytest.param({"priority": 1000}, "can't be published", id="a priority that no message has"),
-    pytest.param({"correlation_id": "x" * 300}, "can't be published", id="a name too long for a property"),
-    pytest.param({"payload": NO_RESULT}, "belongs to another queue", id="no payload"),
+NO_MESSAGE: list[tuple[dict[str, Any], str]] = [
+    ({"priority": 1000}, "can't be published"),
+    ({"correlation_id": "x" * 300}, "can't be published"),
+    ({"payload": NO_RESULT}, "the job's id belongs to another queue"),  # which has a payload: not this one's
+    ({}, next_attempts.PUBLISHED),
 ]
 
 
-@pytest.mark.parametrize(("fields", "because"), NO_MESSAGE)
-async def test_what_no_message_can_be_is_set_aside_as_it_came(
-    broker: Broker, database: Database, fields: dict[str, Any], because: str
-) -> None:
+async def test_what_no_message_can_be_is_set_aside_as_it_came(broker: Broker, database: Database) -> None:
     async with producing(broker, database) as producer, operating(broker, QUEUE, OTHER) as operator:
         await ready(producer)
-        ours, well = uuid4(), uuid4()
-        # The other queue's has a payload in the store: it is not this one's.
-        await tell(operator, f"job.{OTHER}", [waits(ours, timedelta(days=1)), waits(well, timedelta(days=1))])
-        event = waits(ours, timedelta(days=3), **fields)
-        await tell(operator, f"job.{QUEUE}", [event, waits(well, timedelta(days=3))])
+        ids = [uuid4() for _ in NO_MESSAGE]
+        await tell(operator, f"job.{OTHER}", [waits(one, timedelta(days=1)) for one in ids])
+        told = [waits(one, timedelta(days=3), **fields) for one, (fields, _) in zip(ids, NO_MESSAGE, strict=True)]
+        await tell(operator, f"job.{QUEUE}", told)
         (message,) = await taken(broker, topology.delay_exchange(12))
-        assert message.message_id == str(well)
-        aside = await taken(broker, topology.EVENTS_DEAD, 2)
-        (kept,) = [one for one in aside if msgspec.json.decode(one.body)[0]["id"] == str(ours)]
-        assert because in str(kept.headers["leveret-reason"])
-        assert msgspec.json.decode(kept.body, type=list[JobEvent]) == [event]
+        assert message.message_id == str(ids[-1])
+        kept: dict[UUID, tuple[JobEvent, str]] = {}
+        for one in await taken(broker, topology.EVENTS_DEAD, len(ids)):
+            (event,) = msgspec.json.decode(one.body, type=list[JobEvent])
+            kept[event.id] = event, str(one.headers["leveret-reason"])
+        for event, (_, because) in zip(told, NO_MESSAGE, strict=True):
+            assert because in kept[event.id][1]
+        assert [kept[event.id][0] for event in told[:-1]] == told[:-1]
