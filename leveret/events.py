@@ -20,6 +20,8 @@ from leveret.jobs import State, merge_key
 # Without a zone it is no moment, and can't be compared with one.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
+RELAXED = "x-leveret-relaxed"  # in a payload's schema, with 1: it excludes only what the handler surely refuses
+
 NO_RESULT = msgspec.Raw(b"")  # None would not do: msgspec takes Raw only where it stands alone
 
 
@@ -83,7 +85,7 @@ class CancelRequested(msgspec.Struct, frozen=True):
 
 
 class HandlerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    schema: dict[str, object] | None  # JSON Schema of the payload; None takes anything
+    schema: dict[str, object] | None  # JSON Schema of the payload (`RELAXED`); None takes anything
     max_attempts: int | None = None
     timeout_seconds: float | None = None
 

@@ -4,10 +4,8 @@ import importlib
 import traceback
 from datetime import timedelta
 
-import msgspec
-
 from leveret.durations import format_duration
-from leveret.sdk.handlers import BadHandler, Handler, Handlers
+from leveret.sdk.handlers import BadHandler, Handlers
 from leveret.settings import BadSetting
 
 
@@ -36,21 +34,7 @@ def load_handlers(place: str, timeout: timedelta) -> Handlers:
                 f"the handler of {handler.type!r} has a timeout of {format_duration(handler.timeout)}, above the "
                 f"JobQueue's {format_duration(timeout)}: lower it or raise spec.timeout (LEVERET_TIMEOUT)"
             )
-        _check_schema(handler)
     return found
-
-
-def _check_schema(handler: Handler) -> None:
-    """Each start tells the handlers' schemas to the store: what can't be told must be known before."""
-    try:
-        msgspec.json.encode(handler.schema())
-    except Exception as problem:
-        said = " ".join(str(problem).split())
-        raise BadSetting(
-            f"the payload of the handler of {handler.type!r} has a JSON Schema that can't be made or written "
-            f"({type(problem).__name__}: {said:.300}): look at its defaults, examples, json_schema_extra and "
-            "__get_pydantic_json_schema__: what they say must be JSON"
-        ) from problem
 
 
 def _module(name: str) -> object:

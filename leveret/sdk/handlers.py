@@ -21,6 +21,7 @@ from pydantic.errors import PydanticUserError
 from leveret.jobs import DeadReason
 from leveret.retry import RetryPolicy
 from leveret.sdk.context import Context
+from leveret.sdk.relaxed import relaxed
 
 P = TypeVar("P")  # the payload
 R = TypeVar("R")  # the result; a coroutine's for `async def`
@@ -96,11 +97,17 @@ class Handler:
         return written
 
     def schema(self) -> dict[str, object] | None:
-        """Return the payload's JSON Schema, None where the type has none: it takes what its validator takes."""
+        """Return the JSON Schema of what the handler may take, None where that is anything or can't be told."""
+        core = self.payload.core_schema
+        if not isinstance(core, dict):  # pydantic was told to build it later
+            self.payload.rebuild()
+            core = self.payload.core_schema
+        schema = relaxed(core)
         try:
-            return self.payload.json_schema() or None
-        except PydanticUserError:
+            msgspec.json.encode(schema)
+        except (ValueError, TypeError, RecursionError):  # half of a surrogate pair in a name; nested too deep
             return None
+        return schema
 
 
 class Handlers(Mapping[str, Handler]):

@@ -1,0 +1,65 @@
+"""Patterns, as the handlers' own reading has them: pydantic's engine, linear, with Unicode's letters and digits.
+
+Linear is not free: a match takes a time that grows with the pattern's size, `[ab]*a[ab]{5000}c` 25 µs for each
+character, and `\\w{100}` 40 ms until it is compiled. So a pattern is weighed before; one that is too heavy, or that the
+engine does not have (it looks around, or back), is not checked.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+LONGEST = 2_000  # characters of a pattern
+HEAVIEST = 10_000  # compiled in 50 ms
+_LIGHT = 300  # below it the engine's automaton fits its cache, and a character takes 20 ns
+_LETTERS, _MOST = 100, 10  # the weight of one of thousands of characters, and of nearly all of them; others have 1
+
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d{1,9})(?:,(\d{0,9}))?\}|[()]|.", re.DOTALL)
+_CLASS = re.compile(r"\\[wWdDsSpPbB]")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    text: str
+    matches: Callable[[str], bool]
+    weight: int
+
+    def steps(self, characters: int) -> int:
+        """Return how much work a match is, in halves of a microsecond."""
+        return characters // 25 if self.weight <= _LIGHT else characters * self.weight // 100
+
+
+@lru_cache(maxsize=1_024)
+def pattern(text: str) -> Pattern | None:
+    """Return a pattern; None for one that can't be checked."""
+    heavy = len(text) > LONGEST or weight(text) > HEAVIEST
+    if heavy:
+        return None
+    try:
+        engine = SchemaValidator(core_schema.str_schema(pattern=text, regex_engine="rust-regex", strict=True))
+    except SchemaError:
+        return None
+    return Pattern(text, engine.isinstance_python, weight(text))
+
+
+def weight(text: str) -> int:
+    """Return about how many states a pattern has: what is repeated counts as often as it may come."""
+    groups, last = [0], 0
+    for token in _TOKEN.finditer(text):
+        match token[0]:
+            case "(":
+                groups.append(0)
+            case ")":
+                last = groups.pop() if len(groups) > 1 else 0
+                groups[-1] += last
+            case _ if token[1]:
+                times = max(int(token[1]), int(token[2] or 0), 1)
+                groups[-1] += last * (times - 1)
+                last *= times
+            case atom:
+                last = _LETTERS if _CLASS.search(atom) else _MOST if atom == "." or atom.startswith("[^") else 1
+                groups[-1] += last
+    return sum(groups)
