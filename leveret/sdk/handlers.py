@@ -102,10 +102,10 @@ class Handler:
         if not isinstance(core, dict):  # pydantic was told to build it later
             self.payload.rebuild()
             core = self.payload.core_schema
-        schema = relaxed(core)
         try:
+            schema = relaxed(core)
             msgspec.json.encode(schema)
-        except (ValueError, TypeError, RecursionError):  # half of a surrogate pair in a name; nested too deep
+        except (ValueError, RecursionError):  # half of a surrogate pair in a pattern; nested too deep
             return None
         return schema
 

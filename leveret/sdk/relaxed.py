@@ -16,7 +16,7 @@ from leveret.events import RELAXED
 
 Schema = dict[str, Any]
 
-_LARGEST = 2**63  # what the messages' encoder writes
+_LARGEST = 2**63  # the messages' encoder writes no larger ones
 _SCALARS = (str, int, bool, type(None))
 _ABOUT_TEXT = ("strip_whitespace", "to_lower", "to_upper")
 _CHANGES = (
@@ -71,7 +71,7 @@ class _Relaxing:
 
     def _literal(self, core: Schema, _: object) -> Schema:
         values = [one.value if isinstance(one, Enum) else one for one in core.get("expected", [])]
-        return {"enum": values} if all(type(one) in _SCALARS for one in values) else {}
+        return {"enum": values} if all(type(one) in _SCALARS and _is_written(one) for one in values) else {}
 
     def _enum(self, core: Schema, _: object) -> Schema:
         cls = core["cls"]
@@ -80,7 +80,7 @@ class _Relaxing:
         values = [*(one.value for one in core.get("members", [])), *cls._value2member_map_]
         if all(type(one) is str for one in values):
             return {"enum": list(dict.fromkeys(values))} if values else {}
-        if all(type(one) is int and abs(one) < _LARGEST for one in values):
+        if all(type(one) is int and _is_written(one) for one in values):
             return _any_of([{"enum": list(dict.fromkeys(values))}, {"type": ["boolean", "string"]}])
         return {}
 
@@ -239,11 +239,11 @@ def _lengths(core: Schema, least: str, most: str) -> Schema:
 
 def _bounds(core: Schema) -> Schema:
     found = {_BOUNDS[key]: core.get(key) for key in _BOUNDS}
-    return {key: value for key, value in found.items() if _is_bound(value)}
+    return {key: value for key, value in found.items() if type(value) in (int, float) and _is_written(value)}
 
 
-def _is_bound(value: object) -> bool:
-    return (type(value) is int and abs(value) < _LARGEST) or (type(value) is float and math.isfinite(value))
+def _is_written(value: Any) -> bool:
+    return abs(value) < _LARGEST if type(value) is int else type(value) is not float or math.isfinite(value)
 
 
 def _configs(core: object) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
+import gc
 import sys
 from types import FrameType
 
@@ -68,6 +69,7 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=FINISH_REQUESTS,
     )
+    gc.freeze()  # what is there now stays: each full collection, which 80,000 lists in a body bring on, took 0.1 s over it
     Server(config, health, settings.announce_stop_seconds).run()
     probes.close()
 

@@ -68,6 +68,7 @@ class Part:
     checks: Mapping[type, Check | None] | None = None  # by the types that it takes; None: any
     values: frozenset[object] | None = None
     choices: tuple["Part", ...] = ()
+    plain: frozenset[type] = frozenset()  # values of these types have no flaw: they needn't be asked about
 
     def flaw(self, value: object, work: Work) -> Found | None:
         work.take(1)
@@ -155,7 +156,6 @@ class Array:
     most: int | None
     first: tuple[Part, ...]
     items: Part | None
-    plain: frozenset[type]  # items of these types have no flaw
 
     def __call__(self, value: list[object], work: Work) -> Found | None:
         if self.least is not None and len(value) < self.least:
@@ -167,12 +167,12 @@ class Array:
                 return found.below(index)
         if self.items is None:
             return None
-        work.take(len(value) >> 4)
-        if self.plain and self.plain.issuperset(map(type, value)):
-            return None
-        for index in range(len(self.first), len(value)):
-            if (found := self.items.flaw(value[index], work)) is not None:
+        work.take(1)
+        plain = self.items.plain
+        for index, item in enumerate(value[len(self.first) :], len(self.first)):
+            if type(item) not in plain and (found := self.items.flaw(item, work)) is not None:
                 return found.below(index)
+        work.take(len(value) >> 3)
         return None
 
 
@@ -185,28 +185,33 @@ class Object:
     closed: bool  # there may be no others
 
     def __call__(self, value: dict[str, object], work: Work) -> Found | None:
-        work.take((len(self.required) + len(self.properties)) >> 3)
+        work.take(1 + ((len(self.required) + len(self.properties)) >> 3))
         for name in self.required:
             if name not in value:
                 return Found(_short(f"{name!r} is a required property"), of_value=True)
         if self.least is not None and len(value) < self.least:
             return Found(f"has {len(value)} properties, and needs {self.least}", of_value=True)
         for name, part in self.properties.items():
-            if name in value and (found := part.flaw(value[name], work)) is not None:
+            if (
+                name in value
+                and type(inner := value[name]) not in part.plain
+                and (found := part.flaw(inner, work)) is not None
+            ):
                 return found.below(name)
         if self.closed or self.others is not None:
             return self._of_others(value, work)
         return None
 
     def _of_others(self, value: dict[str, object], work: Work) -> Found | None:
-        work.take(len(value) >> 3)
+        others = self.others or Part()
         for name, inner in value.items():
             if name in self.properties:
                 continue
             if self.closed:
                 return Found("is a property that the handler does not have", of_value=True).below(name)
-            if self.others is not None and (found := self.others.flaw(inner, work)) is not None:
+            if type(inner) not in others.plain and (found := others.flaw(inner, work)) is not None:
                 return found.below(name)
+        work.take(len(value) >> 3)
         return None
 
 

@@ -51,7 +51,7 @@ def compiled(schema: dict[str, Any] | None) -> Compiled:
 class _Making:
     definitions: Any
     size: int = 0
-    weight: int = 0  # of its patterns
+    patterns: dict[str, int] = field(default_factory=dict)  # with their weights
     named: dict[str, Part] = field(default_factory=dict)
 
     def part(self, schema: Any, depth: int) -> Part:
@@ -88,6 +88,8 @@ class _Making:
         choices = schema.get("anyOf")
         if isinstance(choices, list):
             part.choices = tuple(self.part(one, depth + 1) for one in choices)
+        if part.checks is not None and part.values is None and not part.choices:
+            part.plain = frozenset(kind for kind, check in part.checks.items() if check is None)
         return part
 
     def _check(self, kind: type, types: list[str], schema: dict[str, Any], depth: int) -> Check | None:
@@ -102,21 +104,19 @@ class _Making:
     def _text(self, noun: str, schema: dict[str, Any]) -> Text | None:
         found = pattern(schema["pattern"]) if isinstance(schema.get("pattern"), str) else None
         if found is not None:
-            self.weight += found.weight
-            found = found if self.weight <= HEAVIEST else None
+            self.patterns[found.text] = found.weight
+            found = found if sum(self.patterns.values()) <= HEAVIEST else None
         least, most = _length(schema, "minLength"), _length(schema, "maxLength")
         return None if found is None and least is None and most is None else Text(noun, least, most, found)
 
     def _array(self, schema: dict[str, Any], depth: int) -> Array:
         first = schema.get("prefixItems")
         items = self.part(schema["items"], depth + 1) if "items" in schema else None
-        plain = [kind for kind, check in ((items and items.checks) or {}).items() if check is None]
         return Array(
             _length(schema, "minItems"),
             _length(schema, "maxItems"),
             tuple(self.part(one, depth + 1) for one in first) if isinstance(first, list) else (),
             None if items is _ANY else items,
-            frozenset(plain if items and items.values is None and not items.choices else ()),
         )
 
     def _object(self, schema: dict[str, Any], depth: int) -> Object:

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 MOST_FLAWS = 20
 DEEPEST = 201  # levels: what pydantic reads, and so the most that a consumer takes
-MOST_STEPS, MOST_STEPS_IN_ALL = 20_000, 1_000_000
+MOST_STEPS, MOST_STEPS_IN_ALL = 15_000, 1_000_000
 MOST_PARTS_KEPT = 250_000
 _LONGEST_POINTER = 300  # characters
 _Key = tuple[str, str | None, str]  # queue, version, type

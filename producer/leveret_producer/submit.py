@@ -14,16 +14,16 @@ from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import RETRY_AFTER, Bound, OutboxFull
 from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
-from leveret_producer.problems import Refused
+from leveret_producer.problems import Flaw, Refused
 from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
-from leveret_producer.schemas import Schemas
+from leveret_producer.schemas import MOST_FLAWS, Schemas
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission, invalid
 
 MOST_NAMED, LONGEST_NAMED = 10, 60  # types in a warning, and characters of each
-MUCH = 16 << 10  # bytes of payloads; checking more is left to a thread, so that the loop turns. These take up to 0.1 s
+SLICE = 0.005  # s of checking payloads until the loop turns; a thread doesn't help, since it needs Python's lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,7 @@ class FrontDoor:
     async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> Stored:
         """Return what was stored; raise Refused or DatabaseUnavailable."""
         known = await self.catalog.find(queue)
-        if sum(len(bytes(one.payload)) for one in asked) > MUCH:
-            flaws = await asyncio.to_thread(self.schemas.flaws, known, asked, in_list=in_list)
-        else:
-            flaws = self.schemas.flaws(known, asked, in_list=in_list)
-        if flaws:
+        if flaws := await self._flaws(known, asked, in_list=in_list):
             raise invalid(flaws)
         now = self.clock()
         times = run_times(asked, now, in_list=in_list)
@@ -68,6 +64,20 @@ class FrontDoor:
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
         return Stored(new, warning(known, {one.type for one in asked}))
+
+    async def _flaws(self, queue: KnownQueue, asked: Sequence[Submission], *, in_list: bool) -> list[Flaw]:
+        """Check the payloads one by one, and let others have the loop between."""
+        found: list[Flaw] = []
+        loop = asyncio.get_running_loop()
+        turn = loop.time() + SLICE
+        for flaw in self.schemas.each(queue, asked, in_list=in_list):
+            found += [flaw] if flaw is not None else []
+            if len(found) == MOST_FLAWS:
+                break
+            if loop.time() > turn:
+                await asyncio.sleep(0)
+                turn = loop.time() + SLICE
+        return found
 
     @contextlib.contextmanager
     def _room(self, queue: KnownQueue, jobs: int) -> Iterator[None]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, make_dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Optional, Union
+from typing import Annotated, Any, Literal, NamedTuple
 
 from hypothesis import reject
 from hypothesis import strategies as st
@@ -136,7 +136,22 @@ _TREES = st.recursive(
 )
 
 PLAIN: list[Any] = [
-    *(bool, int, float, str, bytes, decimal.Decimal, complex, type(None), date, datetime, time, timedelta, uuid.UUID, Any),
+    *(
+        bool,
+        int,
+        float,
+        str,
+        bytes,
+        decimal.Decimal,
+        complex,
+        type(None),
+        date,
+        datetime,
+        time,
+        timedelta,
+        uuid.UUID,
+        Any,
+    ),
     *(Path, HttpUrl, SecretStr, ByteSize, Own, Point, Colour, Level, Flag, Mixed, Forgiving),
     *(Literal[1, 2], Literal["a", "b"], Literal[True, None, "x"], Literal[Colour.RED], Json[int], Json[list[int]]),
     *(list, dict, set, tuple, Sequence[int], Mapping[str, int], dict[int, str], dict[str, bool], Called),
@@ -170,8 +185,8 @@ MADE: list[Typed] = [
     (Tree, _TREES),
     (Cat, _ANIMALS),
     (Dog, _ANIMALS),
-    (Union[Cat, Dog], _ANIMALS),
-    (Annotated[Union[Cat, Snake], Field(discriminator="kind")], _ANIMALS),
+    (Cat | Dog, _ANIMALS),
+    (Annotated[Cat | Snake, Field(discriminator="kind")], _ANIMALS),
     (
         Annotated[
             Annotated[Cat, Tag("c")] | Annotated[int, Tag("i")],
@@ -232,10 +247,13 @@ def _containers(inner: SearchStrategy[Typed]) -> SearchStrategy[Typed]:
         _record(inner),
         st.tuples(lists, inner).map(lambda both: (both[0][both[1][0]], st.lists(both[1][1] | SCALARS, max_size=3))),
         inner.map(lambda one: (dict[str, one[0]], st.dictionaries(TEXTS, one[1], max_size=3))),
-        inner.map(lambda one: (Optional[one[0]], st.none() | one[1])),
-        st.tuples(inner, inner).map(lambda both: (Union[both[0][0], both[1][0]], both[0][1] | both[1][1])),
+        inner.map(lambda one: (one[0] | None, st.none() | one[1])),
+        st.tuples(inner, inner).map(lambda both: (both[0][0] | both[1][0], both[0][1] | both[1][1])),
         st.tuples(inner, inner).map(
-            lambda both: (tuple[both[0][0], both[1][0]], st.tuples(both[0][1], both[1][1]) | st.lists(SCALARS, max_size=3))
+            lambda both: (
+                tuple[both[0][0], both[1][0]],
+                st.tuples(both[0][1], both[1][1]) | st.lists(SCALARS, max_size=3),
+            )
         ),
         inner.map(lambda one: (tuple[one[0], ...], st.lists(one[1] | SCALARS, max_size=3))),
     )

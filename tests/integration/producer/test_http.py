@@ -11,10 +11,11 @@ import httpx
 import pytest
 from producers import QUEUE, TOKEN, Producer, eventually_true, known, operating, producing, ready, tell
 
-from leveret.events import HandlerInfo, HandlersRegistered
+from leveret.events import RELAXED, HandlerInfo, HandlersRegistered
 from leveret.settings import Broker, Database
 
 SCHEMA: dict[str, object] = {
+    RELAXED: 1,
     "type": "object",
     "properties": {"value": {"type": "integer"}},
     "required": ["value"],
@@ -25,7 +26,7 @@ SCHEMA: dict[str, object] = {
 async def producer(broker: Broker, database: Database) -> AsyncIterator[Producer]:
     async with producing(broker, database) as one, operating(broker) as operator:
         await ready(one)
-        types = {"strict": HandlerInfo(SCHEMA, max_attempts=2), "odd": HandlerInfo({"type": 7})}
+        types = {"strict": HandlerInfo(SCHEMA, max_attempts=2), "odd": HandlerInfo({RELAXED: 1, "type": 7})}
         await tell(operator, f"handlers.{QUEUE}", HandlersRegistered("v1", types))
         await tell(operator, f"handlers.{QUEUE}", HandlersRegistered("v0", {"new": HandlerInfo({"type": "null"})}))
         async with operating(broker, QUEUE):  # told last: once the queue is known, so are its handlers
@@ -47,6 +48,13 @@ BAD = [
     (_job("x" * (256 << 10)), 413, "too-large", []),
     (_job({"value": "a"}, "strict"), 422, "invalid-request", ["/payload/value"]),
     (b"[" + _job() + b"," + _job({}, "strict") + b"]", 422, "invalid-request", ["/1/payload"]),
+    (_job().replace(b"1", b"[" * 202 + b"]" * 202), 422, "invalid-request", ["/payload"]),
+    (
+        _job(type="strict").replace(b"1", b'{"value":' * 9_000 + b"1" + b"}" * 9_000),
+        422,
+        "invalid-request",
+        ["/payload"],
+    ),
 ]
 
 

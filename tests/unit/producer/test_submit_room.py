@@ -1,6 +1,6 @@
-"""The front door keeps room in a limited queue only for what is stored, and checks what is much beside the event loop."""
+"""The front door keeps room in a limited queue only for what is stored."""
 
-import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -28,14 +28,12 @@ class Played:
     fails: bool = False
     stored: int = 0
     hinted: list[int] = field(default_factory=list)
-    checked_on: list[threading.Thread] = field(default_factory=list)
 
     async def find(self, name: str) -> KnownQueue:
         return KnownQueue(name, 5, {}, "v1", self.length)
 
-    def flaws(self, *_: object, **__: object) -> list[object]:
-        self.checked_on.append(threading.current_thread())
-        return []
+    def each(self, queue: KnownQueue, jobs: list[object], *, in_list: bool) -> Iterator[None]:
+        return (None for _ in jobs)
 
     async def insert(self, new: list[object], *_: object) -> None:
         if self.fails:
@@ -116,20 +114,3 @@ async def test_jobs_for_later_need_no_room_and_a_queue_without_a_limit_has_it() 
     assert await refusal(full, jobs(3, delay="1h")) is None
     assert await refusal(full, [*jobs(3, delay="1h"), *jobs(1)]) == "queue-full"
     assert await refusal(front_door(Played(None)), jobs(500)) is None
-
-
-@pytest.mark.parametrize(
-    ("payload", "number", "on_the_loop"),
-    [
-        (b"1", 1, True),
-        (b"1", 21, True),
-        (b'"' + b"x" * 20_000 + b'"', 1, False),
-        (b'"' + b"x" * 1_000 + b'"', 20, False),
-    ],
-    ids=["small", "many small ones", "one large", "together large"],
-)
-async def test_much_is_checked_beside_the_loop(payload: bytes, number: int, on_the_loop: bool) -> None:
-    played = Played(None)
-    await front_door(played).submit("leveret.a", [Submission("t", msgspec.Raw(payload))] * number, in_list=True)
-    [thread] = played.checked_on
-    assert (thread is threading.current_thread()) is on_the_loop

@@ -8,11 +8,9 @@ from typing import Any
 
 import hypothesis
 import msgspec
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from payload_types import ANYTHING, MADE, PLAIN, SCALARS, TYPES
-from pydantic import ValidationError
+from payload_types import ANYTHING, TYPES
 from pydantic_core import SchemaError
 
 from leveret import Context, Handlers
@@ -36,7 +34,9 @@ def handler_of(annotation: Any) -> Handler:
 def refusals(handler: Handler, body: str) -> list[Flaw]:
     """What the front door says, from what travels to it."""
     told = msgspec.json.decode(msgspec.json.encode(HandlerInfo(handler.schema())), type=HandlerInfo)
-    return Schemas().flaws(KnownQueue("q", 5, {"t": told}, "v1"), [Submission("t", msgspec.Raw(body.encode()))], in_list=False)
+    return Schemas().flaws(
+        KnownQueue("q", 5, {"t": told}, "v1"), [Submission("t", msgspec.Raw(body.encode()))], in_list=False
+    )
 
 
 def takes(handler: Handler, body: str) -> bool:
