@@ -16,12 +16,11 @@ from leveret_producer.payload_check import Found, OutOfWork, Part, Work
 from leveret_producer.problems import Flaw
 from leveret_producer.schema_parts import Compiled, Unusable, compiled
 from leveret_producer.store.queues import KnownQueue
-from leveret_producer.submission import Submission
+from leveret_producer.submission import DEEPEST, Submission
 
 log = structlog.get_logger(__name__)
 
 MOST_FLAWS = 20
-DEEPEST = 201  # levels: what pydantic reads, and so the most that a consumer takes
 MOST_STEPS, MOST_STEPS_IN_ALL = 15_000, 1_000_000
 MOST_PARTS_KEPT = 250_000
 _LONGEST_POINTER = 300  # characters

@@ -17,6 +17,7 @@ from leveret_producer.problems import Flaw, Refused
 MOST_BODY = 8 << 20  # bytes
 MOST_PAYLOAD = 256 << 10  # bytes
 MOST_JOBS = 10_000
+DEEPEST = 201  # levels of a payload: what pydantic reads, and so the most that a consumer takes
 LONGEST_TYPE = 255  # bytes: a short string of AMQP
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -71,7 +72,7 @@ def read(body: bytes) -> Submission | list[Submission]:
     except UnicodeDecodeError as problem:
         raise _not_json(f"it is not UTF-8 (byte {problem.start})") from problem
     except RecursionError as problem:
-        raise _not_json("it is nested too deep to be read") from problem
+        raise _not_json(f"it is nested too deep to be read; a payload may have {DEEPEST} levels") from problem
     jobs: Sequence[Submission] = found if isinstance(found, list) else [found]
     if not jobs:
         raise _invalid([Flaw("", "the list is empty; send at least one job")])

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from leveret.events import RELAXED, HandlerInfo
 from leveret.sdk.relaxed import relaxed
 from leveret_producer.schema_parts import MOST_PARTS
-from leveret_producer.schemas import DEEPEST, MOST_FLAWS, Schemas
+from leveret_producer.schemas import MOST_FLAWS, Schemas
 from leveret_producer.store.queues import KnownQueue
-from leveret_producer.submission import Submission
+from leveret_producer.submission import DEEPEST, Submission
 
 SCHEMA: dict[str, object] = {
     RELAXED: 1,
