@@ -1,14 +1,20 @@
 """Annotations as people give them to handlers, each with JSON values that are near to what it takes."""
 
+import collections
+import dataclasses
 import decimal
 import enum
+import fractions
+import re
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import field, make_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import InitVar, field, make_dataclass
 from datetime import date, datetime, time, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Required, TypeVar
 
+import pydantic.dataclasses
 from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -16,25 +22,36 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     AliasPath,
+    AnyUrl,
+    AwareDatetime,
+    Base64Str,
     BaseModel,
     BeforeValidator,
     ByteSize,
     ConfigDict,
     Discriminator,
     Field,
+    FutureDate,
     HttpUrl,
+    ImportString,
     Json,
+    PastDate,
     PlainValidator,
+    PositiveInt,
+    PostgresDsn,
     RootModel,
+    Secret,
     SecretStr,
     Strict,
     StringConstraints,
     Tag,
     WrapValidator,
     create_model,
+    field_validator,
+    model_validator,
 )
 from pydantic.errors import PydanticUserError
-from pydantic_core import SchemaError
+from pydantic_core import PydanticUseDefault, SchemaError
 from typing_extensions import TypedDict
 
 Typed = tuple[Any, SearchStrategy[Any]]  # an annotation, and values for it
@@ -96,6 +113,95 @@ class Dog(BaseModel):
 
 class Snake(BaseModel):
     kind: Literal["dog", "b"]
+
+
+class Later(BaseModel, defer_build=True):
+    n: int
+    m: Tree | None = None
+
+
+class Numbers(RootModel[list[int]]):
+    root: list[int] = [1]
+
+
+T = TypeVar("T")
+
+
+class Perhaps(BaseModel, Generic[T]):
+    n: T
+    m: Numbers
+
+
+class Bits(enum.IntFlag):
+    ONE = 1
+    TWO = 2
+
+
+class AnyCase(enum.EnumMeta):
+    def __call__(cls, value: Any, *rest: Any, **more: Any) -> Any:
+        return super().__call__(str(value).lower(), *rest, **more)
+
+
+class Odd(enum.Enum, metaclass=AnyCase):
+    A = "a"
+
+
+class Validated(BaseModel):
+    n: int
+    m: int = 0
+    user_id: str = "u"
+
+    @field_validator("n", mode="before")
+    @classmethod
+    def _first(cls, value: Any) -> Any:
+        return value[0] if isinstance(value, list) and value else value
+
+    @field_validator("m", mode="wrap")
+    @classmethod
+    def _or_none(cls, value: Any, handler: Any) -> Any:
+        try:
+            return handler(value)
+        except ValueError:
+            raise PydanticUseDefault from None
+
+    @field_validator("user_id")
+    @classmethod
+    def _after(cls, value: str) -> str:
+        return value.strip()
+
+
+class Renamed(BaseModel):
+    n: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old(cls, value: Any) -> Any:
+        return {"n": value.get("other", 1)} if isinstance(value, dict) else {"n": value}
+
+
+class Forgetful(BaseModel):
+    n: int
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _any(cls, value: Any, handler: Any) -> Any:
+        try:
+            return handler(value)
+        except ValueError:
+            return cls(n=0)
+
+
+@pydantic.dataclasses.dataclass(config=ConfigDict(extra="forbid"), kw_only=True)
+class Strictly:
+    n: Annotated[int, Field(alias="userId")]
+    m: InitVar[int] = 1
+    other: int = dataclasses.field(default=0, init=False)
+
+
+class Partly(TypedDict, total=False):
+    __pydantic_config__ = ConfigDict(extra="forbid", str_strip_whitespace=True)  # type: ignore[misc]
+    n: Required[Annotated[str, Field(max_length=1)]]
+    m: NotRequired[int]
 
 
 class Called(BaseModel):
@@ -180,8 +286,35 @@ PLAIN: list[Any] = [
     Annotated[int, PlainValidator(lambda value: 7)],
     Annotated[int, AfterValidator(abs), BeforeValidator(lambda value: value[0] if isinstance(value, list) else value)],
     Annotated[datetime, Field(ge=datetime(2020, 1, 1))],  # noqa: DTZ001
+    Annotated[int | None, Field(ge=1)],
+    Annotated[int | str, Field(union_mode="left_to_right")],
+    Annotated[SecretStr, Field(min_length=1, max_length=2)],
+    Annotated[Json[int], Field(ge=1)],
+    *(
+        collections.deque[int],
+        collections.Counter[str],
+        collections.OrderedDict[str, int],
+        collections.defaultdict[str, int],
+    ),
+    *(
+        fractions.Fraction,
+        IPv4Address,
+        re.Pattern,
+        Iterable[int],
+        type[int],
+        Secret[int],
+        ImportString,
+        AwareDatetime,
+        PastDate,
+    ),
+    *(Base64Str, PositiveInt, FutureDate, AnyUrl, PostgresDsn, Later, Numbers, Perhaps[int], Bits, Odd),
 ]
+_FIELDS = st.dictionaries(st.sampled_from(NAMES), SCALARS | st.lists(SCALARS, max_size=2), max_size=3)
 MADE: list[Typed] = [
+    *(
+        (one, _FIELDS | SCALARS)
+        for one in (Validated, Renamed, Forgetful, Strictly, Partly, Later, Perhaps[int], Numbers)
+    ),
     (Tree, _TREES),
     (Cat, _ANIMALS),
     (Dog, _ANIMALS),
