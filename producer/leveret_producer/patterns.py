@@ -15,10 +15,14 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 LONGEST = 2_000  # characters of a pattern
 HEAVIEST = 10_000  # compiled in 30 ms
 _LIGHT = 300  # below it the engine's automaton fits its cache, and a character takes 20 ns
-_LETTERS, _MOST = 150, 10  # the weight of one of thousands of characters, and of nearly all of them; others have 1
+_LETTERS, _MOST = 150, 10  # the weight of Unicode's letters, and of other large classes; a character has 1
 
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d{1,9})(?:,(\d{0,9}))?\}|[()]|.", re.DOTALL)
-_CLASS = re.compile(r"\\[wWdDsSpPbB]")
+_TOKEN = re.compile(
+    r"\\[pPxuU]\{[^}]*\}|\\[pP].|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{\s*(\d{0,9})\s*(?:,\s*(\d{0,9})\s*)?\}|[()]|.",
+    re.DOTALL,
+)
+_LETTER = re.compile(r"\\[wWpPbBD]")
+_WIDE = re.compile(r"\.|\[\^|.*\\[dsS]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ def pattern(text: str) -> Pattern | None:
 
 
 def weight(text: str) -> int:
-    """Return about how many states a pattern has: what is repeated counts as often as it may come."""
-    groups, last = [0], 0
+    """Return about how many states a pattern has: what is repeated counts as often as it may come, a group twice that."""
+    groups, last, is_group = [0], 0, False
     for token in _TOKEN.finditer(text):
         match token[0]:
             case "(":
@@ -55,11 +59,12 @@ def weight(text: str) -> int:
             case ")":
                 last = groups.pop() if len(groups) > 1 else 0
                 groups[-1] += last
-            case _ if token[1]:
-                times = max(int(token[1]), int(token[2] or 0), 1)
+            case _ if token[1] is not None:
+                times = max(int(token[1] or 0), int(token[2] or 0), 1) * (1 + is_group)
                 groups[-1] += last * (times - 1)
                 last *= times
             case atom:
-                last = _LETTERS if _CLASS.search(atom) else _MOST if atom == "." or atom.startswith("[^") else 1
+                last = _LETTERS if _LETTER.search(atom) else _MOST if _WIDE.match(atom) else 1
                 groups[-1] += last
+        is_group = token[0] == ")"
     return sum(groups)

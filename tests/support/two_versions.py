@@ -125,7 +125,12 @@ class Stage:
         return Door(version.name, program, await self.open.enter_async_context(client), metrics_port)
 
     def consumer(self, version: Version, queue: str, handlers: Path) -> Process:
-        given = {"LEVERET_QUEUE": queue, "LEVERET_HANDLERS": f"{handlers.stem}:handlers", "LEVERET_PROBE_PORT": "0"}
+        given = {
+            "LEVERET_QUEUE": queue,
+            "LEVERET_HANDLERS": f"{handlers.stem}:handlers",
+            "LEVERET_PROBE_PORT": "0",
+            "LEVERET_VERSION": "v1",
+        }
         return self._start("leveret_consumer", version.name, version.environment(handlers.parent), given)
 
     def _start(self, module: str, name: str, environment: dict[str, str], given: dict[str, str]) -> Process:

@@ -144,6 +144,19 @@ async def _operate(act: Act, door: Door, what: str, jobs: list[str]) -> None:
         await eventually_true(is_done, f"{what} is done with all")
 
 
+async def schemas(act: Act) -> None:
+    """Each door checks by what the consumer told that registered last: of either version."""
+    jobs = await act.submit("counted", {"count": 3}, {"count": 4, "names": ["a", "b"]})
+    await act.shown(jobs, "counted", ended("succeeded"))
+    for door in act.doors:
+
+        async def refuses(door: Door = door) -> bool:
+            answer = await door.http.post(f"/v1/queues/{QUEUE}/jobs", json={"type": "counted", "payload": []})
+            return answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == "/payload"
+
+        await eventually_true(refuses, f"{door.version} refuses what no consumer takes")
+
+
 async def replies(act: Act) -> None:
     outcomes = {"echo": "succeeded", "rejected": "dead"}
     async with await open_connection(act.broker, "test client") as connection:
@@ -252,6 +265,7 @@ FLOWS = [
     jobs_for_later,
     dead_letters_and_redrives,
     purges,
+    schemas,
     replies,
     heartbeats,
     what_no_queue_takes,

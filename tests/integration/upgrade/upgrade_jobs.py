@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from leveret import Context, Handlers, Reject, Retry
 
 handlers = Handlers()
@@ -35,3 +37,13 @@ async def redriven(ctx: Context, job: str) -> str:
 @handlers.job("rejected")
 async def rejected(ctx: Context, job: object) -> None:
     raise Reject("as asked")
+
+
+class Counted(BaseModel):
+    count: int
+    names: set[str] = set()
+
+
+@handlers.job("counted")
+async def counted(ctx: Context, job: Counted) -> int:
+    return job.count

@@ -1,5 +1,7 @@
-"""The front door keeps room in a limited queue only for what is stored."""
+"""The front door keeps room in a limited queue only for what is stored, and holds nobody up while it checks."""
 
+import asyncio
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,10 +10,12 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from leveret.events import RELAXED, HandlerInfo
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
 from leveret_producer.problems import Refused
 from leveret_producer.queue_bound import Length
+from leveret_producer.schemas import Schemas
 from leveret_producer.store.postgres import DatabaseUnavailable
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission
@@ -28,9 +32,10 @@ class Played:
     fails: bool = False
     stored: int = 0
     hinted: list[int] = field(default_factory=list)
+    handlers: dict[str, HandlerInfo] = field(default_factory=dict)
 
     async def find(self, name: str) -> KnownQueue:
-        return KnownQueue(name, 5, {}, "v1", self.length)
+        return KnownQueue(name, 5, self.handlers, "v1", self.length)
 
     def each(self, queue: KnownQueue, jobs: list[object], *, in_list: bool) -> Iterator[None]:
         return (None for _ in jobs)
@@ -114,3 +119,22 @@ async def test_jobs_for_later_need_no_room_and_a_queue_without_a_limit_has_it() 
     assert await refusal(full, jobs(3, delay="1h")) is None
     assert await refusal(full, [*jobs(3, delay="1h"), *jobs(1)]) == "queue-full"
     assert await refusal(front_door(Played(None)), jobs(500)) is None
+
+
+async def test_others_have_the_loop_between_payloads_that_take_long() -> None:
+    """All of a list was checked at once, on the loop or in a thread that holds Python's lock as well."""
+    played = Played(None, handlers={"t": HandlerInfo({RELAXED: 1, "type": "array", "items": {"type": "string"}})})
+    door = dataclasses.replace(front_door(played), schemas=Schemas())
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await door.submit("leveret.a", [Submission("t", msgspec.Raw(b"[" + b'"",' * 80_000 + b'""]'))] * 20, in_list=True)
+    task.cancel()
+    assert turns >= 5
+    assert played.stored == 20

@@ -49,7 +49,7 @@ def takes(handler: Handler, body: str) -> bool:
 
 @given(typed=TYPES, data=st.data())
 @settings(
-    max_examples=1_000,
+    max_examples=500,
     deadline=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
 )
