@@ -22,15 +22,18 @@ BASE = "https://leveret.dev/problems/"
 MEDIA_TYPE = "application/problem+json"
 _TITLES = {
     "invalid-json": (400, "The body is not JSON"),
+    "malformed-request": (400, "Not HTTP"),
     "not-authenticated": (401, "Not authenticated"),
     "unknown-queue": (404, "Unknown queue"),
     "unknown-job": (404, "Unknown job"),
     "not-found": (404, "Nothing is at this path"),
     "method-not-allowed": (405, "Method not allowed"),
+    "request-timeout": (408, "The request took too long"),
     "too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "invalid-request": (422, "Invalid request"),
     "queue-full": (429, "The queue is full"),
+    "header-too-large": (431, "The headers are too large"),
     "internal-error": (500, "Internal error"),
     "outbox-full": (503, "The outbox is full"),
     "database-unavailable": (503, "The database is unavailable"),

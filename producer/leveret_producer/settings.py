@@ -14,7 +14,8 @@ from leveret_producer.retention.plan import Retention
 
 _MOST_DIGITS = 15
 # A partition a day: with more of them than this, every statement on jobs would take long to plan.
-_SHORTEST_KEPT, _LONGEST_KEPT = timedelta(hours=1), timedelta(days=366)
+_KEPT = timedelta(hours=1), timedelta(days=366)
+_KEPT_ALIVE = timedelta(seconds=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     prometheus_url: str | None = None  # where the console asks; None: the console says that there is none
     log: Literal["json", "text"] = "text"
+    keep_alive: timedelta = timedelta(seconds=75)  # longer than proxies keep theirs, so that it's they who close
     announce_stop_seconds: float = 3.0  # not ready, and still serving: until no new requests are sent here
 
 
@@ -41,6 +43,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         retention=_retention(environment),
         prometheus_url=environment.get("LEVERET_PROMETHEUS_URL") or None,
         log=log_form(environment.get("LEVERET_LOG")),
+        keep_alive=_between(environment, "LEVERET_KEEP_ALIVE", timedelta(seconds=75), _KEPT_ALIVE),
     )
 
 
@@ -61,9 +64,9 @@ def _limit(environment: Mapping[str, str], name: str, default: int) -> int:
 def _retention(environment: Mapping[str, str]) -> Retention:
     default = Retention()
     kept = Retention(
-        jobs=_kept(environment, "LEVERET_RETENTION_JOBS", default.jobs),
-        payloads=_kept(environment, "LEVERET_RETENTION_PAYLOADS", default.payloads),
-        decisions=_kept(environment, "LEVERET_RETENTION_DECISIONS", default.decisions),
+        jobs=_between(environment, "LEVERET_RETENTION_JOBS", default.jobs, _KEPT),
+        payloads=_between(environment, "LEVERET_RETENTION_PAYLOADS", default.payloads, _KEPT),
+        decisions=_between(environment, "LEVERET_RETENTION_DECISIONS", default.decisions, _KEPT),
     )
     if kept.payloads > kept.jobs:
         raise ValueError(
@@ -73,7 +76,9 @@ def _retention(environment: Mapping[str, str]) -> Retention:
     return kept
 
 
-def _kept(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+def _between(
+    environment: Mapping[str, str], name: str, default: timedelta, limits: tuple[timedelta, timedelta]
+) -> timedelta:
     text = environment.get(name)
     if not text:
         return default
@@ -81,8 +86,9 @@ def _kept(environment: Mapping[str, str], name: str, default: timedelta) -> time
         kept = parse_duration(text)
     except (ValueError, OverflowError) as problem:
         raise ValueError(f"{name} is {text[:100]!r}, and must be a duration, such as 720h") from problem
-    if not _SHORTEST_KEPT <= kept <= _LONGEST_KEPT:
+    least, most = limits
+    if not least <= kept <= most:
         raise ValueError(
-            f"{name} is {text[:100]}, and must be from {format_duration(_SHORTEST_KEPT)} to {format_duration(_LONGEST_KEPT)}"
+            f"{name} is {text[:100]}, and must be from {format_duration(least)} to {format_duration(most)}"
         )
     return kept

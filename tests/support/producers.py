@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import aio_pika
 import httpx
-import uvicorn
 
 from leveret import events, topology
 from leveret.rabbitmq.connection import open_connection
@@ -18,6 +17,7 @@ from leveret.rabbitmq.publisher import Publisher
 from leveret.settings import Broker, Database, Places
 from leveret_producer.app import create_app
 from leveret_producer.health import Health
+from leveret_producer.http.server import Server
 from leveret_producer.metrics import Metrics
 from leveret_producer.settings import Settings
 
@@ -62,10 +62,7 @@ async def producing(
     }
     settings = Settings(Places(environment), name, outbox_limit=outbox_limit)
     health, metrics = Health(), Metrics()
-    config = uvicorn.Config(
-        create_app(settings, health, metrics), log_config=None, ws="none", http="httptools", lifespan="on"
-    )
-    server = uvicorn.Server(config)
+    server = Server(create_app(settings, health, metrics), settings, health)
     listener = socket.create_server(("127.0.0.1", 0))  # ours from the start: nobody else can take the port meanwhile
     port = listener.getsockname()[1]
     task = asyncio.create_task(server._serve([listener]))
@@ -76,6 +73,7 @@ async def producing(
         try:
             yield Producer(http, metrics, health)
         finally:
+            await http.aclose()  # else the server waits until nothing can be on its way
             server.should_exit = True
             await task
             listener.close()
