@@ -14,6 +14,7 @@ from leveret_producer import console, problems
 from leveret_producer.access.guard import Guard
 from leveret_producer.access.token import Token
 from leveret_producer.health import Health
+from leveret_producer.http.methods import HeadIsGet
 from leveret_producer.metrics import Metrics
 from leveret_producer.parts import Parts, assemble
 from leveret_producer.routes import dead_letters, docs, health, jobs, openapi, queues
@@ -49,7 +50,11 @@ def create_app(settings: Settings, health_state: Health | None = None, metrics: 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(problems.CrashesAreProblems), Middleware(Guard, token=token)],
+        middleware=[
+            Middleware(problems.CrashesAreProblems),
+            Middleware(HeadIsGet),
+            Middleware(Guard, token=token),
+        ],
     )
     app.add_exception_handler(problems.Refused, problems.on_refused)
     app.add_exception_handler(DatabaseUnavailable, problems.on_database_unavailable)
@@ -57,10 +62,12 @@ def create_app(settings: Settings, health_state: Health | None = None, metrics: 
     app.add_exception_handler(DataRefused, problems.on_data_refused)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    for router in (health.router, jobs.router, queues.router, dead_letters.router):
+    routers = [health.router, jobs.router, queues.router, dead_letters.router, login.build_router(token)]
+    routers += [docs.build_router(app), console.build_router(settings.prometheus_url)]
+    for router in routers:
         app.include_router(router)
-    for router in (login.build_router(token), docs.build_router(app)):
-        app.include_router(router)
-    app.include_router(console.build_router(settings.prometheus_url), include_in_schema=False)
+    app.state.routes = [
+        route for router in routers for route in router.routes
+    ]  # as they were given: the app wraps them
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     return app

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from leveret_producer.http.methods import allowed
 from leveret_producer.store.postgres import DatabaseUnavailable, TookTooLong
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     title: str
     status: int
     detail: str
+    instance: str | None = None  # which one of its kind, where the log tells more
     errors: list[Flaw] | None = None
 
 
@@ -70,7 +72,7 @@ class Refused(Exception):
     ) -> None:
         super().__init__(detail)
         status, title = _TITLES[slug]
-        self.problem = Problem(BASE + slug, title, status, detail, list(errors) or None)
+        self.problem = Problem(BASE + slug, title, status, detail, errors=list(errors) or None)
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
@@ -132,9 +134,9 @@ async def on_http_exception(request: Request, problem: Exception) -> Response:
     if problem.status_code == 404:
         return Refused("not-found", f"There is nothing at {request.url.path}; /docs lists what there is.").response()
     if problem.status_code == 405:
-        allowed = (problem.headers or {}).get("Allow", "")
-        detail = f"{request.url.path} does not take {request.method}" + (f", but {allowed}." if allowed else ".")
-        return Refused("method-not-allowed", detail, headers=problem.headers).response()
+        methods = ", ".join(allowed(request.app.state.routes, request.scope))
+        detail = f"{request.url.path} does not take {request.method}, but {methods}."
+        return Refused("method-not-allowed", detail, headers={"Allow": methods}).response()
     document = Problem("about:blank", str(problem.detail), problem.status_code, str(problem.detail))
     return Response(_encode(document), problem.status_code, problem.headers, MEDIA_TYPE)
 
@@ -168,5 +170,7 @@ class CrashesAreProblems:
             log.exception("a request failed", incident=incident, path=scope["path"])
             if not started:
                 detail = f"This is a defect of the server's. Its log has the details under incident {incident}."
-                await Refused("internal-error", detail).response()(scope, receive, send)
+                refused = Refused("internal-error", detail)
+                refused.problem = msgspec.structs.replace(refused.problem, instance=f"urn:leveret:incident:{incident}")
+                await refused.response()(scope, receive, send)
         return None

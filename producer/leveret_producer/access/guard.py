@@ -34,7 +34,7 @@ class Guard:
         return await self._app(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
-        path = request.url.path
+        path = request.scope["path"]
         if path in OPEN or self._has_token(request.headers):
             return None
         if is_page(path):
@@ -43,17 +43,19 @@ class Guard:
             if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
                 asked = f"{path}?{request.url.query}" if request.url.query else path
                 return RedirectResponse(f"/login?next={quote(asked, safe='/')}", 303)
-        return not_authenticated().response()
+        return not_authenticated(shown="authorization" in request.headers).response()
 
     def _has_token(self, headers: Headers) -> bool:
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self._token.is_right(offered.strip())
 
 
-def not_authenticated() -> Refused:
+def not_authenticated(*, shown: bool) -> Refused:
+    """Say with RFC 6750 whether there was a token at all."""
+    challenge = 'Bearer error="invalid_token"' if shown else "Bearer"
     return Refused(
         "not-authenticated",
         "The header 'Authorization: Bearer <token>' is missing or its token is wrong. The token is in the Secret "
         "leveret-token; browsers log in at /login.",
-        headers={"WWW-Authenticate": "Bearer"},
+        headers={"WWW-Authenticate": challenge},
     )

@@ -12,12 +12,22 @@ from leveret_producer.access.token import COOKIE, SESSION_SECONDS, Token
 from leveret_producer.problems import Refused
 
 MOST_FORM = 4 << 10  # bytes
-_PRIVATE = {"Cache-Control": "no-store", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_PRIVATE = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def local_path(asked: str) -> str:
     """Return the path if it stays on this server, else `/`: a login must not send people elsewhere."""
-    parts = urlsplit(asked)
+    try:
+        parts = urlsplit(asked)
+    except ValueError:  # such as //[
+        return "/"
     safe = asked.startswith("/") and not asked.startswith("//") and "\\" not in asked and asked.isprintable()
     return asked if safe and not parts.scheme and not parts.netloc else "/"
 
@@ -46,7 +56,7 @@ def build_router(token: Token) -> APIRouter:
 
     def form(wanted: str, wrong: bool = False) -> Response:
         html = page.render(next=local_path(wanted), wrong=wrong)
-        return HTMLResponse(html, 401 if wrong else 200, _PRIVATE)
+        return HTMLResponse(html, 403 if wrong else 200, _PRIVATE)
 
     @router.get("/login")
     async def show(next: str = "/") -> Response:
@@ -64,7 +74,7 @@ def build_router(token: Token) -> APIRouter:
             token.issue_cookie(),
             max_age=SESSION_SECONDS,
             httponly=True,
-            samesite="strict",
+            samesite="lax",
             secure=request.url.scheme == "https",
         )
         return answer

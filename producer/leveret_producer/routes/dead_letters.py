@@ -5,19 +5,19 @@ from urllib.parse import quote
 import uuid_utils.compat
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from leveret_producer.catalog import unknown_queue
 from leveret_producer.dead_letters.selection import read_selection
 from leveret_producer.parts import Parts, Serving
 from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
-from leveret_producer.routes.body import read_body
+from leveret_producer.routes.body import read_json
 from leveret_producer.routes.dead_letter_query import read_query
 from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor
 from leveret_producer.store.dead_letters import NoDeadLetter
 from leveret_producer.store.jobs import Place
-from leveret_producer.submission import is_json
 from leveret_producer.views import DeadLetterPage, encode
 
 router = APIRouter(tags=["dead letters"])
@@ -39,6 +39,8 @@ async def list_dead_letters(queue: str, request: Request, parts: Serving) -> Res
 @router.get(PATH + "/{id}", **openapi.GET_DEAD_LETTER)
 async def get_dead_letter(queue: str, id: str, parts: Serving) -> Response:
     """Show one dead letter with its payload, its error and its attempts."""
+    if id in ("redrive", "purge"):  # paths of their own, which take POST
+        raise HTTPException(405)
     await _check_queue(queue, parts)
     found = await parts.dead_letters.get(read_id(id, "a job's id"))
     if found is None:
@@ -73,9 +75,7 @@ async def get_operation(queue: str, id: str, parts: Serving) -> Response:
 
 
 async def _begin(action: str, queue: str, request: Request, parts: Parts) -> Response:
-    if not is_json(request.headers.get("content-type")):
-        raise Refused("unsupported-media-type", "Send Content-Type: application/json. Nothing was changed.")
-    selection = read_selection(await read_body(request))
+    selection = read_selection(await read_json(request, kept="Nothing was changed."))
     await _check_queue(queue, parts, kept="Nothing was changed.", needs_jobqueue=action == "redrive")
     made = await parts.operations.create(uuid_utils.compat.uuid7(), queue, action, selection)
     parts.dead_letter_worker.wake()

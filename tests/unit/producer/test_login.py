@@ -37,10 +37,10 @@ async def test_of_a_form_that_is_too_large_no_more_is_read_than_tells_it(browser
 BODIES = {
     "right": (urlencode({"token": "sécret", "next": "/docs"}), 303),
     "right, with a line's end": (urlencode({"token": "sécret\n"}), 303),
-    "wrong": (urlencode({"token": "no"}), 401),
-    "nothing": ("", 401),
-    "no form": ("\0%ff%zz=&&=;", 401),
-    "as large as can be": ("token=".ljust(MOST_FORM, "x"), 401),
+    "wrong": (urlencode({"token": "no"}), 403),
+    "nothing": ("", 403),
+    "no form": ("\0%ff%zz=&&=;", 403),
+    "as large as can be": ("token=".ljust(MOST_FORM, "x"), 403),
 }
 
 
