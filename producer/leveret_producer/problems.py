@@ -103,9 +103,9 @@ def database_unavailable(problem: DatabaseUnavailable | None = None, *, reads: b
     return Refused("database-unavailable", detail, headers={"Retry-After": "5"})
 
 
-def slugs(status: int) -> list[str]:
-    """Return the kinds of problem that have a status."""
-    return [slug for slug, (its_status, _) in _TITLES.items() if its_status == status]
+def status_of(slug: str) -> int:
+    """Return the status that a kind of problem has."""
+    return _TITLES[slug][0]
 
 
 # -- handlers for the framework

@@ -1,9 +1,10 @@
 """The query of a list of jobs: filters, and where the page begins."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -15,12 +16,15 @@ from leveret_producer.store.jobs import Place, Wanted
 
 DEFAULT_LIMIT, MOST = 50, 500
 _NAMES = ("queue", "state", "type", "before", "limit")
-_place = msgspec.json.Decoder(tuple[datetime, UUID])
+CURSOR = r"^[0-3][0-9a-f]{14}\.[0-9a-f]{32}$"  # microseconds since the year 1, and an id
+_CURSOR = re.compile(r"([0-9a-f]{15})\.([0-9a-f]{32})")
+_FIRST, _MICROSECOND = datetime.min.replace(tzinfo=UTC), timedelta(microseconds=1)
+_place = msgspec.json.Decoder(tuple[datetime, UUID])  # what 0.1.0 gave
 
 
 def cursor(place: Place) -> str:
-    """Return where a page ends as text that means something to us only."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((place.created_at, place.id))).decode().rstrip("=")
+    """Return where a page ends as text that means something to us only; CURSOR is its pattern."""
+    return f"{(place.created_at - _FIRST) // _MICROSECOND:015x}.{place.id.hex}"
 
 
 def read_wanted(query: QueryParams) -> Wanted:
@@ -64,6 +68,8 @@ def refused(flaws: Sequence[Flaw]) -> Refused:
 
 def _read_cursor(text: str) -> Place | None:
     try:
+        if found := _CURSOR.fullmatch(text):
+            return Place(_FIRST + int(found[1], 16) * _MICROSECOND, UUID(found[2]))
         at, job = _place.decode(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
         return Place(at.astimezone(UTC), job) if at.tzinfo else None
     except (ValueError, OverflowError, msgspec.MsgspecError):  # overflow: of the year 1 here, and of none in UTC

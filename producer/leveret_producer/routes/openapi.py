@@ -3,6 +3,8 @@
 It is a 3.0 document, as the bundled Swagger UI reads no later one; so `null` becomes `nullable`.
 """
 
+from datetime import UTC, datetime
+from functools import cache
 from itertools import product
 from typing import Any, cast
 
@@ -15,8 +17,9 @@ from leveret.jobs import DeadReason, State
 from leveret_producer import views
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.health import Ready
-from leveret_producer.problems import BASE, MEDIA_TYPE, Problem, slugs
-from leveret_producer.routes.listing import DEFAULT_LIMIT, MOST
+from leveret_producer.problems import BASE, MEDIA_TYPE, Problem, status_of
+from leveret_producer.routes import asked
+from leveret_producer.routes.listing import CURSOR, DEFAULT_LIMIT, MOST
 from leveret_producer.submission import MOST_JOBS, Submission
 
 _TYPES = (
@@ -36,6 +39,8 @@ _TYPES = (
 )
 _MORE = (Error, Progress)
 _PATH = "#/components/schemas/"
+_ANYWHERE = ("not-authenticated", "request-timeout", "header-too-large", "internal-error", "database-unavailable")
+_BODY = ("invalid-json", "unknown-queue", "too-large", "unsupported-media-type", "invalid-request")
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -46,11 +51,11 @@ def _answer(description: str, name: str, media_type: str = "application/json") -
     return {"description": description, "content": {media_type: {"schema": _ref(name)}}}
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def _problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     described: dict[int | str, dict[str, Any]] = {}
-    for status in statuses:
-        kinds = ", ".join(slug for slug in slugs(status))
-        described[status] = _answer(f"Problem `{kinds}`", "Problem", MEDIA_TYPE)
+    for status in sorted({status_of(slug) for slug in (*kinds, *_ANYWHERE)}):
+        of_it = ", ".join(slug for slug in (*kinds, *_ANYWHERE) if status_of(slug) == status)
+        described[status] = _answer(f"Problem `{of_it}`", "Problem", MEDIA_TYPE)
         if status in (429, 503):
             described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
         if status == 401:
@@ -62,7 +67,8 @@ def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
 
 
-_ANYWHERE = (401, 500, 503)
+_ID = {"type": "string", "format": "uuid"}
+_NO_NUL = "^[^\\x00]*$"
 _one_or_many = {
     "oneOf": [_ref("Submission"), {"type": "array", "items": _ref("Submission"), "minItems": 1, "maxItems": MOST_JOBS}]
 }
@@ -72,7 +78,7 @@ _job_or_list = {"schema": {"oneOf": [_ref("AcceptedJob"), _ref("AcceptedList")]}
 SUBMIT: dict[str, Any] = {
     "responses": {
         202: {"description": "Stored", "headers": _location, "content": {"application/json": _job_or_list}},
-        **_problems(400, 404, 413, 415, 422, 429, *_ANYWHERE),
+        **_problems(*_BODY, "queue-full", "outbox-full"),
     },
     "openapi_extra": {
         "requestBody": {
@@ -83,34 +89,40 @@ SUBMIT: dict[str, Any] = {
         }
     },
 }
-GET_JOB: dict[str, Any] = {"responses": {200: _answer("The job", "Job"), **_problems(404, 422, *_ANYWHERE)}}
+GET_JOB: dict[str, Any] = {"responses": {200: _answer("The job", "Job"), **_problems("unknown-job", "invalid-request")}}
 LIST_JOBS: dict[str, Any] = {
-    "responses": {200: _answer("A page of jobs", "JobPage"), **_problems(422, *_ANYWHERE)},
+    "responses": {200: _answer("A page of jobs", "JobPage"), **_problems("invalid-request")},
     "openapi_extra": {
         "parameters": [
-            _query("queue", {"type": "string"}, "Only of this queue"),
+            _query("queue", {"type": "string", "pattern": _NO_NUL}, "Only of this queue"),
             _query("state", {"type": "string", "enum": [str(state) for state in State]}, "Only in this state"),
-            _query("type", {"type": "string"}, "Only of this type"),
-            _query("before", {"type": "string"}, "`next` of the page before"),
+            _query("type", {"type": "string", "pattern": _NO_NUL}, "Only of this type"),
+            _query("before", {"type": "string", "pattern": CURSOR}, "`next` of the page before"),
             _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}, "Page size"),
         ]
     },
 }
-LIST_QUEUES: dict[str, Any] = {"responses": {200: _answer("The queues", "QueueList"), **_problems(*_ANYWHERE)}}
-GET_QUEUE: dict[str, Any] = {"responses": {200: _answer("The queue", "QueueView"), **_problems(404, *_ANYWHERE)}}
+LIST_QUEUES: dict[str, Any] = {"responses": {200: _answer("The queues", "QueueList"), **_problems()}}
+GET_QUEUE: dict[str, Any] = {"responses": {200: _answer("The queue", "QueueView"), **_problems("unknown-queue")}}
 LIST_DEAD_LETTERS: dict[str, Any] = {
-    "responses": {200: _answer("A page of dead letters", "DeadLetterPage"), **_problems(404, 422, *_ANYWHERE)},
+    "responses": {
+        200: _answer("A page of dead letters", "DeadLetterPage"),
+        **_problems("unknown-queue", "invalid-request"),
+    },
     "openapi_extra": {
         "parameters": [
             _query("reason", {"type": "string", "enum": [str(reason) for reason in DeadReason]}, "Only of this reason"),
-            _query("type", {"type": "string"}, "Only of this type"),
-            _query("before", {"type": "string"}, "`next` of the page before"),
+            _query("type", {"type": "string", "pattern": _NO_NUL}, "Only of this type"),
+            _query("before", {"type": "string", "pattern": CURSOR}, "`next` of the page before"),
             _query("limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": DEFAULT_LIMIT}, "Page size"),
         ]
     },
 }
 GET_DEAD_LETTER: dict[str, Any] = {
-    "responses": {200: _answer("The dead letter", "WholeDeadLetter"), **_problems(404, 422, *_ANYWHERE)}
+    "responses": {
+        200: _answer("The dead letter", "WholeDeadLetter"),
+        **_problems("unknown-queue", "unknown-job", "invalid-request"),
+    }
 }
 _operation = {
     **_answer("Begun; follow it at Location", "DeadLetterOperation"),
@@ -126,12 +138,12 @@ _selection = {
     }
 }
 REDRIVE: dict[str, Any] = {
-    "responses": {202: _operation, **_problems(400, 404, 413, 415, 422, *_ANYWHERE)},
+    "responses": {202: _operation, **_problems(*_BODY)},
     "openapi_extra": {"requestBody": {"required": True, "content": _selection}},
 }
 PURGE = REDRIVE
 GET_OPERATION: dict[str, Any] = {
-    "responses": {200: _answer("The operation", "DeadLetterOperation"), **_problems(404, 422, *_ANYWHERE)}
+    "responses": {200: _answer("The operation", "DeadLetterOperation"), **_problems("not-found", "invalid-request")}
 }
 _ok = {"schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}}
 HEALTHZ: dict[str, Any] = {
@@ -145,11 +157,15 @@ READYZ: dict[str, Any] = {
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the document of an app."""
+    """Return the document of an app, as it is this year: how far ahead a job may be put off is told by its years."""
+    return _document(app, datetime.now(UTC).year)
+
+
+@cache
+def _document(app: FastAPI, year: int) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     _, components = msgspec.json.schema_components((*_TYPES, *_MORE), ref_template=_PATH + "{name}")
     schemas = {name: _as_3_0(schema) for name, schema in components.items()}
-    schemas["Submission"]["properties"]["payload"] = {"description": "Any JSON of at most 256 KiB"}
     for name in ("Job", "AcceptedJob", "ListedJob", "Attempt", "WholeDeadLetter"):
         schemas[name]["properties"]["error"] = {"nullable": True, "allOf": [_ref("Error")]}
     for name in ("Job", "AcceptedJob", "ListedJob"):
@@ -161,6 +177,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         "description": "As it came; null if it isn't JSON",
     }
     schemas["Problem"]["properties"]["type"]["example"] = BASE + "unknown-queue"
+    asked.narrow(schemas, year)
     made["openapi"] = "3.0.3"
     made["components"] = {
         "schemas": schemas,
@@ -171,6 +188,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         for operation in operations.values():
             if "422" in operation["responses"] and MEDIA_TYPE not in operation["responses"]["422"]["content"]:
                 del operation["responses"]["422"]  # the framework's own form, which we never send
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "id":
+                    parameter["schema"] = _ID
     return made
 
 
@@ -180,7 +200,7 @@ def _as_3_0(schema: Any) -> Any:
         return [_as_3_0(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: _as_3_0(value) for key, value in schema.items()}
+    made = {key: _as_3_0(value) for key, value in schema.items() if (key, value) != ("required", [])}
     choices = cast("list[dict[str, Any]]", made.get("anyOf", []))
     if {"type": "null"} in choices:
         rest = [one for one in choices if one != {"type": "null"}]

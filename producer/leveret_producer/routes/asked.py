@@ -1,0 +1,56 @@
+"""What the OpenAPI document says of bodies, narrowed to what is surely taken: where a rule has no word in JSON Schema, such
+as a length in bytes, the schema allows a little less than the server, never more.
+"""
+
+from typing import Any
+
+from leveret_producer.submission import LONGEST_TYPE
+
+# A short string of AMQP has 255 bytes: as many characters of ASCII, or a quarter of it of any.
+TYPE = rf"^([\x20-\x7e]{{1,{LONGEST_TYPE}}}|[^\x00-\x1f\x7f]{{1,{LONGEST_TYPE // 4}}})$"
+# Up to 366 days.
+DELAY = r"^([0-9]{1,3}h|[0-9]{1,5}m|[0-9]{1,7}s|[0-9]{1,10}ms|[0-9]{1,3}\.[0-9]{1,6}(h|m|s|ms))$"
+_REST = r"-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_ZONE = r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])$"
+
+
+def narrow(schemas: dict[str, Any], year: int) -> None:
+    """Change the schemas of what is posted; `year` is the present one."""
+    submission, selection, wanted = (
+        schemas[name] for name in ("Submission", "DeadLetterSelection", "DeadLetterFilter")
+    )
+    job = submission["properties"]
+    job["payload"] = {"description": "Any JSON of at most 256 KiB and 500 levels"}
+    job["type"] |= {"pattern": TYPE, "description": f"At most {LONGEST_TYPE} bytes of UTF-8, no control characters"}
+    job["type"].pop("minLength", None)
+    job["delay"]["pattern"] = DELAY
+    job["run_at"]["pattern"] = f"^({'|'.join(str(one) for one in range(year - 30, year + 1))}){_REST}{_ZONE}"
+    submission["anyOf"] = [_absent("run_at"), _absent("delay")]
+
+    filters = wanted["properties"]
+    filters["type"] |= {"pattern": "^[^\\x00]+$"}
+    for name in ("since", "until"):
+        filters[name]["pattern"] = f"^[12][0-9]{{3}}{_REST}{_ZONE}"
+    wanted["allOf"] = [
+        {"anyOf": [_given(name, filters[name]) for name in filters]},
+        {"anyOf": [_absent("since"), _absent("until")]},
+    ]
+    wanted["description"] = "What is not given is any. since and until may stand together, until being the later one."
+
+    ways = selection["properties"]
+    ways["all"]["enum"] = [True, None]
+    selection["oneOf"] = [
+        {"allOf": [_given(one, ways[one]), *(_absent(other) for other in ways if other != one)]} for one in ways
+    ]
+
+
+def _absent(name: str) -> dict[str, Any]:
+    """Not given, or null, which says no more."""
+    return {"properties": {name: {"nullable": True, "enum": [None]}}}
+
+
+def _given(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    asked = {key: value for key, value in schema.items() if key not in ("nullable", "default")}
+    if "enum" in asked:
+        asked["enum"] = [value for value in asked["enum"] if value is not None]
+    return {"required": [name], "properties": {name: asked}}
