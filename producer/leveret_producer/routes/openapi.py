@@ -39,7 +39,7 @@ _TYPES = (
 )
 _MORE = (Error, Progress)
 _PATH = "#/components/schemas/"
-_ANYWHERE = ("not-authenticated", "request-timeout", "header-too-large", "internal-error", "database-unavailable")
+_ANYWHERE = ("not-authenticated", "internal-error", "database-unavailable")
 _BODY = ("invalid-json", "unknown-queue", "too-large", "unsupported-media-type", "invalid-request")
 
 
