@@ -220,7 +220,8 @@ def _ended(code: int | None) -> str:
 
 
 def _request(call: Call) -> child.Request:
-    return child.Request(call.job, call.context.max_attempts, call.context.deadline)
+    context = call.begin()
+    return child.Request(call.job, context.max_attempts, context.deadline)
 
 
 def _no_report(done: float, total: float | None) -> None:
