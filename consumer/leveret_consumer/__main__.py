@@ -1,12 +1,15 @@
 """`python -m leveret_consumer`: run the handlers that LEVERET_HANDLERS names on the jobs of LEVERET_QUEUE."""
 
 # A pod that is stopped while Python is importing must end: as process 1 of a container it has only the signals that it has
-# a handler for, and nothing runs yet. What runs later puts its own handler here.
+# a handler for, and nothing runs yet. What runs later puts its own handler here. Process 1 itself stays as small as it is now.
 import os
 import signal
 
+from leveret_consumer.first_process import leave_to_parent
+
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    leave_to_parent()
 
 import atexit
 import contextlib

@@ -1,8 +1,8 @@
 """One attempt: run the handler within its time, and tell what came of it.
 
-The attempt's slot is free when its work has really ended. Work that can't be ended, a thread or a coroutine that
-swallows its cancellation, is reported as timed out all the same, and `overrun` is told: this process can't be trusted
-with its number of slots any more.
+The attempt's slot is free when its work has really ended. After its time-out any work has a few seconds to end, whatever
+it runs on, and the outcome is the time-out all the same. Of work that goes on, a thread or a coroutine that swallows its
+cancellation, `overrun` is told: this process can't be trusted with its number of slots any more.
 """
 
 import asyncio
@@ -26,7 +26,8 @@ from leveret_consumer.reports import Reports
 
 log = structlog.get_logger(__name__)
 
-STOPS_WITHIN = 5.0  # s that a handler has for cleaning up after it was told to stop
+# s that a handler has to end after its time-out: to clean up, or to come back from a call with the same time-out
+STOPS_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Attempts:
         told = Telling(job, self._rules.consumer, started_at, policy.max_attempts, self._now)
         progress = Thinned(loop, lambda value: self._reports.tell(told.progress(value)))
         context = context_of(job, policy.max_attempts, started_at + limit, progress)
-        work = await self._start(Call(handler, context, payload, job))
+        work = await self._start(Call(handler, context, payload, job, deadline=lambda: self._now() + limit))
         slot.give_to(work.ended)
         work.ended.add_done_callback(_looked_at)
         self._reports.tell(told.start())
@@ -96,7 +97,7 @@ class Attempts:
             return _of(work.ended, handler)
         if work.stop:
             work.stop()
-            await asyncio.wait({work.ended}, timeout=self._stops_within)
+        await asyncio.wait({work.ended}, timeout=self._stops_within)
         if not work.ended.done():
             self._overrun(f"job {job.id} of type {job.type!r} runs on after its time-out and can't be stopped")
         return timed_out(limit, handler.retry)

@@ -1,7 +1,7 @@
 """Run one attempt of a handler as a consumer runs it, without a broker: for tests of handlers.
 
 Payload, time-out, result and whatever is raised mean here what they mean in a pod. Only a handler with `cpu=True` runs in
-a thread here, where a debugger can follow it, so at its time-out it runs on.
+a thread here, where a debugger can follow it, so at its time-out it runs on, and is not waited for.
 """
 
 import json
@@ -11,7 +11,7 @@ from uuid import uuid4
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import BadPayload, Handlers, Pool
-from leveret_consumer.attempts import Attempts, Rules
+from leveret_consumer.attempts import STOPS_WITHIN, Attempts, Rules
 from leveret_consumer.load import Load
 from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
 from leveret_consumer.pools.loop import LoopPool
@@ -49,6 +49,7 @@ async def run_attempt(
         now=lambda: datetime.now(UTC),
         draw=lambda: 0.5,
         overrun=lambda _: None,
+        stops_within=0 if handler.pool is Pool.PROCESS else STOPS_WITHIN,
     )
     try:
         return (await attempts.run(job, handler, read, await load.take())).outcome

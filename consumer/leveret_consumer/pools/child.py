@@ -2,12 +2,19 @@
 
 Parent and child share one pipe that nobody else holds, and no lock: a child may be killed at any instruction, and all
 that breaks is its own pipe. Payload and result cross it as JSON bytes, so nothing needs to be pickled.
+
+The child leads a process group: whatever a handler starts is in it, and ends with it, unless it calls `setsid`. When the
+consumer ends, however it does, the kernel kills the group.
 """
 
+import contextlib
+import fcntl
+import multiprocessing
 import os
 import signal
+import sys
 from datetime import datetime, timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from threading import Lock, Timer
 from time import monotonic
 from typing import Literal
@@ -53,7 +60,10 @@ read_frame: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: float) -> None:
     """Serve the parent until it closes the pipe. `longest` is the JobQueue's time-out in seconds."""
-    # Ctrl-C goes to the whole process group: the parent decides what happens to a job that runs.
+    _lead_a_group()  # first: a group is what was started after it
+    # What the handler forks must not answer in its parent's place, nor keep the pipe open.
+    os.register_at_fork(after_in_child=pipe.close)
+    # Ctrl-C goes to the consumer's group alone. Whoever sends it to all processes: the parent decides about a job that runs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logs(form)
     try:
@@ -69,11 +79,34 @@ def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: f
             return
         reports = _Reports(pipe)
         ended = _run(handlers[request.job.type], request, reports)
+        if pipe.closed:  # the handler has forked, and this is the copy, which has no parent to serve
+            return
         try:
             reports.close()
             pipe.send_bytes(encode(ended))
         except OSError:  # the parent is gone
             return
+
+
+def _lead_a_group() -> None:
+    """Make a process group that lives no longer than the consumer.
+
+    Only the consumer holds the other end of the pipe behind its sentinel. When that is closed, the kernel sends SIGKILL,
+    also to a handler that is stopped or never lets go of Python's lock. A thread that waits for it could not, and no fork
+    of a handler would be safe beside it.
+    """
+    os.setpgid(0, 0)
+    consumer = multiprocessing.parent_process()
+    if sys.platform == "linux" and consumer is not None:
+        with contextlib.suppress(
+            OSError
+        ):  # a sandbox's kernel may not know it; its container's end is the group's, too
+            fcntl.fcntl(consumer.sentinel, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(consumer.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+            flags = fcntl.fcntl(consumer.sentinel, fcntl.F_GETFL)
+            fcntl.fcntl(consumer.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+        if wait([consumer.sentinel], timeout=0):  # it has ended before the signal was ordered
+            sys.exit()
 
 
 def _run(handler: Handler, request: Request, reports: "_Reports") -> Ended:
@@ -98,6 +131,8 @@ class _Reports:
         self._not_before = monotonic()
 
     def __call__(self, done: float, total: float | None) -> None:
+        if self._pipe.closed:  # in a process that the handler has forked, perhaps while the lock was held
+            return
         with self._lock:
             if self._closed:
                 return

@@ -34,7 +34,7 @@ async def _run(call: Call) -> End:
     handler = call.handler
     contain(str(call.context.job_id))
     try:
-        result = await cast(Awaitable[object], handler.function(call.context, call.payload))
+        result = await cast(Awaitable[object], handler.function(call.begin(), call.payload))
         return end_of(handler.write(result), handler.retry)
     except (Exception, *EXITS) as problem:  # noqa: BLE001 - sys.exit() in a task would end the loop and all jobs
         return failure_of(problem, handler.retry)

@@ -1,18 +1,21 @@
 """Handlers with `cpu=True`: a process per slot, kept from job to job, killed when it runs over its time.
 
-A thread waits for each process that runs: a blocking read ends when the process answers and when it dies, so a crash,
-an `os._exit` or the kernel's out-of-memory killer is one failed attempt with its cause, and nothing else. A process that
-does anything unforeseen is killed: what it says next would belong to no job, or to the wrong one.
+A thread waits for each process that runs, until it answers or dies, so a crash, an `os._exit` or the kernel's
+out-of-memory killer is one failed attempt with its cause, and nothing else. Its death is known by its sentinel: the pipe may
+be open for longer, in a process that it has forked. A process that does anything unforeseen is killed: what it says next
+would belong to no job, or to the wrong one. Killed is always its group, and so all that its handlers have started.
 """
 
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from multiprocessing.connection import wait
 from threading import Lock
 from typing import Literal
 
@@ -79,7 +82,7 @@ class ProcessPool:
             with contextlib.suppress(IndexError):
                 if (one := self._idle.pop()).alive():
                     return one
-                self._all.discard(one)
+                self._drop(one)
         one = Child(self._context, self._arguments)
         self._all.add(one)
         try:
@@ -106,7 +109,11 @@ class ProcessPool:
         if one.alive():
             self._idle.append(one)
         else:
-            self._all.discard(one)
+            self._drop(one)
+
+    def _drop(self, one: "Child") -> None:
+        one.kill()  # what it has left behind
+        self._all.discard(one)
 
     def _keep_for_later(self, getting: "asyncio.Future[Child | Failure]") -> None:
         if not getting.cancelled() and not getting.exception() and isinstance(one := getting.result(), Child):
@@ -127,11 +134,13 @@ class Child:
         self._changing = Lock()  # what it serves, against being stopped for it
         self._process = context.Process(target=child.main, args=(theirs, *arguments), name="handler")
         self._process.start()
-        theirs.close()  # so that a read ends when the process does
+        theirs.close()
+        assert self._process.pid
+        self._group = self._process.pid  # it leads it
 
     def boot(self, within: float) -> Failure | None:
         """Wait until it has imported the handlers; return what kept it from that."""
-        end = self._read(_no_report) if self._pipe.poll(within) else _boots_too_long(within)
+        end = self._read(_no_report) if self._speaks_or_dies(within) else _boots_too_long(within)
         if isinstance(end, bytes):
             return None
         self.kill()
@@ -160,12 +169,22 @@ class Child:
                 self.kill()
 
     def kill(self) -> None:
+        """End it with its group, or what is left of that: it takes a single call, so nothing forks its way out."""
         self._broken = True  # at once: the system takes a moment to tell that it is dead
+        # There may be no group yet, or nobody in it, or nobody who is still ours.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._group, signal.SIGKILL)
         self._process.kill()
+
+    def _speaks_or_dies(self, within: float | None = None) -> bool:
+        return bool(wait([self._pipe, self._process.sentinel], within))
 
     def _read(self, report: Callable[[float, float | None], None]) -> End:
         while True:
+            self._speaks_or_dies()
             try:
+                if not self._pipe.poll():  # what it said before its death counts
+                    return self._died()
                 frame = child.read_frame.decode(self._pipe.recv_bytes())
             except (EOFError, OSError):
                 return self._died()
@@ -208,7 +227,7 @@ def _boots_too_long(within: float) -> Failure:
 
 def _ended(code: int | None) -> str:
     if code is None:
-        return "closed its pipe and goes on"
+        return "closed its pipe, went on and was killed"
     if code >= 0:
         return f"ended with exit code {code}"
     try:
@@ -220,7 +239,8 @@ def _ended(code: int | None) -> str:
 
 
 def _request(call: Call) -> child.Request:
-    return child.Request(call.job, call.context.max_attempts, call.context.deadline)
+    context = call.begin()
+    return child.Request(call.job, context.max_attempts, context.deadline)
 
 
 def _no_report(done: float, total: float | None) -> None:

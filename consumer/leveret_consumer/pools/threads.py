@@ -25,6 +25,6 @@ class ThreadPool:
 def _run(call: Call) -> End:
     handler = call.handler
     try:
-        return end_of(handler.write(handler.function(call.context, call.payload)), handler.retry)
+        return end_of(handler.write(handler.function(call.begin(), call.payload)), handler.retry)
     except BaseException as problem:  # noqa: BLE001 - SystemExit in a thread is a failed attempt too
         return failure_of(problem, handler.retry)

@@ -7,7 +7,8 @@ raises, `SystemExit` included, reaches the loop.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 
 from leveret.jobs import Envelope
@@ -25,6 +26,11 @@ class Call:
     context: Context
     payload: object  # as the handler takes it
     job: Envelope  # whose body is the same as JSON
+    deadline: Callable[[], datetime] | None = None  # asked when the handler starts; without it the context's own holds
+
+    def begin(self) -> Context:
+        """Return the context of a handler that starts now."""
+        return replace(self.context, deadline=self.deadline()) if self.deadline else self.context
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]
     """Start consumers; what still runs at the end of the test is killed."""
     started: list[Consumer] = []
 
-    def start(module: str = "leveret_consumer", **variables: object) -> Consumer:
+    def start(module: str = "leveret_consumer", under: Sequence[str] = (), **variables: object) -> Consumer:
         port = free_port()
         own = {
             "LEVERET_BROKER_URL": broker.url(),
@@ -101,7 +101,8 @@ def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]
         given = {f"LEVERET_{name.upper()}": str(value) for name, value in variables.items()}
         log = tmp_path / f"consumer-{len(started)}.log"
         with log.open("wb") as file:
-            process = subprocess.Popen([sys.executable, "-m", module], env=os.environ | own | given, stderr=file)
+            command = [*under, sys.executable, "-m", module]
+            process = subprocess.Popen(command, env=os.environ | own | given, stderr=file)
         started.append(Consumer(process, port, log))
         return started[-1]
 

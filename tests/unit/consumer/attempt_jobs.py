@@ -1,0 +1,41 @@
+"""Handlers that tell their deadline, one in each pool, and some that come back when they are told to."""
+
+import asyncio
+import threading
+
+from leveret import Context, Handlers
+
+handlers = Handlers()
+gate = threading.Event()
+opened = asyncio.Event()
+
+
+@handlers.job("loop", timeout=7)
+async def on_the_loop(ctx: Context, job: object) -> str:
+    return ctx.deadline.isoformat()
+
+
+@handlers.job("thread", timeout=7)
+def in_a_thread(ctx: Context, job: object) -> str:
+    return ctx.deadline.isoformat()
+
+
+@handlers.job("process", timeout=7, cpu=True)
+def in_a_process(ctx: Context, job: object) -> str:
+    return ctx.deadline.isoformat()
+
+
+@handlers.job("late loop", timeout=0.001)
+async def late_on_the_loop(ctx: Context, job: object) -> str:
+    while True:
+        try:
+            await opened.wait()
+            return "late"
+        except asyncio.CancelledError:
+            continue
+
+
+@handlers.job("late thread", timeout=0.001)
+def late_in_a_thread(ctx: Context, job: object) -> str:
+    gate.wait(60)
+    return "late"

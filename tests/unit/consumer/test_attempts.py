@@ -1,0 +1,117 @@
+"""From when an attempt's time counts, and what becomes of one that is late: the same in each pool."""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from leveret import Retry
+from leveret.jobs import Envelope
+from leveret.sdk.handlers import Handlers, Pool
+from leveret_consumer.attempts import STOPS_WITHIN, Attempts, Rules
+from leveret_consumer.job_events import Ended
+from leveret_consumer.load import Load
+from leveret_consumer.outcomes import RetryAfter, Succeeded
+from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.pools.processes import ProcessPool
+from leveret_consumer.pools.threads import ThreadPool
+from leveret_consumer.pools.work import WorkPool
+from leveret_consumer.reports import Reports
+
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
+LATER = NOON + timedelta(minutes=1)
+JOBQUEUES_TIMEOUT = timedelta(seconds=30)
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module that the pool's processes import too."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.reload(importlib.import_module("attempt_jobs"))
+
+
+@pytest.fixture
+async def pools() -> AsyncIterator[dict[Pool, WorkPool]]:
+    made: dict[Pool, WorkPool] = {
+        Pool.LOOP: LoopPool(),
+        Pool.THREAD: ThreadPool(1),
+        Pool.PROCESS: ProcessPool(1, "attempt_jobs:handlers", "text", JOBQUEUES_TIMEOUT),
+    }
+    yield made
+    for pool in made.values():
+        pool.close()
+
+
+async def run(
+    handlers: Handlers,
+    pools: dict[Pool, WorkPool],
+    type: str,
+    *,
+    load: Load | None = None,
+    now: Callable[[], datetime] = lambda: NOON,
+    overrun: Callable[[str], None] = pytest.fail,
+    stops_within: float = STOPS_WITHIN,
+) -> Ended:
+    load = load or Load(1)
+    rules = Rules("pod", JOBQUEUES_TIMEOUT, Retry(2, jitter="none"))
+    attempts = Attempts(
+        rules, pools, load, Reports(), now=now, draw=lambda: 0.5, overrun=overrun, stops_within=stops_within
+    )
+    job = Envelope(UUID(int=1), "q", type, b"null")
+    return await attempts.run(job, handlers[type], None, await load.take())
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread", "process"])
+async def test_the_deadline_counts_from_when_the_handler_starts(
+    jobs: Any, pools: dict[Pool, WorkPool], pool: str
+) -> None:
+    """It counted from before a process had booted: the first job of each saw too little time left, or none."""
+    for _ in range(2):  # the first job boots a process, the second finds it there
+        times = chain([NOON], repeat(LATER))  # when the attempt begins, and when its handler does
+        ended = await run(jobs.handlers, pools, pool, now=partial(next, times))
+        assert ended.outcome == Succeeded(f'"{(LATER + timedelta(seconds=7)).isoformat()}"'.encode())
+
+
+def is_a_time_out(ended: Ended) -> bool:
+    return isinstance(ended.outcome, RetryAfter) and ended.outcome.error.reason == "TimedOut"
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread"])
+async def test_who_comes_back_soon_after_the_time_out_costs_an_attempt_and_no_consumer(
+    jobs: Any, pools: dict[Pool, WorkPool], pool: str
+) -> None:
+    """A thread had no tolerance: a call with the handler's own time-out, a millisecond late, restarted the consumer."""
+    overruns: list[str] = []
+    load = Load(1)
+    attempt = asyncio.create_task(run(jobs.handlers, pools, f"late {pool}", load=load, overrun=overruns.append))
+    _, pending = await asyncio.wait({attempt}, timeout=0.1)
+    assert pending, "the time-out is over, and it still may come back"
+    jobs.gate.set()
+    jobs.opened.set()
+    assert is_a_time_out(await attempt), "a result that comes late is none, wherever it comes from"
+    assert overruns == []
+    assert load.busy == 0
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread"])
+async def test_who_does_not_come_back_is_told_and_keeps_the_slot(
+    jobs: Any, pools: dict[Pool, WorkPool], pool: str
+) -> None:
+    overruns: list[str] = []
+    load = Load(1)
+    ended = await run(jobs.handlers, pools, f"late {pool}", load=load, overrun=overruns.append, stops_within=0.01)
+    assert is_a_time_out(ended)
+    assert len(overruns) == 1
+    assert load.busy == 1
+    jobs.gate.set()
+    jobs.opened.set()
+    async with asyncio.timeout(30):
+        while load.busy:  # noqa: ASYNC110 - a thread tells the loop when it is done
+            await asyncio.sleep(0.01)
