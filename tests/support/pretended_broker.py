@@ -28,6 +28,7 @@ class Connection:
 
     def __post_init__(self) -> None:
         self.answers.set()
+        self.transport = SimpleNamespace(connection=SimpleNamespace(ready=self.answers.wait))
 
     def channel(self, *, publisher_confirms: bool = False, on_return_raises: bool = False) -> "Channel":
         self.channels.append(Channel(self, publisher_confirms))
@@ -50,7 +51,9 @@ class Connection:
             body=message.body,
             channel=channel,  # type: ignore[arg-type]
         )
-        return asyncio.ensure_future(channel.callbacks[tag](raw))  # type: ignore[return-value]
+        task: asyncio.Task[None] = asyncio.ensure_future(channel.callbacks[tag](raw))  # type: ignore[assignment]
+        channel.deliveries.add(task)
+        return task
 
 
 class Channel:
@@ -62,6 +65,7 @@ class Channel:
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
         self.on_consumer_cancel_callbacks: set[Callable[[object], None]] = set()
         self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None]]] = {}
+        self.deliveries: set[asyncio.Task[None]] = set()
 
     def __await__(self) -> Generator[Any, None, "Channel"]:
         yield from asyncio.sleep(0).__await__()
@@ -85,6 +89,8 @@ class Channel:
             callback(self, problem)
         self.callbacks.clear()
         self._closed.set()
+        for task in self.deliveries:
+            task.cancel()
 
     async def close(self) -> None:
         self._connection.told.append("close")
@@ -115,17 +121,18 @@ class Channel:
         await asyncio.sleep(0)
         self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
 
-    async def declare_exchange(self, name: str, *_: object, **__: object) -> None:
+    async def exchange_declare(self, name: str, **_: object) -> None:
         self._connection.declared.append(name)
+
+    async def queue_declare(self, name: str, **_: object) -> None:
+        pass
+
+    async def queue_bind(self, *_: object, nowait: bool) -> None:
+        if not nowait:
+            await self._connection.answers.wait()
 
     async def declare_queue(self, name: str, **_: object) -> Any:
         return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
-
-    async def get_queue(self, name: str, *, ensure: bool) -> Any:
-        async def bind(exchange: str, key: str) -> None:
-            pass
-
-        return SimpleNamespace(bind=bind)
 
     async def get_exchange(self, name: str, *, ensure: bool) -> Any:
         async def publish(message: object, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:
