@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq.exceptions import ChannelInvalidStateError
 
 from leveret import topology, wire
 from leveret.jobs import DeadReason, Envelope
@@ -88,7 +89,7 @@ class Deliveries:
         except _Lost as problem:
             _note_lost(message, problem)
         except asyncio.CancelledError:
-            if message.channel.is_closed:
+            if _is_lost(message):
                 self._forget(held)
             elif not task.cancelling():  # its run was, with another delivery
                 return await _give_back(message)
@@ -247,6 +248,13 @@ class Deliveries:
                 run.task.add_done_callback(slot.attempt_ended)
         held.started = True
         return run
+
+
+def _is_lost(message: AbstractIncomingMessage) -> bool:
+    try:
+        return message.channel.is_closed
+    except ChannelInvalidStateError:  # how aio_pika says it
+        return True
 
 
 async def _settle(step: Awaitable[None]) -> None:

@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import aio_pika
 import pytest
 from moved_clock import move_clock, turns
 
 from leveret.rabbitmq.alarm import LOOK_EVERY, Alarm
+from leveret.rabbitmq.connection import BrokerGone
+from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, until_confirmed
 
 
 class World:
@@ -94,3 +98,54 @@ async def test_a_connection_that_ends_takes_its_alarm_with_it(world: World) -> N
     world.watch.cancel()
     await asyncio.wait({world.watch})
     assert not world.alarm.raised
+
+
+class Channel:
+    """One that is published on; the confirm comes once it's given."""
+
+    def __init__(self) -> None:
+        self.close_callbacks: set[Any] = set()
+        self.published = 0
+        self.confirm = asyncio.Event()
+
+    async def get_exchange(self, name: str, *, ensure: bool) -> "Channel":
+        return self
+
+    async def publish(self, *_: object, mandatory: bool) -> None:
+        self.published += 1
+        await self.confirm.wait()
+
+
+def _published_once(channel: Any, alarm: Alarm) -> tuple[Publisher, asyncio.Task[None]]:
+    publisher = Publisher(channel, alarm)
+    publish = partial(publisher.publish, "leveret.dead", "q", aio_pika.Message(b"{}"), LATE_CONFIRM_TIMEOUT)
+    return publisher, asyncio.create_task(until_confirmed(publish, "a copy"))
+
+
+async def test_what_must_not_be_there_twice_is_published_once_however_long_an_alarm_takes(world: World) -> None:
+    """After an hour it was published again while the first waited on the same connection, and both were taken."""
+    channel = Channel()
+    _, publishing = _published_once(channel, world.alarm)
+    world.taking.clear()
+    await world.looks()
+    for _ in range(24):
+        await world.after(3600)
+    assert (channel.published, publishing.done()) == (1, False)
+    world.taking.set()
+    await world.looks()
+    channel.confirm.set()
+    await publishing
+    assert channel.published == 1
+
+
+async def test_a_confirm_that_never_comes_ends_all_that_is_published_on_that_channel(world: World) -> None:
+    """On the next connection it's published again, and not on this one, on which it may still be confirmed."""
+    channel = Channel()
+    publisher, publishing = _published_once(channel, world.alarm)
+    watching = asyncio.create_task(publisher.closed())
+    await turns()
+    await world.after(LATE_CONFIRM_TIMEOUT + 1)
+    for task in (publishing, watching):
+        with pytest.raises(BrokerGone, match="no confirm"):
+            await task
+    assert channel.published == 1
