@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq.exceptions import ChannelInvalidStateError
 
 from leveret import topology, wire
 from leveret.jobs import DeadReason, Envelope
@@ -87,6 +88,12 @@ class Deliveries:
             await self._handle(held)
         except _Lost as problem:
             _note_lost(message, problem)
+        except asyncio.CancelledError:
+            if _is_lost(message):
+                self._forget(held)
+            elif not task.cancelling():  # its run was, with another delivery
+                return await _give_back(message)
+            raise
         except Exception as problem:  # noqa: BLE001 - logged there
             await self._stumbled(held, problem)
         finally:
@@ -133,6 +140,16 @@ class Deliveries:
         for held in some:
             await _give_back(held.message)
         return len(some)
+
+    def _forget(self, held: Held) -> None:
+        """The broker closed the channel, perhaps alone, and has the delivery again: stop its run, as with a lost connection.
+
+        A thread can't be stopped, and what has ended is remembered: both wait for their message to come back.
+        """
+        run = self._runs.get(key_of(held.job)) if held.job else None
+        if held.job and run and run.can_be_stopped and not run.task.done():
+            run.task.cancel()
+            self._runs.forget(key_of(held.job))
 
     async def _handle(self, held: Held) -> None:
         message = held.message
@@ -231,6 +248,13 @@ class Deliveries:
                 run.task.add_done_callback(slot.attempt_ended)
         held.started = True
         return run
+
+
+def _is_lost(message: AbstractIncomingMessage) -> bool:
+    try:
+        return message.channel.is_closed
+    except ChannelInvalidStateError:  # how aio_pika says it
+        return True
 
 
 async def _settle(step: Awaitable[None]) -> None:

@@ -24,7 +24,7 @@ from leveret_consumer.pools.threads import ThreadPool
 from leveret_consumer.pools.work import WorkPool
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Runs
-from leveret_consumer.session import CONFIRMS_WITHIN, Process, Session
+from leveret_consumer.session import Process, Session
 from leveret_consumer.settings import Settings
 from leveret_consumer.status import Status
 from leveret_consumer.stopping import Stop
@@ -33,10 +33,14 @@ from leveret_consumer.watchdog import Watchdog
 log = structlog.get_logger(__name__)
 
 # s. The broker hangs up on one that it hasn't heard of at two looks in a row, 40 s apart, and a loop that stops turning may
-# have sent its last heartbeat 20 s before: so it bears with us for 60 s at least, and the watchdog ends us after 50.
+# have sent its last heartbeat 20 s before: so it bears with us for 60 s at least, and the watchdog ends us after 50. In a cut
+# it gives our jobs away 80 to 120 s after the last octet; we have given the connection up after 57, see `liveness`.
 HEARTBEAT = 40
-CLEANS_UP_WITHIN = 1.0  # s for handlers that were cut off
-ENDS_WITHIN = 5.0  # s, beyond grace period and confirms
+# s, one after the other from the end of `grace` on. With the 2 s of `__main__` they are less than the pod has left by then,
+# `settings.KEPT_FOR_THE_END`: else SIGKILL would come first.
+DRAINS_WITHIN = 4.5  # with the last confirms
+CLOSES_WITHIN = 1.0
+CLEANS_UP_WITHIN = 1.0  # for handlers that were cut off
 
 
 async def serve(settings: Settings, handlers: Handlers, places: Places) -> int:
@@ -91,14 +95,14 @@ async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
     finally:
         status.drains(stop.because)
         connected.cancel()
-        await asyncio.wait({connected}, timeout=ENDS_WITHIN)
+        await asyncio.wait({connected}, timeout=CLOSES_WITHIN)
 
 
 async def _until_drained(process: Process, connected: "asyncio.Task[None]") -> None:
     """Wait for the session to drain: not at all without one, and not beyond the grace period or a second signal."""
     no_session = asyncio.create_task(process.status.no_session.wait())
     at_once = asyncio.create_task(process.stop.at_once.wait())
-    longest = process.settings.grace.total_seconds() + CONFIRMS_WITHIN + ENDS_WITHIN
+    longest = process.stop.left(process.settings.grace.total_seconds() + DRAINS_WITHIN)
     try:
         await asyncio.wait({connected, no_session, at_once}, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
     finally:

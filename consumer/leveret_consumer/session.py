@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 from leveret import events, topology
 from leveret.ending import end
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
+from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
@@ -40,7 +41,7 @@ from leveret_consumer.stopping import Stop, drain
 log = structlog.get_logger(__name__)
 
 LOOKS_FOR_SOURCE_EVERY = 5.0  # s
-CONFIRMS_WITHIN = 5.0  # s for the last events' confirms
+CONFIRMS_WITHIN = 3.0  # s for the last events' confirms; with the next within what `runtime` bounds
 TOLD_WITHIN = 1.0  # s for a heartbeat to be written
 
 
@@ -117,30 +118,34 @@ class Session:
         """Consume until asked to stop, then drain and return."""
         if process.stop.asked.is_set():
             return
-        async with await connection.channel(publisher_confirms=False) as channel:
-            await declare(channel, topology.shared())
         # Not the job queue: where there is none, nobody wants one. Its dead letters outlive it.
         declared = Declared(connection, topology.shared(), topology.for_dead_letters(process.settings.queue))
-        publisher = await Publisher.open(connection, declared=declared)
+        alarm = Alarm()
+        publisher = await _unless_asked(process.stop, _set_up(connection, declared, alarm))
+        if publisher is None:
+            return
         process.jobqueue.connected()
         session = cls(process, connection, publisher)
-        try:
-            await _first_of(
-                session._drain_when_asked(),
-                session._consume(),
-                publisher.closed(),
-                session._register(),
-                process.reports.run(session._publish_events),
-                process.heartbeats.run(Signalling(declared).send),
-                process.jobqueue.listen(connection),
-            )
-        finally:
-            # First: it may be a channel that was lost and not the connection, and then each run that is stopped would free
-            # its slot for one that waits here, which nobody would stop.
-            session._deliveries.abandon()
-            process.runs.connection_lost()
-            for intake in session._intakes:
-                intake.close()
+        await _first_of(
+            session._drain_when_asked(),
+            session._consume(),
+            publisher.closed(),
+            alarm.watch(connection),
+            session._register(),
+            process.reports.run(session._publish_events),
+            process.heartbeats.run(Signalling(declared).send),
+            process.jobqueue.listen(connection),
+            before_the_others=session._let_go,
+        )
+
+    def _let_go(self) -> None:
+        """Stop what runs, now: the broker has it again, or will have soon, and gives it to others."""
+        # First: it may be a channel that was lost and not the connection, and then each run that is stopped would free
+        # its slot for one that waits here, which nobody would stop.
+        self._deliveries.abandon()
+        self._process.runs.connection_lost()
+        for intake in self._intakes:
+            intake.close()
 
     async def _consume(self) -> None:
         """Consume until asked to stop."""
@@ -219,9 +224,25 @@ def _persistent(body: bytes) -> aio_pika.Message:
     return aio_pika.Message(body, content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
 
 
-async def _first_of(*works: Coroutine[None, None, None]) -> None:
-    """Run all until one returns or raises; then cancel the others."""
-    await _run(works, asyncio.FIRST_COMPLETED)
+async def _set_up(connection: AbstractConnection, declared: Declared, alarm: Alarm) -> Publisher:
+    async with await connection.channel(publisher_confirms=False) as channel:
+        await declare(channel, topology.shared())
+    return await Publisher.open(connection, alarm=alarm, declared=declared)
+
+
+async def _unless_asked(stop: Stop, work: Coroutine[None, None, Publisher]) -> Publisher | None:
+    """Return what comes of it, None once a stop is asked for: a broker that doesn't answer holds up nobody's end."""
+    working, asked = asyncio.create_task(work), asyncio.create_task(stop.asked.wait())
+    try:
+        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        return None if stop.asked.is_set() else working.result()
+    finally:
+        await end((working, asked))
+
+
+async def _first_of(*works: Coroutine[None, None, None], before_the_others: Callable[[], None]) -> None:
+    """Run all until one returns or raises; then cancel the others, some of whom may wait for the broker once more."""
+    await _run(works, asyncio.FIRST_COMPLETED, before_the_others)
 
 
 async def _all_of(*works: Coroutine[None, None, None]) -> None:
@@ -229,11 +250,14 @@ async def _all_of(*works: Coroutine[None, None, None]) -> None:
     await _run(works, asyncio.FIRST_EXCEPTION)
 
 
-async def _run(works: Iterable[Coroutine[None, None, None]], until: str) -> None:
+async def _run(
+    works: Iterable[Coroutine[None, None, None]], until: str, before_the_others: Callable[[], None] = lambda: None
+) -> None:
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=until)
         for task in done:
             task.result()
     finally:
+        before_the_others()
         await end(tasks)

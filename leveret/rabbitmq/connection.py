@@ -3,13 +3,14 @@
 Nothing is restored behind the caller's back: each connection is a new *session*, whose work declares, subscribes and
 publishes from the start and is cancelled when the connection ends. The credentials are read anew for each, so a
 rotated Secret takes effect at the next one. A broker that is too old is hung up on before anything is done with it.
+One that has fallen silent is given up, see `liveness`.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
@@ -18,15 +19,16 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from leveret.ending import end
 from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
+from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT = 10.0  # s
-HEARTBEAT = 20  # s; the broker gives up after two missed ones
+HEARTBEAT = 20  # s; the broker gives up after 40 to 60 s of silence, and we after 28, see `liveness`
 CLOSED_WITHIN = 1.0  # s after a call that failed because of it, a connection is known to be closed
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # s between tries
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # s between tries, half of it by chance
 
 BrokerErrors = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
@@ -50,9 +52,9 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     """
     read_anything()
     heed_closing()
-    connection = aio_pika.Connection(
-        make_url(broker.url(), heartbeat=heartbeat), client_properties={"connection_name": name}
-    )
+    beat_and_look()
+    url = make_url(broker.url(), heartbeat=heartbeat)
+    connection = LiveConnection(url, client_properties={"connection_name": name})
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT)
     except (asyncio.CancelledError, StopAsyncIteration, RuntimeError) as problem:
@@ -88,12 +90,14 @@ async def stay_connected(
     listener: Listener | None = None,
     *,
     opens: Callable[[Broker, str], Awaitable[AbstractConnection]] = open_connection,
+    draw: Callable[[], float] = random.random,
 ) -> None:
     """Run `work` on a connection, again and again, until `work` returns by itself or this is cancelled.
 
     `work` is cancelled when its connection ends. Settings that `read` can't use, and broker errors out of `work`, end the
-    session, not the process; other errors are raised. Between sessions: 0.2 s, doubled up to 5 s, and 0.2 s again after a
-    session that lasted; 5 s for a broker that is too old. `opens` is how to connect once.
+    session, not the process; other errors are raised. Between sessions: evenly from half to all of 0.2 s, doubled up to 5 s,
+    and of 0.2 s again after a session that lasted; of 5 s for a broker that is too old. So those who lost the same broker in
+    the same moment don't come back in step. `opens` is how to connect once, `draw` gives numbers from 0 to 1.
     """
     pause = FIRST_PAUSE
     while True:
@@ -117,14 +121,18 @@ async def stay_connected(
                 return
         if listener:
             listener.disconnected(because)
-        log.warning("broker is not connected", because=because, next_try_seconds=pause)
-        await asyncio.sleep(pause)
+        wait = pause * (1 + draw()) / 2
+        log.warning("broker is not connected", because=because, next_try_seconds=round(wait, 2))
+        await asyncio.sleep(wait)
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
 async def _until_closed(connection: AbstractConnection) -> None:
-    """Wait until the connection is closed, by whomever: aio_pika's `closed()` comes true only if we do it ourselves."""
-    gone = asyncio.Event()
+    """Wait until the connection is closed, by whomever, or given up.
+
+    Not with aio_pika's `closed()`: that comes true only if we close it ourselves.
+    """
+    gone = connection.given_up if isinstance(connection, LiveConnection) else asyncio.Event()
     connection.close_callbacks.add(lambda *_: gone.set())
     if connection.connected.is_set():
         await gone.wait()

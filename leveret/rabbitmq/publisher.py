@@ -1,5 +1,6 @@
 """Publish so that it is known to have arrived: persistent, mandatory unless said otherwise, confirmed, and never waiting
-for ever. A publish under an alarm of the broker waits for its end, where the alarm is known.
+for ever. A publish under an alarm of the broker waits for its end, where the alarm is known; nothing is published again on
+a connection on which it may still be confirmed.
 
 A publish that raises may still have arrived (the confirm was lost); whoever publishes again makes it at least once.
 
@@ -24,9 +25,9 @@ from leveret.topology import shared
 log = structlog.get_logger(__name__)
 
 CONFIRM_TIMEOUT = 30.0  # s; a broker under a memory or disk alarm confirms nothing
-# For what must not be there twice. While the connection lives a confirm that is late, as under an alarm, still comes: so
-# wait for it, and publish again only when the broker refused.
-LATE_CONFIRM_TIMEOUT = 3600.0  # s
+# For what must not be there twice. While the connection lives a confirm that is late still comes: so wait for it, and publish
+# again only when the broker refused, or on the next connection.
+LATE_CONFIRM_TIMEOUT = 3600.0  # s, without those of an alarm; then something is broken, and the channel is given up
 PAUSE_AFTER_REFUSAL = 1.0  # s
 CLOSED_WITHIN = (
     10.0  # s after a publish that failed because of it, a channel is known to be closed; mostly milliseconds
@@ -49,14 +50,14 @@ class _Line:
         self.because: BaseException | None = None
         self.closed = asyncio.Event()
         self._exchanges: dict[str, AbstractExchange] = {}
-        channel.close_callbacks.add(self._close)
+        channel.close_callbacks.add(lambda _, problem: self.give_up(problem))
 
     async def send(self, exchange: str, routing_key: str, message: aio_pika.Message, *, mandatory: bool) -> None:
         if exchange not in self._exchanges:
             self._exchanges[exchange] = await self.channel.get_exchange(exchange, ensure=False)
         await self._exchanges[exchange].publish(message, routing_key, mandatory=mandatory)
 
-    def _close(self, _: object, problem: BaseException | None) -> None:
+    def give_up(self, problem: BaseException | None) -> None:
         self.because = problem
         self.closed.set()
 
@@ -93,7 +94,7 @@ class Publisher:
     ) -> None:
         """Return once the broker has confirmed; raise NotConfirmed, or Unroutable if it's mandatory.
 
-        `timeout` in seconds, not counting those of an alarm.
+        `timeout` in seconds, not counting those of an alarm; after LATE_CONFIRM_TIMEOUT all is over, as for `closed`.
         """
         try:
             async with self._patience(timeout):
@@ -107,6 +108,9 @@ class Publisher:
         except PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
         except (aio_pika.exceptions.DeliveryError, *BrokerErrors) as problem:
+            if isinstance(problem, TimeoutError) and timeout >= LATE_CONFIRM_TIMEOUT:
+                self._line.give_up(TimeoutError(f"no confirm for {timeout:.0f} s"))
+                raise BrokerGone(f"no confirm for {timeout:.0f} s") from problem
             raise NotConfirmed(f"{type(problem).__name__}: {problem}") from problem
 
     async def closed(self) -> None:
@@ -124,8 +128,11 @@ class Publisher:
         if isinstance(problem, PublishError):
             await self._declared.again(str(problem))
             return True
-        async with asyncio.timeout(CLOSED_WITHIN):
-            await line.closed.wait()
+        try:
+            async with asyncio.timeout(CLOSED_WITHIN):
+                await line.closed.wait()
+        except TimeoutError:
+            return False
         return await self._replaced(line)
 
     async def _replaced(self, line: _Line) -> bool:

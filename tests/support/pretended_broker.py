@@ -1,6 +1,7 @@
 """A connection without a broker, as the client library shows one: what is asked of it is noted in its order.
 
-`answers` is cleared for a broker under an alarm: it takes what is written to it and answers nothing.
+`answers` is cleared for a broker under an alarm: it takes what is written to it and answers nothing. `hangs` names one thing
+that is never answered: "declare", or "open" and a channel's number.
 """
 
 import asyncio
@@ -24,14 +25,21 @@ class Connection:
     declared: list[str] = field(default_factory=list)  # exchanges
     channels: list["Channel"] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+    hangs: str = ""
     tags: int = 0
 
     def __post_init__(self) -> None:
         self.answers.set()
+        self.transport = SimpleNamespace(connection=SimpleNamespace(ready=self.answers.wait))
 
     def channel(self, *, publisher_confirms: bool = False, on_return_raises: bool = False) -> "Channel":
-        self.channels.append(Channel(self, publisher_confirms))
+        self.channels.append(Channel(self, publisher_confirms, len(self.channels) + 1))
         return self.channels[-1]
+
+    async def answered(self, what: str) -> None:
+        if what == self.hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
 
     def consumers(self) -> dict[str, "Channel"]:
         return {tag: channel for channel in self.channels for tag in channel.callbacks}
@@ -50,21 +58,24 @@ class Connection:
             body=message.body,
             channel=channel,  # type: ignore[arg-type]
         )
-        return asyncio.ensure_future(channel.callbacks[tag](raw))  # type: ignore[return-value]
+        task: asyncio.Task[None] = asyncio.ensure_future(channel.callbacks[tag](raw))  # type: ignore[assignment]
+        channel.deliveries.add(task)
+        return task
 
 
 class Channel:
     """One, and what the library calls its underlay, in one object."""
 
-    def __init__(self, connection: Connection, confirms: bool) -> None:
-        self._connection, self.confirms = connection, confirms
+    def __init__(self, connection: Connection, confirms: bool, number: int) -> None:
+        self._connection, self.confirms, self._number = connection, confirms, number
         self._closed = asyncio.Event()
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
         self.on_consumer_cancel_callbacks: set[Callable[[object], None]] = set()
         self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None]]] = {}
+        self.deliveries: set[asyncio.Task[None]] = set()
 
     def __await__(self) -> Generator[Any, None, "Channel"]:
-        yield from asyncio.sleep(0).__await__()
+        yield from self._connection.answered(f"open {self._number}").__await__()
         return self
 
     async def __aenter__(self) -> "Channel":
@@ -85,6 +96,14 @@ class Channel:
             callback(self, problem)
         self.callbacks.clear()
         self._closed.set()
+        for task in self.deliveries:
+            task.cancel()
+
+    def end_consumer(self, tag: str) -> None:
+        """As the broker does with a `basic.cancel`; what was delivered stays."""
+        self.callbacks.pop(tag)
+        for callback in self.on_consumer_cancel_callbacks:
+            callback(tag)
 
     async def close(self) -> None:
         self._connection.told.append("close")
@@ -115,17 +134,18 @@ class Channel:
         await asyncio.sleep(0)
         self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
 
-    async def declare_exchange(self, name: str, *_: object, **__: object) -> None:
+    async def exchange_declare(self, name: str, **_: object) -> None:
         self._connection.declared.append(name)
+
+    async def queue_declare(self, name: str, **_: object) -> None:
+        pass
+
+    async def queue_bind(self, *_: object, nowait: bool) -> None:
+        if not nowait:
+            await self._connection.answered("declare")
 
     async def declare_queue(self, name: str, **_: object) -> Any:
         return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
-
-    async def get_queue(self, name: str, *, ensure: bool) -> Any:
-        async def bind(exchange: str, key: str) -> None:
-            pass
-
-        return SimpleNamespace(bind=bind)
 
     async def get_exchange(self, name: str, *, ensure: bool) -> Any:
         async def publish(message: object, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +53,7 @@ class Delivered(aio_pika.Message):
         )
         self.told, self.processed, self.number = told, False, job.id.int
         self.consumer_tag = "pod"
+        self.channel = SimpleNamespace(is_closed=False)
 
     async def ack(self) -> None:
         self.processed = True
@@ -576,6 +578,21 @@ async def test_two_copies_of_a_message_run_once_when_they_meet(world: World) -> 
     await asyncio.gather(first, second)
     assert world.runs_of[1] == 1
     assert world.told == ["succeeded 1", "ack 1", "ack 1"]
+
+
+async def test_of_two_copies_that_meet_the_one_whose_channel_is_closed_takes_the_run_with_it_and_the_other_goes_back(
+    world: World,
+) -> None:
+    """The other would have waited, neither settled nor given back, until its connection ended."""
+    first: Any = Delivered(Envelope(UUID(int=1), "q", "wait", b"{}"), world.told)
+    lost = asyncio.create_task(world.deliveries.take(first))
+    await turns()
+    other = world.deliver(1)
+    await turns()
+    first.channel.is_closed = True
+    lost.cancel()  # as the client library does
+    await asyncio.wait({lost, other})
+    assert (world.told, world.load.busy, world.runs_of) == (["nack 1"], 0, {1: 1})
 
 
 async def test_two_copies_that_meet_and_fail_are_one_retry(world: World) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from moved_clock import move_clock, turns
 
 from leveret.rabbitmq.connection import BrokerGone, stay_connected
 from leveret.settings import BadSetting, Broker
@@ -178,3 +179,31 @@ async def test_a_setting_that_can_not_be_used_is_told_and_read_again(world: Worl
     world.read = read
     await world.runs(work)
     assert world.said == ["the key port must be a whole number", "connected"]
+
+
+@pytest.mark.parametrize(("drawn", "share"), [(0.0, 0.5), (0.5, 0.75), (1.0, 1.0)])
+async def test_those_who_lost_a_broker_together_come_back_apart(drawn: float, share: float) -> None:
+    """They all came back after the same pauses, in step, and each declared everything in the second that it was back."""
+    tries: list[float] = []
+    loop = asyncio.get_running_loop()
+    move = move_clock(loop)
+
+    async def opens(broker: Broker, name: str) -> Any:
+        tries.append(loop.time())
+        raise ConnectionRefusedError
+
+    async def work(connection: Any) -> None:
+        pass
+
+    task = asyncio.create_task(stay_connected(lambda: BROKER, "test", work, opens=opens, draw=lambda: drawn))
+    for pause in (0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0):
+        await turns()
+        count = len(tries)
+        move(pause * share - 0.05)
+        await turns()
+        assert len(tries) == count, "not before"
+        move(0.05)
+        await turns()
+        assert len(tries) == count + 1
+    task.cancel()
+    await ends(task)

@@ -135,7 +135,10 @@ class Broker:
                         self.close_for(problem)
                     raise problem
 
-            async def declare_exchange(self, *_: object, **__: object) -> None:
+            async def get_underlay_channel(self) -> "Checked":
+                return self
+
+            async def exchange_declare(self, *_: object, **__: object) -> None:
                 broker.declarations += 1
                 await asyncio.sleep(0)
                 if problem := broker.refuses.get("declare"):

@@ -1,0 +1,167 @@
+"""Give a connection up before the broker does, once its other side is not heard any more or does not hear us.
+
+A broker that has heard nothing for two to three heartbeats gives what it delivered to others. Whoever still believes in the
+connection by then does their work a second time, at the same time. So it's given up after 1.4 heartbeats, measured from the
+last octet that came, or from the last of ours that the other side acknowledged: the broker sends one every half heartbeat,
+and so do we. That is 56 s of a consumer's 40 (28 s of the others' 20), in which what the network lost has been sent again
+25 and 51 s after, as Linux does.
+
+The kernel tells both, also of a process that was paused or a loop that stood, and of octets that are no whole frame yet. What
+waits for the broker's window says nothing: under an alarm a broker takes none of ours for hours, and is heard all along.
+A proxy that takes octets for a broker that it can't reach acknowledges them; then it is the broker who gives up.
+
+Our client library has one place for this, its heartbeats: `beat_and_look` changes them for the whole process. They are not
+queued behind what waits to be written, either: that is proof enough of life, and a full queue ended the connection.
+"""
+
+import array
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aio_pika
+import structlog
+from aiormq.abc import ChannelFrame
+from aiormq.connection import Connection, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from pamqp.heartbeat import Heartbeat
+from yarl import URL
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 1.4  # heartbeats
+STOPS_WITHIN = 0.5  # s for whoever works over a connection that is given up, before the broker may know
+CLOSES_WITHIN = 3.0  # s for the broker's answer; it reads nothing under an alarm
+_LOOKS_EVERY = 1.0  # s at most
+
+_TCP_INFO = struct.Struct(
+    "=24xI24xI64xQ100xI"
+)  # tcpi_unacked, _last_data_recv, _bytes_acked, _snd_wnd: Linux 5.4 or later
+_library_beats: Any = Connection._Connection__heartbeat  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, slots=True)
+class Octets:
+    """What the kernel tells of a connection."""
+
+    came_ago: float  # s since the last one came; 0 while some wait to be read
+    acknowledged: int  # of ours, so far
+    on_their_way: bool  # of ours, though the other side has room for them
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How well the other side hears us, after a look."""
+
+    acknowledged: int
+    acknowledged_at: float
+    waits_since: float | None = None  # for an acknowledgement
+
+
+def look(before: Heard, octets: Octets, now: float) -> Heard:
+    if octets.acknowledged != before.acknowledged:
+        return Heard(octets.acknowledged, now, now if octets.on_their_way else None)
+    if not octets.on_their_way:
+        return replace(before, waits_since=None)
+    return before if before.waits_since is not None else replace(before, waits_since=now)
+
+
+def lost(heard: Heard, octets: Octets, now: float, limit: float) -> str:
+    """Return why the connection is lost, '' if it isn't; `limit` in seconds.
+
+    Whoever was paused may have sent its first octets for long only just now: they have half of the limit.
+    """
+    if octets.came_ago >= limit:
+        return f"nothing came from the broker for {octets.came_ago:.0f} s"
+    if heard.waits_since is None:
+        return ""
+    unheard = min(now - heard.acknowledged_at, 2 * (now - heard.waits_since))
+    return f"the broker has not heard us for {now - heard.acknowledged_at:.0f} s" if unheard >= limit else ""
+
+
+class Link(TransportFactory):
+    """One connection's socket."""
+
+    def __init__(self) -> None:
+        self.give_up: Callable[[str], Awaitable[object]] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, self._writer = await factory.create(url, **kwargs)
+        return reader, self._writer
+
+    def octets(self) -> Octets | None:
+        """None where the kernel doesn't tell."""
+        tcp_info = getattr(socket, "TCP_INFO", None)
+        its = self._writer.get_extra_info("socket") if self._writer else None
+        if tcp_info is None or its is None or its.fileno() < 0:
+            return None
+        waiting = array.array("i", [0])
+        try:
+            told = its.getsockopt(socket.IPPROTO_TCP, tcp_info, _TCP_INFO.size)
+            fcntl.ioctl(its.fileno(), termios.FIONREAD, waiting)
+        except OSError:
+            return None
+        if len(told) < _TCP_INFO.size:
+            return None
+        unacknowledged, came_ago, acknowledged, room = _TCP_INFO.unpack(told)
+        return Octets(0.0 if waiting[0] else came_ago / 1000, acknowledged, unacknowledged > 0 and room > 0)
+
+    def hang_up(self) -> None:
+        """At once, whatever is still to be written."""
+        if self._writer:
+            self._writer.transport.abort()
+
+
+class LiveConnection(aio_pika.Connection):
+    """A connection that is given up in time, and closed in time."""
+
+    def __init__(self, url: URL, **kwargs: Any) -> None:
+        super().__init__(url, **kwargs)
+        self.given_up = asyncio.Event()  # its socket is closed half a second later
+        self._link = Link()
+        self._link.give_up = self._give_up
+        self.kwargs["transport_factory"] = self._link
+
+    async def close(self, *why: Any) -> None:
+        late = self.loop.call_later(CLOSES_WITHIN, self._link.hang_up)
+        try:
+            await super().close(*why)
+        finally:
+            late.cancel()
+
+    async def _give_up(self, because: str) -> None:
+        """Tell whoever works over it first: the broker gives its jobs to others as soon as it sees that nobody is there."""
+        log.warning("the connection to the broker is given up", because=because)
+        self.given_up.set()
+        await asyncio.sleep(STOPS_WITHIN)
+        self._link.hang_up()
+
+
+def beat_and_look() -> None:
+    """Have every connection of this process that `Link` made do so."""
+    Connection._Connection__heartbeat = _beat  # type: ignore[attr-defined]
+
+
+async def _beat(connection: Connection) -> None:
+    link = connection._transport_factory
+    if not isinstance(link, Link) or link.give_up is None or (octets := link.octets()) is None:
+        await _library_beats(connection)
+        return
+    now, limit = connection.loop.time(), LIMIT * connection.heartbeat_timeout
+    beats_at, heard = now, Heard(octets.acknowledged, now)
+    while (octets := link.octets()) is not None:
+        now = connection.loop.time()
+        if now >= beats_at and connection.write_queue.empty():
+            connection.write_queue.put_nowait(ChannelFrame.marshall(frames=[Heartbeat()], channel_number=0))
+            beats_at = now + connection.heartbeat_timeout / 2
+        heard = look(heard, octets, now)
+        if because := lost(heard, octets, now, limit):
+            await link.give_up(because)
+            return
+        await asyncio.sleep(min(_LOOKS_EVERY, limit / 16))
