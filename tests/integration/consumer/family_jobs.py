@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -49,7 +50,8 @@ def shell(text: str, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def parallel(method: str, folder: Path) -> None:
-    multiprocessing.get_context(method).Process(target=stay, args=(folder,)).start()
+    context: Any = multiprocessing.get_context(method)
+    context.Process(target=stay, args=(folder,)).start()
 
 
 def fork(folder: Path, generations: int = 1) -> None:
