@@ -135,7 +135,7 @@ async def _not_ready(chaos: Chaos) -> str | None:
     others = (part for part in Part if part not in CONSUMERS and part is not Part.API_SERVER)
     for part in (*chaos.parts, *others):  # kubectl would not answer without an API server
         least = PODS[part][0] if part in PODS else 1
-        ready = sum(pod.ready for pod in await chaos.cluster.pods(part))
+        ready = sum(pod.ready and not pod.going for pod in await chaos.cluster.pods(part))
         if ready < least:
             return f"{ready} of {least} pods of {part} are ready"
     for queue in chaos.queues:

@@ -74,14 +74,16 @@ def planned(seed: int, run: str, size: Size, without: Collection[Kind] = ()) -> 
     since, faults, batches = 0.0, list[Fault](), list[Batch]()
     for stretch in wanted(size):
         seconds, its_faults, its_batches = _drawn(stretch, seed, run, size, without)
-        faults += [
-            replace(one, number=len(faults) + n, at=round(one.at + since, 1)) for n, one in enumerate(its_faults, 1)
-        ]
-        batches += [
-            replace(one, number=len(batches) + n, at=round(one.at + since, 2)) for n, one in enumerate(its_batches)
-        ]
+        faults += [replace(one, at=round(one.at + since, 1)) for one in its_faults]
+        batches += [replace(one, at=round(one.at + since, 2)) for one in its_batches]
         since += seconds
-    return Plan(since, tuple(faults), tuple(batches), parts(size))
+    batches.sort(key=lambda batch: batch.at)  # the submitter takes one after the other
+    return Plan(
+        since,
+        tuple(replace(fault, number=number) for number, fault in enumerate(faults, 1)),
+        tuple(replace(batch, number=number) for number, batch in enumerate(batches)),
+        parts(size),
+    )
 
 
 _Drawn = tuple[float, tuple[Fault, ...], tuple[Batch, ...]]

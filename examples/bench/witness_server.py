@@ -34,13 +34,15 @@ class Witness:
             if not line:  # a probe
                 return
             told = json.loads(line)
+            if not isinstance(told, dict):
+                raise ValueError("it is no object")
             if "runs" in told:
                 writer.write(json.dumps(self.runs(told["runs"])).encode())
                 await writer.drain()
             else:
                 await self._hold(told, reader, writer)
-        except (OSError, ValueError) as problem:
-            print(json.dumps({"refused": str(problem)}), flush=True)
+        except (OSError, ValueError, KeyError) as problem:
+            print(json.dumps({"refused": f"{type(problem).__name__}: {problem}"}), flush=True)
         finally:
             writer.close()
 
