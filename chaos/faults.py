@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from chaos.cluster import Cluster, ClusterProblem, Pod
 from chaos.evidence import Happened
 from chaos.hang_ups import ports_to, watch
-from chaos.jobs import CRASH_BATCH, Batch, burst
-from chaos.plan import FEW_SLOTS, PODS, Fault, Kind, Part
+from chaos.jobs import BULK, CRASH_BATCH, Batch, burst
+from chaos.plan import PODS, SLOTS, Fault, Kind, Part
 from chaos.targets import presences
 
 LOOK_EVERY = 1.0  # s
 RECOVERY_SECONDS = 180.0
+BURST_SECONDS = 60.0
+SOCKETS = 37_000_000  # bytes that the two sides' buffers of one connection were seen to hold
 CLOCK_FILE = "/chaos/clock"  # in the pods of ODD: how far libfaketime moves their clock
 _BROKER_POD = "leveret-rabbitmq-0"
 # What the chart sets; the command-line tools can't read it back in the form in which they take it.
@@ -81,7 +83,7 @@ class Faults:
     async def _hit(self, fault: Fault, pods: list[Pod]) -> str:
         """Return what proves that it did what it's there for, if that is not plain."""
         if fault.burst:
-            await self.submit(burst(fault))
+            await self._burst(fault)
         match fault.kind:
             case Kind.KILL | Kind.DELETE:
                 seen = await self._many_have_ended(fault) if fault.burst else ""
@@ -120,14 +122,14 @@ class Faults:
         name, seen = f"fault{fault.number}", ""
         broker = (await self.cluster.pods(Part.BROKER))[0] if fault.is_given_up else pod
         ports = await ports_to(self.cluster, pod, broker) if fault.is_given_up else frozenset()
-        since = time.time()
         await self.cluster.cut(name, pod.address, far, fault.drops)
+        since = time.time()
         try:
             if fault.is_given_up:
                 seen = await watch(self.cluster, pod, broker, ports, fault.seconds)
             else:
                 await asyncio.sleep(fault.seconds)
-            return "; ".join(filter(None, (seen, await self._ended_since(since) if fault.burst else "")))
+            return "; ".join(filter(None, (seen, await self._ended_since(fault, since) if fault.burst else "")))
         finally:
             await self.cluster.mend(name)
 
@@ -137,7 +139,7 @@ class Faults:
         since = time.time()
         try:
             await asyncio.sleep(fault.seconds)
-            return await self._ended_since(since) if fault.burst else ""
+            return await self._ended_since(fault, since) if fault.burst else ""
         finally:
             await end()
 
@@ -146,14 +148,28 @@ class Faults:
         await self._set_memory(_NO_MEMORY)
         since = time.time()
         await asyncio.sleep(fault.seconds)
-        return await self._ended_since(since)
+        return await self._ended_since(fault, since)
 
-    async def _ended_since(self, since: float) -> str:
-        """Tell how many attempts of FEW ended; raise ClusterProblem if they were no more than its slots."""
-        runs = await presences(self.cluster, Part.FEW)
+    async def _burst(self, fault: Fault) -> None:
+        """Submit its jobs, and return once as many run as there are slots: an alarm stops those that are under way, too."""
+        jobs = burst(fault)
+        since = time.time()
+        await self.submit(jobs)
+        end = time.monotonic() + BURST_SECONDS
+        while time.monotonic() < end:
+            runs = await presences(self.cluster, jobs.part)
+            if sum(run.began >= since for run in runs) >= SLOTS[jobs.part]:
+                return
+        raise ClusterProblem(f"{jobs.part} did not have {SLOTS[jobs.part]} jobs within {BURST_SECONDS:.0f} s")
+
+    async def _ended_since(self, fault: Fault, since: float) -> str:
+        """Tell how many attempts of a burst ended; raise ClusterProblem if so few prove nothing."""
+        part = burst(fault).part
+        runs = await presences(self.cluster, part)
         ended = sum(run.ended is not None and run.ended >= since for run in runs)
-        if ended <= FEW_SLOTS:
-            raise ClusterProblem(f"only {ended} attempts ended in it, no more than {Part.FEW} has slots")
+        least = SOCKETS // BULK if fault.bulky else SLOTS[part]
+        if ended <= least:
+            raise ClusterProblem(f"only {ended} attempts of {part} ended in it, and it takes more than {least}")
         return f"{ended:,} attempts ended in it"
 
     async def _for(self, seconds: float, begin: Awaitable[object], end: Callable[[], Awaitable[object]]) -> None:

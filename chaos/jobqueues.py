@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chaos.faults import CLOCK_FILE
 from chaos.jobs import BENCH_ATTEMPTS, URL_ATTEMPTS, WITNESS
-from chaos.plan import CONSUMERS, FEW_SLOTS, PODS, Part
+from chaos.plan import CONSUMERS, PODS, SLOTS, Part
 
 IMAGE = "leveret/examples:0.2.0"
 WITNESS_PORT = 8090
@@ -30,11 +30,12 @@ def jobqueues(*, clock: bool) -> dict[Part, Manifest]:
     roomy = _template(witness, memory="512Mi")
     bench = "examples.bench.handlers:handlers"
     found = (
-        _jobqueue(Part.BENCH, bench, 10, BENCH_ATTEMPTS, _template(witness)),
-        _jobqueue(Part.URLS, "examples.url_check.handlers:handlers", 20, URL_ATTEMPTS, _template(allowed)),
-        _jobqueue(Part.ODD, bench, 10, BENCH_ATTEMPTS, odd),
-        _jobqueue(Part.LONG, bench, 50, BENCH_ATTEMPTS, roomy, timeout="300s"),
-        _jobqueue(Part.FEW, bench, FEW_SLOTS, BENCH_ATTEMPTS, roomy),
+        _jobqueue(Part.BENCH, bench, BENCH_ATTEMPTS, _template(witness)),
+        _jobqueue(Part.URLS, "examples.url_check.handlers:handlers", URL_ATTEMPTS, _template(allowed)),
+        _jobqueue(Part.ODD, bench, BENCH_ATTEMPTS, odd),
+        _jobqueue(Part.LONG, bench, BENCH_ATTEMPTS, roomy, timeout="300s"),
+        _jobqueue(Part.FEW, bench, BENCH_ATTEMPTS, roomy),
+        _jobqueue(Part.BULK, bench, BENCH_ATTEMPTS, _template(witness, memory="1Gi")),
     )
     return dict(zip(CONSUMERS, found, strict=True))
 
@@ -75,16 +76,14 @@ def witness() -> tuple[Manifest, ...]:
     )
 
 
-def _jobqueue(
-    part: Part, handlers: str, concurrency: int, attempts: int, template: Manifest, timeout: str = "30s"
-) -> Manifest:
+def _jobqueue(part: Part, handlers: str, attempts: int, template: Manifest, timeout: str = "30s") -> Manifest:
     least, most = PODS[part]
     return {
         "apiVersion": "leveret.dev/v1alpha1",
         "kind": "JobQueue",
         "metadata": {"name": str(part), "labels": {"app.kubernetes.io/part-of": "leveret-chaos"}},
         "spec": {
-            "consumer": {"image": IMAGE, "handlers": handlers, "concurrency": concurrency, "template": template},
+            "consumer": {"image": IMAGE, "handlers": handlers, "concurrency": SLOTS[part], "template": template},
             "timeout": timeout,
             # Few and short waits: what is left over at the end of a run is final within seconds.
             "retry": {

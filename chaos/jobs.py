@@ -12,7 +12,7 @@ TARGETS = "http://url-check-targets"
 WITNESS = "chaos-witness"  # what the other jobs hold a connection to
 BENCH_ATTEMPTS, URL_ATTEMPTS = 4, 10  # what the run's JobQueues allow
 MOST_FAILURES = 2  # of a URL that works in the end: the other attempts are for cuts, and one of 15 s costs up to four
-BULK = 200_000  # characters of a large result, of which 256 KiB are allowed
+BULK = 250_000  # characters of a large result, of which 256 KiB are allowed
 LONGEST_KEPT = 1_000  # characters
 LATEST_START = 20.0  # s: the longest delay that is asked for
 CRASH = "crash"  # the type whose jobs end the process that runs them; a fault submits it
@@ -63,11 +63,11 @@ CRASH_BATCH = Batch(-1, 0.0, Way.ONE, (Job(Part.ODD, CRASH, {"times": 1}),))
 
 
 def burst(fault: Fault) -> Batch:
-    """Return what a fault submits right before it hits: short jobs for FEW, that end in it."""
+    """Return what a fault submits right before it hits, and what ends in it."""
     one = (
-        Job(Part.FEW, "bulk", {"seconds": 0.15, "characters": BULK}, result=abridged("x" * BULK))
+        Job(Part.BULK, "bulk", {"seconds": 8, "characters": BULK}, result=abridged("x" * BULK))
         if fault.bulky
-        else Job(Part.FEW, "sleep", {"seconds": 0.05})
+        else Job(Part.FEW, "sleep", {"seconds": 0.02})
     )
     return Batch(-fault.number, 0.0, Way.LIST, (one,) * fault.burst)
 

@@ -16,13 +16,14 @@ MOST_JOBS_PER_SECOND = 60.0  # what two cores carry beside the faults
 
 
 class Part(StrEnum):
-    """What can be hit, and what can only be cut off. The first five are the consumers of the run's own JobQueues."""
+    """What can be hit, and what can only be cut off. The first six are the consumers of the run's own JobQueues."""
 
     BENCH = "chaos-bench"
     URLS = "chaos-urls"
     ODD = "chaos-odd"  # the one whose clock jumps, and whose jobs end its process
     LONG = "chaos-long"  # whose jobs last longer than a lost connection goes unnoticed
     FEW = "chaos-few"  # one pod: what is delivered again comes to the process that had it
+    BULK = "chaos-bulk"  # one pod again, with many slots and large results
     PRODUCER = "producer"
     OPERATOR = "operator"
     BROKER = "broker"
@@ -53,10 +54,17 @@ class Drops(StrEnum):
     MOST = ", but for a trickle"
 
 
-CONSUMERS = (Part.BENCH, Part.URLS, Part.ODD, Part.LONG, Part.FEW)
+CONSUMERS = (Part.BENCH, Part.URLS, Part.ODD, Part.LONG, Part.FEW, Part.BULK)
 # How many pods there are, at least and at most.
-PODS = {Part.BENCH: (2, 4), Part.URLS: (2, 4), Part.ODD: (1, 1), Part.LONG: (5, 5), Part.FEW: (1, 1)}
-FEW_SLOTS = 10
+PODS = {
+    Part.BENCH: (2, 4),
+    Part.URLS: (2, 4),
+    Part.ODD: (1, 1),
+    Part.LONG: (5, 5),
+    Part.FEW: (1, 1),
+    Part.BULK: (1, 1),
+}
+SLOTS = {Part.BENCH: 10, Part.URLS: 20, Part.ODD: 10, Part.LONG: 50, Part.FEW: 10, Part.BULK: 200}
 # s: a consumer's heartbeat is 40 s, so the broker gives it up 80 to 120 s after the last octet that it got. Where it's
 # cut off on one side, an octet or two come through after the beginning, 20 s apart.
 GIVEN_UP = 160.0
@@ -73,8 +81,8 @@ class Fault:
     size: int = 0  # of a jump in s, or the replicas that somebody asks for by hand
     pick: float = 0.0  # 0…1: which of the part's pods
     drops: Drops = Drops.ALL  # of a cut
-    burst: int = 0  # jobs that are submitted for FEW right before: more of them must end in the fault than it has slots
-    bulky: bool = False  # with large results
+    burst: int = 0  # jobs that are submitted right before, of which many must end in the fault
+    bulky: bool = False  # they have large results, and are for BULK; else they are short, and for FEW
 
     @property
     def is_given_up(self) -> bool:
@@ -84,8 +92,8 @@ class Fault:
 
     @property
     def title(self) -> str:
-        size = "large results" if self.bulky else "jobs"
-        return f"{self._what}, at {self.burst:,} {size} on few slots" if self.burst else self._what
+        burst = f"{self.burst:,} large results" if self.bulky else f"{self.burst:,} jobs on few slots"
+        return f"{self._what}, at {burst}" if self.burst else self._what
 
     @property
     def _what(self) -> str:

@@ -4,7 +4,8 @@
 * *long cuts*: consumers whose jobs go on while both sides give the connection up, which the broker does 80 to 120 s after
   the last octet: then their twins run elsewhere. Cut off on both sides, on one, and all but a trickle. Another one has few
   slots and short jobs, and many more attempts than slots end in the cut and wait for their confirm.
-* *ended*: the same when a broker dies, and in a long alarm, with large results.
+* *ended*: the same when a broker dies; and an alarm that outlasts any silence, in which more results end than the sockets of
+  their connection hold.
 
 No broker dies in the long cuts: it would give jobs away at once that nobody can tell their cut consumers of.
 """
@@ -21,14 +22,10 @@ from chaos.plan import Drops, Fault, Kind, Part
 STAYS, STAYS_AGAIN = (205.0, 215.0), (20.0, 30.0)  # s: beyond the broker's latest hang-up, and long enough to be seen
 WAVE = 60  # jobs that stay
 LONG_CUTS_AT, LONG_CUT, TRICKLE = (10.0, 14.0), (165.0, 175.0), 60.0  # s
-LONG_CUTS_SECONDS = 225.0
-WARM_SECONDS, WARM_EVERY, WARM_JOBS = 45.0, 0.5, 12  # the prefetch follows the jobs' length within 30 s
-BURST, BULKY_BURST, ENDED_ALARM, BULKY_ALARM = (
-    2_000,
-    700,
-    6.0,
-    90.0,
-)  # jobs, jobs, s, s: beyond any silence that is borne
+LONG_CUTS_SECONDS = 240.0
+WARM_SECONDS, WARM_EVERY, WARM_JOBS = 60.0, 0.5, 12  # the prefetch follows the jobs' length after 30 s and a bit
+BURST, BULKY_BURST = 2_000, 220  # jobs
+ENDED_ALARM, BULKY_ALARM = 6.0, 90.0  # s; the second outlasts any silence that is borne
 _PAUSE = 25.0  # s, until all is there again
 
 
@@ -66,7 +63,8 @@ def parts(size: Size) -> tuple[Part, ...]:
     has = wanted(size)
     long = (Part.LONG,) if Stretch.LONG_CUTS in has else ()
     few = () if has == (Stretch.MIX,) else (Part.FEW,)
-    return (Part.BENCH, Part.URLS, Part.ODD, *long, *few)
+    bulk = (Part.BULK,) if Stretch.ENDED in has else ()
+    return (Part.BENCH, Part.URLS, Part.ODD, *long, *few, *bulk)
 
 
 def planned(seed: int, run: str, size: Size, without: Collection[Kind] = ()) -> Plan:
@@ -143,7 +141,7 @@ def _wave(chance: random.Random) -> Batch:
 
 
 def _ended(chance: random.Random) -> _Drawn:
-    """The pod is warm before each fault: it holds many more jobs than it has slots."""
+    """The pod is warm before the broker's death: it holds many more jobs than it has slots."""
     death = Fault(0, 0, chance.choice(plan.HARD), Part.BROKER, seconds=ENDED_ALARM, burst=BURST)
     alarm = Fault(
         0, 0, chance.choice((Kind.MEMORY, Kind.DISK)), Part.BROKER, seconds=BULKY_ALARM, burst=BULKY_BURST, bulky=True
@@ -152,8 +150,9 @@ def _ended(chance: random.Random) -> _Drawn:
     chance.shuffle(order)
     at, faults, batches = 0.0, list[Fault](), list[Batch]()
     for fault in order:
-        batches += _warm(at)
-        at += WARM_SECONDS
+        if not fault.bulky:
+            batches += _warm(at)
+            at += WARM_SECONDS
         faults.append(replace(fault, at=at))
         at += fault.seconds + _PAUSE
     return at, tuple(faults), tuple(batches)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import jobs, plan, stretches
+from chaos.faults import SOCKETS
 from chaos.jobs import Way
 from chaos.plan import Drops, Kind, Part
 from chaos.stretches import Plan, Size, Stretch, planned
@@ -50,7 +51,7 @@ def test_two_seeds_give_two_runs() -> None:
 
 
 def test_the_usual_run_lasts_a_quarter_of_an_hour_and_a_bit() -> None:
-    assert planned(1, "r", LONG).seconds < 1_050
+    assert planned(1, "r", LONG).seconds < 1_080
 
 
 @given(seed=st.integers())
@@ -113,7 +114,8 @@ def test_more_attempts_end_than_there_are_slots_when_a_fault_comes(seed: int) ->
     (alarm,) = [fault for fault in found if fault.kind in (Kind.MEMORY, Kind.DISK)]
     assert alarm.bulky
     assert alarm.seconds > 80
-    assert all(fault.burst >= 50 * plan.FEW_SLOTS for fault in found)
+    assert all(fault.burst >= 50 * plan.SLOTS[Part.FEW] for fault in found if not fault.bulky)
+    assert alarm.burst >= plan.SLOTS[Part.BULK]
 
 
 @given(seed=st.integers())
@@ -121,7 +123,7 @@ def test_the_pod_is_warm_when_a_burst_comes(seed: int) -> None:
     """A prefetch of as many as there are slots holds no more ended attempts than slots."""
     found = of(Stretch.ENDED, seed)
 
-    for fault in found.faults:
+    for fault in [fault for fault in found.faults if not fault.bulky]:
         before = [batch for batch in found.batches if fault.at - 40 <= batch.at < fault.at]
         assert sum(len(batch.jobs) for batch in before) >= 900
         assert {job.type for batch in before for job in batch.jobs} == {"noop"}
@@ -135,14 +137,14 @@ def test_a_burst_is_what_its_fault_asks_for(bulky: bool) -> None:
 
     batch = jobs.burst(fault)
 
-    assert (len(batch.jobs), batch.part, batch.way) == (700, Part.FEW, Way.LIST)
+    assert (len(batch.jobs), batch.part, batch.way) == (700, Part.BULK if bulky else Part.FEW, Way.LIST)
     characters = [job.payload.get("characters") for job in batch.jobs[:1]]
     assert characters == ([jobs.BULK] if bulky else [None])
 
 
 def test_large_results_fit_into_what_is_allowed_and_fill_a_socket() -> None:
     assert jobs.BULK < 256 * 1024
-    assert stretches.BULKY_BURST * jobs.BULK > 100_000_000
+    assert plan.SLOTS[Part.BULK] * jobs.BULK > SOCKETS
 
 
 @pytest.mark.parametrize(
