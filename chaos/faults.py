@@ -34,6 +34,7 @@ Submit = Callable[[Batch], Awaitable[None]]
 class Faults:
     cluster: Cluster
     submit: Submit
+    is_final: Callable[[str], bool]  # whether the witness queue has an end of a job
     _locks: dict[Part, asyncio.Lock] = field(default_factory=lambda: {part: asyncio.Lock() for part in Part})
 
     async def carry_out(self, fault: Fault) -> Happened:
@@ -86,7 +87,7 @@ class Faults:
             await self._burst(fault)
         match fault.kind:
             case Kind.KILL | Kind.DELETE:
-                seen = await self._many_have_ended(fault) if fault.burst else ""
+                seen = await self._alarm_before_death(fault) if fault.burst else ""
                 await self._kill(fault, pods[0])
                 return seen
             case Kind.STOP:
@@ -118,37 +119,42 @@ class Faults:
 
     async def _cut(self, fault: Fault, pod: Pod) -> str:
         assert fault.other is not None
-        far = await self.cluster.far_side(fault.other)
-        name, seen = f"fault{fault.number}", ""
-        broker = (await self.cluster.pods(Part.BROKER))[0] if fault.is_given_up else pod
-        ports = await ports_to(self.cluster, pod, broker) if fault.is_given_up else frozenset()
-        await self.cluster.cut(name, pod.address, far, fault.drops)
+        far, name = await self.cluster.far_side(fault.other), f"fault{fault.number}"
+        if not fault.is_given_up:
+            await self._for(
+                fault.seconds,
+                self.cluster.cut(name, pod.address, far, fault.drops),
+                lambda: self.cluster.mend(name),
+            )
+            return ""
+        broker = (await self.cluster.pods(fault.other))[0]
+        ports = await ports_to(self.cluster, pod, broker)
         since = time.time()
+        await self.cluster.cut(name, pod.address, far, fault.drops)
         try:
-            if fault.is_given_up:
-                seen = await watch(self.cluster, pod, broker, ports, fault.seconds)
-            else:
-                await asyncio.sleep(fault.seconds)
-            return "; ".join(filter(None, (seen, await self._ended_since(fault, since) if fault.burst else "")))
+            seen = await watch(self.cluster, pod, broker, ports, fault.seconds)
+            return f"{seen}; {await self._unconfirmed(fault) if fault.burst else await self._under_way(pod, since)}"
         finally:
             await self.cluster.mend(name)
 
     async def _alarm(self, fault: Fault) -> str:
         begin, end = self._limits(fault.kind)
         await begin()
-        since = time.time()
         try:
             await asyncio.sleep(fault.seconds)
-            return await self._ended_since(fault, since) if fault.burst else ""
+            return await self._unconfirmed(fault) if fault.burst else ""
         finally:
             await end()
 
-    async def _many_have_ended(self, fault: Fault) -> str:
+    async def _alarm_before_death(self, fault: Fault) -> str:
         """Have an alarm, so that what ends is not confirmed; the broker's death will end it."""
         await self._set_memory(_NO_MEMORY)
-        since = time.time()
-        await asyncio.sleep(fault.seconds)
-        return await self._ended_since(fault, since)
+        try:
+            await asyncio.sleep(fault.seconds)
+            return await self._unconfirmed(fault)
+        except BaseException:  # then nobody dies
+            await self._set_memory(_MEMORY_LIMIT)
+            raise
 
     async def _burst(self, fault: Fault) -> None:
         """Submit its jobs, and return once as many run as there are slots: an alarm stops those that are under way, too."""
@@ -162,15 +168,25 @@ class Faults:
                 return
         raise ClusterProblem(f"{jobs.part} did not have {SLOTS[jobs.part]} jobs within {BURST_SECONDS:.0f} s")
 
-    async def _ended_since(self, fault: Fault, since: float) -> str:
-        """Tell how many attempts of a burst ended; raise ClusterProblem if so few prove nothing."""
+    async def _unconfirmed(self, fault: Fault) -> str:
+        """Tell how many attempts of a burst have ended that nobody was told of; raise ClusterProblem if so few prove nothing."""
         part = burst(fault).part
         runs = await presences(self.cluster, part)
-        ended = sum(run.ended is not None and run.ended >= since for run in runs)
+        ended = sum(run.last == "returned" and not self.is_final(run.job) for run in runs)
         least = SOCKETS // BULK if fault.bulky else SLOTS[part]
         if ended <= least:
-            raise ClusterProblem(f"only {ended} attempts of {part} ended in it, and it takes more than {least}")
-        return f"{ended:,} attempts ended in it"
+            raise ClusterProblem(
+                f"only {ended} attempts of {part} had ended unconfirmed, and it takes more than {least}"
+            )
+        return f"{ended:,} attempts had ended unconfirmed"
+
+    async def _under_way(self, pod: Pod, since: float) -> str:
+        """Tell what ran there as the cut came; raise ClusterProblem if nothing did that could have twins."""
+        runs = await presences(self.cluster, pod.name)
+        count = sum(run.began < since and (run.ended or since) >= since for run in runs)
+        if not count:
+            raise ClusterProblem(f"nothing ran on {pod.name} as it was cut off")
+        return f"{count} jobs were under way"
 
     async def _for(self, seconds: float, begin: Awaitable[object], end: Callable[[], Awaitable[object]]) -> None:
         await begin

@@ -20,7 +20,9 @@ async def ports_to(cluster: Cluster, near: Pod, far: Pod) -> frozenset[int]:
     return found
 
 
-async def watch(cluster: Cluster, near: Pod, far: Pod, ports: frozenset[int], seconds: float) -> str:
+async def watch(
+    cluster: Cluster, near: Pod, far: Pod, ports: frozenset[int], seconds: float, every: float = LOOK_EVERY
+) -> str:
     """Watch a cut for as long as it lasts; tell when each side gave up, raise ClusterProblem if one did not."""
     began = time.monotonic()
     gave_up: dict[str, float] = {}
@@ -33,7 +35,7 @@ async def watch(cluster: Cluster, near: Pod, far: Pod, ports: frozenset[int], se
             for side, its_ports in held.items():
                 if not ports & its_ports:
                     gave_up.setdefault(side, passed)
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(every)
     if missing := [name for name in (far.name, near.name) if name not in gave_up]:
         raise ClusterProblem(f"{' and '.join(missing)} had not given the connection up after {seconds:.0f} s")
     return ", ".join(f"{name} gave up after {after:.0f} s" for name, after in gave_up.items())

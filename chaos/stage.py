@@ -96,7 +96,15 @@ async def opened(options: Options) -> AsyncIterator[Chaos]:
             submitter = Submitter(http, amqp, lambda part: f"{options.namespace}.{part}", journal)
             (options.folder / "events.jsonl").write_text("")
             events = WitnessQueue(amqp, WITNESS_QUEUE, queues, options.folder / "events.jsonl")
-            yield Chaos(options, cluster, http, submitter, events, Faults(cluster, submitter.post), [])
+            yield Chaos(
+                options,
+                cluster,
+                http,
+                submitter,
+                events,
+                Faults(cluster, submitter.post, events.final.__contains__),
+                [],
+            )
 
 
 async def prepare(chaos: Chaos) -> set[Kind]:

@@ -24,9 +24,9 @@ WAVE = 60  # jobs that stay
 LONG_CUTS_AT, LONG_CUT, TRICKLE = (10.0, 14.0), (165.0, 175.0), 60.0  # s
 LONG_CUTS_SECONDS = 240.0
 WARM_SECONDS, WARM_EVERY, WARM_JOBS = 60.0, 0.5, 12  # the prefetch follows the jobs' length after 30 s and a bit
-BURST, BULKY_BURST = 2_000, 220  # jobs
+BURST, BULKY_BURST = 1_200, 220  # jobs
 ENDED_ALARM, BULKY_ALARM = 6.0, 90.0  # s; the second outlasts any silence that is borne
-_PAUSE = 25.0  # s, until all is there again
+_PAUSE = 30.0  # s, until all is there again
 
 
 class Stretch(StrEnum):

@@ -30,15 +30,10 @@ class Kernels:
         return found
 
 
-@pytest.fixture(autouse=True)
-def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hang_ups, "LOOK_EVERY", 0.0)
-
-
 async def watched(kernels: Kernels) -> str:
     ports = await hang_ups.ports_to(kernels, NEAR, FAR)  # type: ignore[arg-type]
     assert ports == {43210}
-    return await hang_ups.watch(kernels, NEAR, FAR, ports, 0.02)  # type: ignore[arg-type]
+    return await hang_ups.watch(kernels, NEAR, FAR, ports, 0.02, every=0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
