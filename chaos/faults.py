@@ -10,31 +10,26 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from chaos.bursts import Bursts, under_way
 from chaos.cluster import Cluster, ClusterProblem, Pod
 from chaos.evidence import Happened
 from chaos.hang_ups import ports_to, watch
-from chaos.jobs import BULK, CRASH_BATCH, Batch, burst
-from chaos.plan import PODS, SLOTS, Fault, Kind, Part
-from chaos.targets import presences
+from chaos.jobs import CRASH_BATCH
+from chaos.plan import PODS, Fault, Kind, Part
 
 LOOK_EVERY = 1.0  # s
 RECOVERY_SECONDS = 180.0
-BURST_SECONDS = 60.0
-SOCKETS = 37_000_000  # bytes that the two sides' buffers of one connection were seen to hold
 CLOCK_FILE = "/chaos/clock"  # in the pods of ODD: how far libfaketime moves their clock
 _BROKER_POD = "leveret-rabbitmq-0"
 # What the chart sets; the command-line tools can't read it back in the form in which they take it.
 _MEMORY_LIMIT, _DISK_LIMIT = "0.6", "1GB"
 _NO_MEMORY, _NO_DISK = "0.00001", "1000000GB"  # what there is is too little
 
-Submit = Callable[[Batch], Awaitable[None]]
-
 
 @dataclass(slots=True)
 class Faults:
     cluster: Cluster
-    submit: Submit
-    is_final: Callable[[str], bool]  # whether the witness queue has an end of a job
+    bursts: Bursts
     _locks: dict[Part, asyncio.Lock] = field(default_factory=lambda: {part: asyncio.Lock() for part in Part})
 
     async def carry_out(self, fault: Fault) -> Happened:
@@ -84,7 +79,7 @@ class Faults:
     async def _hit(self, fault: Fault, pods: list[Pod]) -> str:
         """Return what proves that it did what it's there for, if that is not plain."""
         if fault.burst:
-            await self._burst(fault)
+            await self.bursts.run(fault)
         match fault.kind:
             case Kind.KILL | Kind.DELETE:
                 seen = await self._alarm_before_death(fault) if fault.burst else ""
@@ -107,7 +102,7 @@ class Faults:
             case Kind.SCALE:
                 await self.cluster.kubectl("scale", f"deployment/{fault.part}-consumer", f"--replicas={fault.size}")
             case Kind.CRASH:
-                await self.submit(CRASH_BATCH)
+                await self.bursts.submit(CRASH_BATCH)
                 await self._restarted(fault.part, pods, "a job was to end its process")
         return ""
 
@@ -133,7 +128,7 @@ class Faults:
         await self.cluster.cut(name, pod.address, far, fault.drops)
         try:
             seen = await watch(self.cluster, pod, broker, ports, fault.seconds)
-            return f"{seen}; {await self._unconfirmed(fault) if fault.burst else await self._under_way(pod, since)}"
+            return f"{seen}; {await self.bursts.unconfirmed(fault) if fault.burst else await under_way(self.cluster, pod, since)}"
         finally:
             await self.cluster.mend(name)
 
@@ -142,51 +137,22 @@ class Faults:
         await begin()
         try:
             await asyncio.sleep(fault.seconds)
-            return await self._unconfirmed(fault) if fault.burst else ""
+            seen = await self.bursts.unconfirmed(fault) if fault.burst else ""
         finally:
             await end()
+        if fault.burst:
+            await self.bursts.all_told(fault)
+        return seen
 
     async def _alarm_before_death(self, fault: Fault) -> str:
         """Have an alarm, so that what ends is not confirmed; the broker's death will end it."""
         await self._set_memory(_NO_MEMORY)
         try:
             await asyncio.sleep(fault.seconds)
-            return await self._unconfirmed(fault)
+            return await self.bursts.unconfirmed(fault)
         except BaseException:  # then nobody dies
             await self._set_memory(_MEMORY_LIMIT)
             raise
-
-    async def _burst(self, fault: Fault) -> None:
-        """Submit its jobs, and return once as many run as there are slots: an alarm stops those that are under way, too."""
-        jobs = burst(fault)
-        since = time.time()
-        await self.submit(jobs)
-        end = time.monotonic() + BURST_SECONDS
-        while time.monotonic() < end:
-            runs = await presences(self.cluster, jobs.part)
-            if sum(run.began >= since for run in runs) >= SLOTS[jobs.part]:
-                return
-        raise ClusterProblem(f"{jobs.part} did not have {SLOTS[jobs.part]} jobs within {BURST_SECONDS:.0f} s")
-
-    async def _unconfirmed(self, fault: Fault) -> str:
-        """Tell how many attempts of a burst have ended that nobody was told of; raise ClusterProblem if so few prove nothing."""
-        part = burst(fault).part
-        runs = await presences(self.cluster, part)
-        ended = sum(run.last == "returned" and not self.is_final(run.job) for run in runs)
-        least = SOCKETS // BULK if fault.bulky else SLOTS[part]
-        if ended <= least:
-            raise ClusterProblem(
-                f"only {ended} attempts of {part} had ended unconfirmed, and it takes more than {least}"
-            )
-        return f"{ended:,} attempts had ended unconfirmed"
-
-    async def _under_way(self, pod: Pod, since: float) -> str:
-        """Tell what ran there as the cut came; raise ClusterProblem if nothing did that could have twins."""
-        runs = await presences(self.cluster, pod.name)
-        count = sum(run.began < since and (run.ended or since) >= since for run in runs)
-        if not count:
-            raise ClusterProblem(f"nothing ran on {pod.name} as it was cut off")
-        return f"{count} jobs were under way"
 
     async def _for(self, seconds: float, begin: Awaitable[object], end: Callable[[], Awaitable[object]]) -> None:
         await begin

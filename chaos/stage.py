@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from chaos.bursts import Bursts
 from chaos.cluster import ROOT, Cluster, ClusterProblem
 from chaos.evidence import Happened
 from chaos.faults import Faults
@@ -96,15 +97,8 @@ async def opened(options: Options) -> AsyncIterator[Chaos]:
             submitter = Submitter(http, amqp, lambda part: f"{options.namespace}.{part}", journal)
             (options.folder / "events.jsonl").write_text("")
             events = WitnessQueue(amqp, WITNESS_QUEUE, queues, options.folder / "events.jsonl")
-            yield Chaos(
-                options,
-                cluster,
-                http,
-                submitter,
-                events,
-                Faults(cluster, submitter.post, events.final.__contains__),
-                [],
-            )
+            bursts = Bursts(cluster, submitter.post, events.final.__contains__)
+            yield Chaos(options, cluster, http, submitter, events, Faults(cluster, bursts), [])
 
 
 async def prepare(chaos: Chaos) -> set[Kind]:

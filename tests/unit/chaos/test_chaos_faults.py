@@ -1,14 +1,15 @@
 """A fault that is there to show something proves that it could, and is taken back whether it could or not."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import pytest
 
+from chaos.bursts import SOCKETS, Bursts, under_way
 from chaos.cluster import Cluster, ClusterProblem, FarSide, Pod
 from chaos.evidence import Presence
-from chaos.faults import SOCKETS, Faults
+from chaos.faults import Faults
 from chaos.jobs import BULK, Batch
 from chaos.plan import SLOTS, Drops, Fault, Kind, Part
 
@@ -51,11 +52,11 @@ class Acting(Cluster):
         self.done.append(f"mend {name}")
 
 
-def faults(cluster: Cluster, final: Collection[str] = ()) -> Faults:
+def faults(cluster: Cluster, is_final: Callable[[str], bool] = lambda job: False, told_within: float = 60.0) -> Faults:
     async def submit(batch: Batch) -> None:
         pass
 
-    return Faults(cluster, submit, final.__contains__)
+    return Faults(cluster, Bursts(cluster, submit, is_final, told_within))
 
 
 ENOUGH = SLOTS[Part.FEW] + 1
@@ -84,7 +85,10 @@ async def test_an_alarm_proves_that_much_had_ended_and_was_not_told_of(
 ) -> None:
     cluster = Acting("kind-x", "ns", saw)
 
-    happened = await faults(cluster, final).carry_out(fault)
+    def is_final(job: str) -> bool:
+        return job in final or "set_vm_memory_high_watermark 0.6" in cluster.done  # told of once it's over
+
+    happened = await faults(cluster, is_final).carry_out(fault)
 
     assert (happened.problem or "").startswith(problem or "")
     assert (happened.problem is None) == (problem is None) == ("had ended unconfirmed" in happened.seen)
@@ -98,6 +102,13 @@ async def test_a_broker_dies_in_the_alarm_that_keeps_what_ended_from_being_confi
 
     assert (happened.problem, happened.seen) == (None, "11 attempts had ended unconfirmed")
     assert cluster.done == ["set_vm_memory_high_watermark 0.00001", "--grace-period=0 --force"]
+
+
+async def test_what_nobody_is_told_of_a_while_after_an_alarm_is_a_problem() -> None:
+    """With more results than its sockets held a consumer stood still for two minutes, until it gave its connection up."""
+    happened = await faults(Acting("kind-x", "ns", runs(ENOUGH)), told_within=0.0).carry_out(ALARM)
+
+    assert happened.problem == "11 attempts had ended in it and nobody was told, 0 s after it"
 
 
 async def test_an_alarm_in_which_nobody_dies_is_over() -> None:
@@ -144,7 +155,7 @@ async def test_a_fault_of_the_long_ones_waits_for_all_pods_of_their_part() -> No
 )
 async def test_a_long_cut_proves_that_jobs_were_under_way(began: float, ended: float | None, counts: bool) -> None:
     cluster = Acting("kind-x", "ns", [replace(RUN, began=began, ended=ended)])
-    told = faults(cluster)._under_way(POD, 100)
+    told = under_way(cluster, POD, 100)
 
     if counts:
         assert await told == "1 jobs were under way"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos import jobs, plan, stretches
-from chaos.faults import SOCKETS
+from chaos.bursts import SOCKETS
 from chaos.jobs import Way
 from chaos.plan import Drops, Kind, Part
 from chaos.stretches import Plan, Size, Stretch, planned
