@@ -65,7 +65,7 @@ check unit integration chart e2e browser docs:
 bench: .venv/installed  ## speed as ratios to bare references, or to a commit (BASE=66f6c15); needs no cluster, starts its own servers
 	$(VENV) -m bench $(if $(BASE),--base $(BASE))
 
-chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS)
+chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS CHAOS_ONLY)
 	@$(VENV) -m chaos --own-cluster
 
 # --- Python ---

@@ -17,6 +17,7 @@ from chaos.own_cluster import own_cluster
 from chaos.run import run
 from chaos.stage import Broken, Options
 from chaos.store import Unanswered
+from chaos.stretches import Size, Stretch
 from chaos.submit import NotAccepted
 
 FOLDER = ROOT / "build" / "chaos"
@@ -34,6 +35,10 @@ def options(arguments: list[str] | None = None) -> Options:
     for name, default in defaults.items():
         words = f"or CHAOS_{name.upper()} (default: %(default)s)"
         parser.add_argument(f"--{name}", type=int, metavar="N", default=default, help=words)
+    only = "nothing but this stretch of a run (default: the mix, and in a long run all)"
+    parser.add_argument(
+        "--only", type=Stretch, choices=list(Stretch), default=environment.get("CHAOS_ONLY") or None, help=only
+    )
     parser.add_argument("--context", default="kind-leveret-test", help="kubectl's context (default: %(default)s)")
     parser.add_argument("--namespace", default="leveret", help="where Leveret is installed (default: %(default)s)")
     parser.add_argument("--url", default="http://127.0.0.1:18080", help="the API (default: %(default)s)")
@@ -49,8 +54,7 @@ def options(arguments: list[str] | None = None) -> Options:
         parser.error(f"the number of faults must be 0 to {MOST_FAULTS:,}, not {given.faults}")
     return Options(
         given.seed,
-        given.jobs,
-        given.faults,
+        Size(given.jobs, given.faults, given.only),
         given.context,
         given.namespace,
         given.url.rstrip("/"),

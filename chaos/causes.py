@@ -8,9 +8,12 @@ What stops in its own time, an operator and a clock explain nothing.
 from collections.abc import Sequence
 
 from chaos.evidence import Accepted, Happened, Run, Witnessed
-from chaos.plan import Fault, Kind, Part
+from chaos.plan import CONSUMERS, Fault, Kind, Part
 
 HEARTBEATS = 45.0  # s: two missed ones of 20 s and a bit; a cut is known to the broker that much later
+# s: a consumer's heartbeat is 40 s, and the broker gives it up 80 to 120 s after its last octet. A cut that's shorter than
+# one heartbeat leads to that on neither side.
+CONSUMERS_HEARTBEAT, CONSUMER_GIVEN_UP = 40.0, 125.0
 LEASE = 45.0  # s: a job that is not marked as published is published again after 30 s
 EDGE = 3.0  # s: between an event and our noting it
 
@@ -24,7 +27,7 @@ def cause_of(one: Accepted, first: Run, second: Run, faults: Sequence[Happened])
             continue
         if _redelivers(happened, one.job.part, first.consumer) and happened.ended + _known_after(happened) >= since:
             return happened.fault.number
-        if second.delivery == 0 and _copies(happened.fault, one.job.part) and happened.ended + LEASE >= one.at:
+        if second.delivery == 0 and copies(happened.fault, one.job.part) and happened.ended + LEASE >= one.at:
             return happened.fault.number
     return 0 if one.sent > 1 else None
 
@@ -40,7 +43,10 @@ def hidden_cause_of(one: Accepted, seen: Witnessed, faults: Sequence[Happened]) 
 
 
 def _known_after(happened: Happened) -> float:
-    return HEARTBEATS if happened.fault.kind is Kind.CUT else EDGE
+    fault = happened.fault
+    if fault.kind is not Kind.CUT:
+        return EDGE
+    return CONSUMER_GIVEN_UP if fault.part in CONSUMERS and fault.seconds >= CONSUMERS_HEARTBEAT else HEARTBEATS
 
 
 def _redelivers(happened: Happened, part: Part, consumer: str | None) -> bool:
@@ -52,7 +58,7 @@ def _redelivers(happened: Happened, part: Part, consumer: str | None) -> bool:
     return fault.part is Part.BROKER and fault.kind in (Kind.KILL, Kind.DELETE, Kind.STOP)
 
 
-def _copies(fault: Fault, part: Part) -> bool:
+def copies(fault: Fault, part: Part) -> bool:
     """Say whether a fault can make two messages of one: a confirm or a mark that is lost is made up for by publishing again.
 
     A broker that goes away may have stored a message and not confirmed it: it is there twice once the broker is back, and

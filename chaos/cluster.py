@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos.plan import Part
+from chaos.plan import CONSUMERS, Drops, Part
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leveret-cluster" / "bin"
 ASK_SECONDS = 60.0
 TABLE = "leveret_chaos"  # nftables; ours alone, so that removing it removes all cuts
 
-_CONSUMERS = frozenset({Part.BENCH, Part.URLS, Part.ODD})
 _COMPONENTS = {
     Part.PRODUCER: "producer",
     Part.OPERATOR: "operator",
     Part.BROKER: "rabbitmq",
     Part.DATABASE: "postgresql",
 }
+_TRICKLE = "limit rate over 2 kbytes/second burst 3 kbytes "
 _HOOKS = ("forward", "input", "output")  # packets between pods, and those between a pod and the node itself
 
 
@@ -50,8 +50,18 @@ class FarSide:
     port: int | None = None  # the only one that is cut; None: all
 
 
+@dataclass(frozen=True, slots=True)
+class Socket:
+    port: int
+    peer: str
+    peer_port: int
+
+
+_ESTABLISHED = ("ss", "-Htn", "state", "established")
+
+
 def selector(part: Part) -> str:
-    if part in _CONSUMERS:
+    if part in CONSUMERS:
         return f"leveret.dev/jobqueue={part}"
     if part is Part.TARGETS:
         return "app.kubernetes.io/name=url-check-targets"
@@ -92,8 +102,16 @@ class Cluster:
 
     async def kill_process(self, pod: Pod) -> None:
         """SIGKILL the first process of a pod's container, as the kernel does when memory runs out."""
+        await self.on_node("kill", "-9", await self._first_process(pod))
+
+    async def established(self, pod: Pod) -> set[Socket]:
+        """Return a pod's TCP connections that its kernel holds for established, seen from the pod."""
+        said = await self.on_node("nsenter", "-t", await self._first_process(pod), "-n", *_ESTABLISHED)
+        return sockets(said)
+
+    async def _first_process(self, pod: Pod) -> str:
         said = await self.on_node("crictl", "inspect", pod.container.rpartition("/")[2])
-        await self.on_node("kill", "-9", str(json.loads(said)["info"]["pid"]))
+        return str(json.loads(said)["info"]["pid"])
 
     async def far_side(self, part: Part) -> FarSide:
         """Return where a part is reached; raise ClusterProblem if it's nowhere."""
@@ -106,9 +124,9 @@ class Cluster:
             raise ClusterProblem(f"{part} had no address to be cut from")
         return FarSide(found)
 
-    async def cut(self, name: str, near: str, far: FarSide) -> None:
-        """Let no packet pass between a pod's address and the far side, also of connections that exist."""
-        await self._nft(cut_rules(name, near, far))
+    async def cut(self, name: str, near: str, far: FarSide, drops: Drops = Drops.ALL) -> None:
+        """Drop the packets between a pod's address and the far side, also of connections that exist."""
+        await self._nft(cut_rules(name, near, far, drops))
 
     async def mend(self, name: str) -> None:
         chains = [f"inet {TABLE} {name}_{hook}" for hook in _HOOKS]
@@ -122,19 +140,31 @@ class Cluster:
         await command("docker", "exec", "-i", self.node, "nft", "-f", "-", stdin=rules)
 
 
-def cut_rules(name: str, near: str, far: FarSide) -> str:
+def cut_rules(name: str, near: str, far: FarSide, drops: Drops = Drops.ALL) -> str:
     """Return what nft is told to make a cut."""
     there = ", ".join(far.addresses)
     to, back = (f" tcp dport {far.port}", f" tcp sport {far.port}") if far.port else ("", "")
+    rest = _TRICKLE if drops is Drops.MOST else ""
+    sent = f"ip saddr {near} ip daddr {{ {there} }}{to} {rest}drop"
+    received = f"ip saddr {{ {there} }} ip daddr {near}{back} {rest}drop"
+    dropped = {Drops.SENT: (sent,), Drops.RECEIVED: (received,)}.get(drops, (sent, received))
     lines = [f"add table inet {TABLE}"]
     for hook in _HOOKS:
         chain = f"inet {TABLE} {name}_{hook}"
-        lines += [
-            f"add chain {chain} {{ type filter hook {hook} priority -10; policy accept; }}",
-            f"add rule {chain} ip saddr {near} ip daddr {{ {there} }}{to} drop",
-            f"add rule {chain} ip saddr {{ {there} }} ip daddr {near}{back} drop",
-        ]
+        lines.append(f"add chain {chain} {{ type filter hook {hook} priority -10; policy accept; }}")
+        lines += [f"add rule {chain} {rule}" for rule in dropped]
     return "\n".join(lines) + "\n"
+
+
+def sockets(said: str) -> set[Socket]:
+    """Read what `ss` says, a line for each connection: two queues, here, there. IPv4 may be written as IPv6."""
+    found = set()
+    for line in said.splitlines():
+        here, there = line.split()[-2:]
+        peer, _, peer_port = there.rpartition(":")
+        port = int(here.rpartition(":")[2])
+        found.add(Socket(port, peer.strip("[]").removeprefix("::ffff:"), int(peer_port)))
+    return found
 
 
 def _api_server(slices: list[dict[str, Any]]) -> FarSide:

@@ -1,6 +1,6 @@
 """What the witnesses and the store tell of a job, and what is known of a fault, as values. Times are in s since 1970."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -61,11 +61,27 @@ class Witnessed:
 
 
 @dataclass(frozen=True, slots=True)
+class Presence:
+    """One run of a handler, by the clock of the witness that it held a connection to for as long as it went on."""
+
+    job: str
+    attempt: int
+    delivery: int  # how often the broker had delivered the message before
+    kind: str  # async, thread or cpu
+    pod: str
+    process: str  # no two processes have the same, also in one pod
+    began: float
+    ended: float | None = None  # None: it went on when the witness was asked
+    last: str | None = None  # its last word: returned, raised, cancelled; gone without one: killed
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """What the targets counted: a witness that no part of Leveret writes to."""
+    """What the witnesses saw that no part of Leveret writes to: the targets, and that of the bench handlers."""
 
     paths: Mapping[str, int]  # requests, by path
-    begun: Mapping[str, Mapping[int, int]]  # by job and attempt: the runs that told them that they begin
+    runs: Sequence[Presence] = ()
+    at: float = 0.0  # when they were asked
 
 
 class Witness(Protocol):
@@ -83,3 +99,4 @@ class Happened:
     ended: float  # when what it hit was ready again
     pods: tuple[str, ...] = ()  # those that were hit
     problem: str | None = None  # what kept it from taking place, or from ending
+    seen: str = ""  # what proves that it did what it is there for

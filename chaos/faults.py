@@ -10,9 +10,12 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from chaos.bursts import Bursts, under_way
 from chaos.cluster import Cluster, ClusterProblem, Pod
 from chaos.evidence import Happened
-from chaos.plan import Fault, Kind, Part
+from chaos.hang_ups import ports_to, watch
+from chaos.jobs import CRASH_BATCH
+from chaos.plan import PODS, Fault, Kind, Part
 
 LOOK_EVERY = 1.0  # s
 RECOVERY_SECONDS = 180.0
@@ -20,30 +23,30 @@ CLOCK_FILE = "/chaos/clock"  # in the pods of ODD: how far libfaketime moves the
 _BROKER_POD = "leveret-rabbitmq-0"
 # What the chart sets; the command-line tools can't read it back in the form in which they take it.
 _MEMORY_LIMIT, _DISK_LIMIT = "0.6", "1GB"
-
-Submit = Callable[[], Awaitable[None]]
+_NO_MEMORY, _NO_DISK = "0.00001", "1000000GB"  # what there is is too little
 
 
 @dataclass(slots=True)
 class Faults:
     cluster: Cluster
-    crash: Submit  # submits a job that ends its process
+    bursts: Bursts
     _locks: dict[Part, asyncio.Lock] = field(default_factory=lambda: {part: asyncio.Lock() for part in Part})
 
     async def carry_out(self, fault: Fault) -> Happened:
         """Carry out a fault, after an earlier one of the same part is over. Raises nothing of the cluster's."""
-        async with self._locks[fault.part]:
+        # The long ones each have a pod of their own, and are all at once.
+        async with contextlib.nullcontext() if fault.part is Part.LONG else self._locks[fault.part]:
             began = time.time()
             pods: list[Pod] = []
-            problem = None
+            problem, seen = None, ""
             try:
                 pods = await self._victims(fault)
                 began = time.time()
-                await self._hit(fault, pods)
+                seen = await self._hit(fault, pods)
                 await self._recovered(fault, pods)
             except ClusterProblem as said:
                 problem = str(said)
-            return Happened(fault, began, time.time(), tuple(pod.name for pod in pods), problem)
+            return Happened(fault, began, time.time(), tuple(pod.name for pod in pods), problem, seen)
 
     async def put_back(self) -> None:
         """Undo what a run that was broken off left: cuts, alarms, a wrong clock."""
@@ -64,6 +67,8 @@ class Faults:
         end = time.monotonic() + RECOVERY_SECONDS
         while time.monotonic() < end:
             pods = [pod for pod in await self.cluster.pods(fault.part) if pod.ready and not pod.going]
+            if fault.part is Part.LONG and len(pods) < PODS[Part.LONG][0]:
+                pods = []  # each fault would hit another one than it is planned to
             if pods and fault.kind in (Kind.ROLLOUT, Kind.SCALE, Kind.CRASH, Kind.CLOCK):
                 return pods
             if pods:
@@ -71,20 +76,21 @@ class Faults:
             await asyncio.sleep(LOOK_EVERY)
         raise ClusterProblem(f"no pod of {fault.part} was ready within {RECOVERY_SECONDS:.0f} s")
 
-    async def _hit(self, fault: Fault, pods: list[Pod]) -> None:
+    async def _hit(self, fault: Fault, pods: list[Pod]) -> str:
+        """Return what proves that it did what it's there for, if that is not plain."""
+        if fault.burst:
+            await self.bursts.run(fault)
         match fault.kind:
-            case Kind.KILL:
-                await self.cluster.kill_process(pods[0])
-            case Kind.DELETE:
-                await self.cluster.kubectl("delete", "pod", pods[0].name, "--grace-period=0", "--force")
+            case Kind.KILL | Kind.DELETE:
+                seen = await self._alarm_before_death(fault) if fault.burst else ""
+                await self._kill(fault, pods[0])
+                return seen
             case Kind.STOP:
                 await self.cluster.kubectl("delete", "pod", pods[0].name, "--wait=false")
             case Kind.CUT:
-                await self._cut(fault, pods[0])
-            case Kind.MEMORY:
-                await self._for(fault.seconds, self._set_memory("0.00001"), lambda: self._set_memory(_MEMORY_LIMIT))
-            case Kind.DISK:
-                await self._for(fault.seconds, self._set_disk("1000000GB"), lambda: self._set_disk(_DISK_LIMIT))
+                return await self._cut(fault, pods[0])
+            case Kind.MEMORY | Kind.DISK:
+                return await self._alarm(fault)
             case Kind.CLOCK:
                 pod = pods[0]
                 await self._for(fault.seconds, self._set_clock(pod, fault.size), lambda: self._set_clock(pod, 0))
@@ -96,14 +102,57 @@ class Faults:
             case Kind.SCALE:
                 await self.cluster.kubectl("scale", f"deployment/{fault.part}-consumer", f"--replicas={fault.size}")
             case Kind.CRASH:
-                await self.crash()
+                await self.bursts.submit(CRASH_BATCH)
                 await self._restarted(fault.part, pods, "a job was to end its process")
+        return ""
 
-    async def _cut(self, fault: Fault, pod: Pod) -> None:
+    async def _kill(self, fault: Fault, pod: Pod) -> None:
+        if fault.kind is Kind.KILL:
+            await self.cluster.kill_process(pod)
+        else:
+            await self.cluster.kubectl("delete", "pod", pod.name, "--grace-period=0", "--force")
+
+    async def _cut(self, fault: Fault, pod: Pod) -> str:
         assert fault.other is not None
-        far = await self.cluster.far_side(fault.other)
-        name = f"fault{fault.number}"
-        await self._for(fault.seconds, self.cluster.cut(name, pod.address, far), lambda: self.cluster.mend(name))
+        far, name = await self.cluster.far_side(fault.other), f"fault{fault.number}"
+        if not fault.is_given_up:
+            await self._for(
+                fault.seconds,
+                self.cluster.cut(name, pod.address, far, fault.drops),
+                lambda: self.cluster.mend(name),
+            )
+            return ""
+        broker = (await self.cluster.pods(fault.other))[0]
+        ports = await ports_to(self.cluster, pod, broker)
+        since = time.time()
+        await self.cluster.cut(name, pod.address, far, fault.drops)
+        try:
+            seen = await watch(self.cluster, pod, broker, ports, fault.seconds)
+            return f"{seen}; {await self.bursts.unconfirmed(fault) if fault.burst else await under_way(self.cluster, pod, since)}"
+        finally:
+            await self.cluster.mend(name)
+
+    async def _alarm(self, fault: Fault) -> str:
+        begin, end = self._limits(fault.kind)
+        await begin()
+        try:
+            await asyncio.sleep(fault.seconds)
+            seen = await self.bursts.unconfirmed(fault) if fault.burst else ""
+        finally:
+            await end()
+        if fault.burst:
+            await self.bursts.all_told(fault)
+        return seen
+
+    async def _alarm_before_death(self, fault: Fault) -> str:
+        """Have an alarm, so that what ends is not confirmed; the broker's death will end it."""
+        await self._set_memory(_NO_MEMORY)
+        try:
+            await asyncio.sleep(fault.seconds)
+            return await self.bursts.unconfirmed(fault)
+        except BaseException:  # then nobody dies
+            await self._set_memory(_MEMORY_LIMIT)
+            raise
 
     async def _for(self, seconds: float, begin: Awaitable[object], end: Callable[[], Awaitable[object]]) -> None:
         await begin
@@ -116,13 +165,15 @@ class Faults:
         """Wait until the part has as many ready pods as it had at least, and none that is older than the fault."""
         if fault.kind is Kind.KILL:
             await self._restarted(fault.part, hit, "its process was killed")
+        names = {pod.name for pod in hit} if fault.kind is Kind.CUT else None  # others may be cut off still
         end = time.monotonic() + RECOVERY_SECONDS
         while time.monotonic() < end:
             pods = await self.cluster.pods(fault.part)
             gone = fault.kind not in (Kind.DELETE, Kind.STOP) or not {pod.container for pod in hit} & {
                 pod.container for pod in pods
             }
-            if gone and any(pod.ready for pod in pods) and all(pod.ready for pod in pods if not pod.going):
+            waited_for = [pod for pod in pods if not pod.going and (names is None or pod.name in names)]
+            if gone and any(pod.ready for pod in pods) and all(pod.ready for pod in waited_for):
                 return
             await asyncio.sleep(LOOK_EVERY)
         raise ClusterProblem(f"{fault.part} was not ready again within {RECOVERY_SECONDS:.0f} s")
@@ -137,6 +188,11 @@ class Faults:
                 return
             await asyncio.sleep(LOOK_EVERY)
         raise ClusterProblem(f"{', '.join(containers)} did not end although {why}")
+
+    def _limits(self, kind: Kind) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
+        if kind is Kind.MEMORY:
+            return lambda: self._set_memory(_NO_MEMORY), lambda: self._set_memory(_MEMORY_LIMIT)
+        return lambda: self._set_disk(_NO_DISK), lambda: self._set_disk(_DISK_LIMIT)
 
     async def _set_memory(self, limit: str) -> None:
         await self._rabbitmqctl("set_vm_memory_high_watermark", limit)

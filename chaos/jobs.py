@@ -1,15 +1,19 @@
 """Which jobs a run submits, when, by which way, and what must become of each: drawn from the seed."""
 
 import random
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from chaos.plan import Part
+from chaos.plan import Fault, Part
 
 TARGETS = "http://url-check-targets"
+WITNESS = "chaos-witness"  # what the other jobs hold a connection to
 BENCH_ATTEMPTS, URL_ATTEMPTS = 4, 10  # what the run's JobQueues allow
 MOST_FAILURES = 2  # of a URL that works in the end: the other attempts are for cuts, and one of 15 s costs up to four
+BULK = 250_000  # characters of a large result, of which 256 KiB are allowed
+LONGEST_KEPT = 1_000  # characters
 LATEST_START = 20.0  # s: the longest delay that is asked for
 CRASH = "crash"  # the type whose jobs end the process that runs them; a fault submits it
 Json = dict[str, object]
@@ -53,6 +57,26 @@ class Batch:
     @property
     def part(self) -> Part:
         return self.jobs[0].part
+
+
+CRASH_BATCH = Batch(-1, 0.0, Way.ONE, (Job(Part.ODD, CRASH, {"times": 1}),))
+
+
+def burst(fault: Fault) -> Batch:
+    """Return what a fault submits right before it hits, and what ends in it."""
+    one = (
+        Job(Part.BULK, "bulk", {"seconds": 8, "characters": BULK}, result=abridged("x" * BULK))
+        if fault.bulky
+        else Job(Part.FEW, "sleep", {"seconds": 0.02})
+    )
+    return Batch(-fault.number, 0.0, Way.LIST, (one,) * fault.burst)
+
+
+def abridged(result: object) -> object:
+    """Return a result as it's kept and compared: of a long text its length and its checksum."""
+    if isinstance(result, str) and len(result) > LONGEST_KEPT:
+        return f"{len(result)} characters, CRC {zlib.crc32(result.encode()):08x}"
+    return result
 
 
 def renamed(job: Job, suffix: str) -> Job:

@@ -1,22 +1,24 @@
 """The account of a run: what was accepted, against what the store says and what witnesses outside it saw.
 
-The submitter's own file tells what was accepted, and the targets tell what ran: jobs that ask them are counted by path,
-and each run of the others tells them that it begins, before it does anything. Of how a job ended only Leveret tells: the
-store, and the events and dead letters, which a queue of the run's own gets. An end is believed only if the targets saw
-the attempts that it takes.
+The submitter's own file tells what was accepted. What ran tell the targets, which count the requests of jobs that ask
+them by path, and the witness that each run of the others is connected to from its beginning to its end. Of how a job
+ended only Leveret tells: the store, and the events and dead letters, which a queue of the run's own gets. An end is
+believed only if the witnesses saw the attempts that it takes.
 
 For each accepted job there must be exactly one final state, the right one. A run of a job beyond its attempts is a second
-run; it needs a fault that can cause one, at its time and at its place, else it is a fault of ours.
+run; it needs a fault that can cause one, at its time and at its place, else it is a fault of ours. Two that go on at the
+same time are one in any case, but for threads (`chaos.twins`).
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chaos.evidence import FINAL, Accepted, Asked, End, Happened, Row, Witness, Witnessed
+from chaos.evidence import FINAL, Accepted, Asked, End, Happened, Presence, Row, Witness, Witnessed
 from chaos.jobs import CRASH, Job
 from chaos.plan import Part
 from chaos.second_runs import SecondRun, distinct, second_runs
+from chaos.twins import Pair, Why, pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Ledger:
     stuck: tuple[Wrong, ...]
     doubled: tuple[Wrong, ...]
     again: tuple[SecondRun, ...]
+    pairs: tuple[Pair, ...]  # of runs that went on at the same time, or in a process that should have known better
     maybe: int  # rows beside the accepted ones: their requests broke off, and they had been stored
     faults: tuple[Happened, ...]
     seed: int
@@ -49,15 +52,22 @@ class Ledger:
     def failed_faults(self) -> tuple[Happened, ...]:
         return tuple(one for one in self.faults if one.problem)
 
+    def of(self, why: Why) -> tuple[Pair, ...]:
+        """Return of each job the pair that went on longest."""
+        return tuple({pair.job: pair for pair in reversed(self.pairs) if pair.why is why}.values())
+
     @property
     def good(self) -> bool:
-        return not (self.lost or self.stuck or self.doubled or self.unexplained or self.failed_faults)
+        wrong = self.lost or self.stuck or self.doubled or self.of(Why.TWINS) or self.of(Why.FORGOTTEN)
+        return not (wrong or self.unexplained or self.failed_faults)
 
     @property
     def line(self) -> str:
         return (
             f"chaos: submitted {self.submitted}, finished {self.finished}, lost {len(self.lost)}, "
-            f"stuck {len(self.stuck)}, doubled {len(self.doubled)}, run again {len(self.again)}, "
+            f"stuck {len(self.stuck)}, doubled {len(self.doubled)}, twins {len(self.of(Why.TWINS))}, "
+            f"threads' twins {len(self.of(Why.THREADS))}, forgotten {len(self.of(Why.FORGOTTEN))}, "
+            f"run again {len(self.again)}, "
             f"faults {len(self.faults)}, seed {self.seed}"
         )
 
@@ -74,16 +84,21 @@ def settle(
     """Close the account. `rows` and `rows_later` are the store's, read twice: a final state must not change."""
     lost, stuck, doubled = [], [], []
     again: list[SecondRun] = []
+    together: list[Pair] = []
+    present: defaultdict[str, list[Presence]] = defaultdict(list)
+    for run in asked.runs:
+        present[run.job].append(run)
     finished = 0
     for one in accepted:
-        row, seen = rows_later.get(one.id), witness.of(one.id)
-        if says := _lost(one, row, seen, asked):
+        row, seen, runs = rows_later.get(one.id), witness.of(one.id), present.get(one.id, [])
+        if says := _lost(one, row, seen, asked.paths, runs):
             lost.append(Wrong(one.id, one.job.part, says))
         elif row and row.state not in FINAL:
             stuck.append(Wrong(one.id, one.job.part, f"{row.state}, attempt {row.attempt}"))
         else:
             finished += 1
-        more = second_runs(one, row, seen, asked, faults) if row else []
+        together += pairs(one, runs, faults, asked.at)
+        more = second_runs(one, row, seen, asked.paths, runs, faults) if row else []
         if says := _doubled(rows.get(one.id), row, seen, more):
             doubled.append(Wrong(one.id, one.job.part, says))
         again += more
@@ -101,36 +116,39 @@ def settle(
         tuple(stuck),
         tuple(doubled),
         tuple(again),
+        tuple(together),
         len(others),
         tuple(faults),
         seed,
     )
 
 
-def _lost(one: Accepted, row: Row | None, seen: Witnessed, asked: Asked) -> str | None:
+def _lost(
+    one: Accepted, row: Row | None, seen: Witnessed, paths: Mapping[str, int], runs: Sequence[Presence]
+) -> str | None:
     if row is None:
         return "accepted, and the store does not know it"
     if row.state not in FINAL:
         return None
     if row.state != one.job.end:
         return f"is {row.state}, and must be {one.job.end}"
-    if says := _not_seen_to_run(one, row, asked):
+    if says := _not_seen_to_run(one, row, paths, runs):
         return f"is {row.state}, and {says}"
     if not seen.ends:
         return f"is {row.state}, and the witness queue has no end of it"
     return next((says for end in seen.ends if (says := _wrong_result(one.job, end))), None)
 
 
-def _not_seen_to_run(one: Accepted, row: Row, asked: Asked) -> str | None:
-    """Say which attempts the targets did not see, though the job can't have ended without them."""
+def _not_seen_to_run(one: Accepted, row: Row, paths: Mapping[str, int], runs: Sequence[Presence]) -> str | None:
+    """Say which attempts the witnesses did not see, though the job can't have ended without them."""
     if one.job.path:
-        count = asked.paths.get(one.job.path, 0)
+        count = paths.get(one.job.path, 0)
         enough = count >= one.job.attempts
         return None if enough else f"{one.job.path} was asked {count} times instead of {one.job.attempts}"
-    begun = asked.begun.get(one.id, {})
+    begun = {run.attempt for run in runs}
     if len(begun) < one.job.attempts:
-        return f"the targets were told of {len(begun)} attempts instead of {one.job.attempts}"
-    return None if row.attempt in begun else f"the targets were not told of attempt {row.attempt}, the last"
+        return f"the witness saw {len(begun)} attempts instead of {one.job.attempts}"
+    return None if row.attempt in begun else f"the witness did not see attempt {row.attempt}, the last"
 
 
 def _wrong_result(job: Job, end: End) -> str | None:

@@ -1,7 +1,8 @@
-"""Which faults a run has, when, and whom they hit: drawn from the seed, with no clock.
+"""Which faults can be, and which a mixed run has, when, and whom they hit: drawn from the seed, with no clock.
 
-The first faults of every run hit each part once and cut one connection; what follows is dealt from a deck that holds
-every fault, so that a long run has all of them and a short one the most telling.
+The first faults of every mix hit each part once and cut one connection; what follows is dealt from a deck that holds
+every fault, so that a long run has all of them and a short one the most telling. `chaos.stretches` has what needs jobs
+and times of its own.
 """
 
 import random
@@ -15,11 +16,14 @@ MOST_JOBS_PER_SECOND = 60.0  # what two cores carry beside the faults
 
 
 class Part(StrEnum):
-    """What can be hit, and what can only be cut off. The first three are the consumers of the run's own JobQueues."""
+    """What can be hit, and what can only be cut off. The first six are the consumers of the run's own JobQueues."""
 
     BENCH = "chaos-bench"
     URLS = "chaos-urls"
     ODD = "chaos-odd"  # the one whose clock jumps, and whose jobs end its process
+    LONG = "chaos-long"  # whose jobs last longer than a lost connection goes unnoticed
+    FEW = "chaos-few"  # one pod: what is delivered again comes to the process that had it
+    BULK = "chaos-bulk"  # one pod again, with many slots and large results
     PRODUCER = "producer"
     OPERATOR = "operator"
     BROKER = "broker"
@@ -41,6 +45,31 @@ class Kind(StrEnum):
     CRASH = "crash"  # a job ends the process that runs it
 
 
+class Drops(StrEnum):
+    """What a cut lets through of the packets between its two sides."""
+
+    ALL = ""
+    SENT = ", only what it sends"
+    RECEIVED = ", only what it is sent"
+    MOST = ", but for a trickle"
+
+
+CONSUMERS = (Part.BENCH, Part.URLS, Part.ODD, Part.LONG, Part.FEW, Part.BULK)
+# How many pods there are, at least and at most.
+PODS = {
+    Part.BENCH: (2, 4),
+    Part.URLS: (2, 4),
+    Part.ODD: (1, 1),
+    Part.LONG: (5, 5),
+    Part.FEW: (1, 1),
+    Part.BULK: (1, 1),
+}
+SLOTS = {Part.BENCH: 10, Part.URLS: 20, Part.ODD: 10, Part.LONG: 50, Part.FEW: 10, Part.BULK: 200}
+# s: a consumer's heartbeat is 40 s, so the broker gives it up 80 to 120 s after the last octet that it got. Where it's
+# cut off on one side, an octet or two come through after the beginning, 20 s apart.
+GIVEN_UP = 160.0
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     number: int  # 1…
@@ -51,12 +80,26 @@ class Fault:
     seconds: float = 0.0  # how long a cut, an alarm or a wrong clock lasts
     size: int = 0  # of a jump in s, or the replicas that somebody asks for by hand
     pick: float = 0.0  # 0…1: which of the part's pods
+    drops: Drops = Drops.ALL  # of a cut
+    burst: int = 0  # jobs that are submitted right before, of which many must end in the fault
+    bulky: bool = False  # they have large results, and are for BULK; else they are short, and for FEW
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it's a cut that both sides must give the connection up in."""
+        far = self.kind is Kind.CUT and self.other is Part.BROKER and self.part in CONSUMERS
+        return far and self.drops is not Drops.MOST and self.seconds >= GIVEN_UP
 
     @property
     def title(self) -> str:
+        burst = f"{self.burst:,} large results" if self.bulky else f"{self.burst:,} jobs on few slots"
+        return f"{self._what}, at {burst}" if self.burst else self._what
+
+    @property
+    def _what(self) -> str:
         match self.kind:
             case Kind.CUT:
-                return f"cut {self.part} from {self.other} for {self.seconds:.0f} s"
+                return f"cut {self.part} from {self.other} for {self.seconds:.0f} s{self.drops}"
             case Kind.MEMORY | Kind.DISK:
                 return f"{self.kind} for {self.seconds:.0f} s"
             case Kind.CLOCK:
@@ -97,7 +140,7 @@ _DECK: tuple[_Card, ...] = (
     (Kind.STOP, Part.ODD, None),  # also because a container that ends often in the same pod is started later and later
 )
 LONG_RUN = 300.0  # s; a shorter one has no long cuts
-_LONG_CUT = (45.0, 60.0)  # s: beyond two heartbeats of 20 s, so that both sides give the connection up
+_LONG_CUT = (45.0, 60.0)  # s: beyond two heartbeats of 20 s, so that producer or operator and broker give each other up
 _SHORT = (3.0, 15.0)  # also each cut from the targets: of a longer one jobs rightly die, their attempts used up
 
 
@@ -135,10 +178,15 @@ def _deal(chance: random.Random, without: Collection[Kind]) -> Iterator[_Card]:
 
 def _draw(chance: random.Random, number: int, at: float, card: _Card, *, long: bool) -> Fault:
     kind, part, other = card
-    seconds, size = 0.0, 0
+    seconds, size, drops = 0.0, 0, Drops.ALL
     match kind:
         case Kind.CUT:
-            may_be_long = long and other is not Part.TARGETS
+            if (
+                other is not Part.TARGETS
+            ):  # they count requests: of one whose answer is lost they would tell more than was done
+                drops = chance.choices(tuple(Drops), (5, 2, 2, 1))[0]
+            # A consumer's would have to last longer than two minutes: those have a stretch of their own.
+            may_be_long = long and other is not Part.TARGETS and part not in CONSUMERS
             seconds = chance.uniform(*(_LONG_CUT if may_be_long and chance.random() < 0.25 else _SHORT))
         case Kind.MEMORY | Kind.DISK:
             seconds = chance.uniform(*_SHORT)
@@ -146,4 +194,4 @@ def _draw(chance: random.Random, number: int, at: float, card: _Card, *, long: b
             seconds, size = chance.uniform(8.0, 20.0), chance.choice((-7200, -90, 90, 3600, 86_400))
         case Kind.SCALE:
             size = chance.choice((0, 1, 6))
-    return Fault(number, round(at, 1), kind, part, other, round(seconds, 1), size, chance.random())
+    return Fault(number, round(at, 1), kind, part, other, round(seconds, 1), size, chance.random(), drops)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from chaos.ledger import Ledger, Wrong
 from chaos.second_runs import SecondRun
+from chaos.twins import Pair, Why
 
 SHOWN = 20  # of each list
 
@@ -22,6 +23,8 @@ def table(ledger: Ledger, began: float, gaps: Sequence[tuple[float, float]]) -> 
         )
         if happened.problem:
             lines.append(f"{'':>7}NOT SO: {happened.problem}")
+        elif happened.seen:
+            lines.append(f"{'':>7}{happened.seen}")
     return "\n".join(lines)
 
 
@@ -36,6 +39,7 @@ def account(ledger: Ledger) -> str:
         _list("lost", ledger.lost),
         _list("stuck", ledger.stuck),
         _list("doubled", ledger.doubled),
+        *(_list(f"ran {why}", ledger.of(why)) for why in Why),
         _list("run again with no fault that explains it", ledger.unexplained),
         *(f"fault {one.fault.number} ({one.fault.title}): {one.problem}" for one in ledger.failed_faults),
         f"{ledger.finished:,} of {ledger.submitted:,} accepted jobs are in their right final state, each once.",
@@ -49,7 +53,7 @@ def _pods(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:2])}{' …' if len(names) > 2 else ''})" if names else ""
 
 
-def _list(title: str, found: Sequence[Wrong | SecondRun]) -> str:
+def _list(title: str, found: Sequence[Wrong | SecondRun | Pair]) -> str:
     if not found:
         return ""
     lines = [f"{title}: {len(found)}", *(f"  {one}" for one in found[:SHOWN])]

@@ -6,11 +6,12 @@ import secrets
 import time
 from dataclasses import asdict
 
-from chaos import jobs, plan, report, stage, store, targets
-from chaos.jobs import Batch
+from chaos import report, stage, store, stretches, targets
+from chaos.evidence import Asked
 from chaos.ledger import Ledger, settle
 from chaos.plan import Fault
 from chaos.stage import Broken, Chaos, Options
+from chaos.stretches import Plan
 
 SETTLE_SECONDS = 180.0
 LATEST_ACCEPTED = 300.0  # s after the time in which all should be
@@ -24,20 +25,18 @@ async def run(options: Options) -> Ledger:
     options.folder.mkdir(parents=True, exist_ok=True)
     async with stage.opened(options) as chaos:
         without = await stage.prepare(chaos)
-        seconds = plan.length(options.jobs, options.faults)
-        faults = plan.faults(options.seed, options.faults, seconds, without)
-        batches = jobs.batches(options.seed, name, options.jobs, seconds)
-        (options.folder / "plan.json").write_text(json.dumps([asdict(fault) for fault in faults], indent=1))
-        return await _under_faults(chaos, faults, batches)
+        plan = stretches.planned(options.seed, name, options.size, without)
+        (options.folder / "plan.json").write_text(json.dumps([asdict(fault) for fault in plan.faults], indent=1))
+        return await _under_faults(chaos, plan)
 
 
-async def _under_faults(chaos: Chaos, faults: tuple[Fault, ...], batches: tuple[Batch, ...]) -> Ledger:
+async def _under_faults(chaos: Chaos, plan: Plan) -> Ledger:
     await chaos.witness.declare()
     chaos.began = time.time()
     reading = asyncio.create_task(chaos.witness.read())
     telling = asyncio.create_task(_tell(chaos))
     try:
-        await _submit_and_disturb(chaos, faults, batches)
+        await _submit_and_disturb(chaos, plan)
         ledger = await _account(chaos)
     finally:
         for task in (telling, reading):
@@ -53,13 +52,13 @@ async def _under_faults(chaos: Chaos, faults: tuple[Fault, ...], batches: tuple[
     return ledger
 
 
-async def _submit_and_disturb(chaos: Chaos, faults: tuple[Fault, ...], batches: tuple[Batch, ...]) -> None:
+async def _submit_and_disturb(chaos: Chaos, plan: Plan) -> None:
     began = time.monotonic()
-    longest = plan.length(chaos.options.jobs, chaos.options.faults) + LATEST_ACCEPTED
+    longest = plan.seconds + LATEST_ACCEPTED
     try:
         async with asyncio.timeout(longest), asyncio.TaskGroup() as tasks:
-            tasks.create_task(chaos.submitter.run(batches, began))
-            for fault in faults:
+            tasks.create_task(chaos.submitter.run(plan.batches, began))
+            for fault in plan.faults:
                 tasks.create_task(_disturb(chaos, fault, began))
     except TimeoutError as problem:
         raise Broken(
@@ -104,11 +103,12 @@ async def _account(chaos: Chaos) -> Ledger:
     await asyncio.sleep(READ_AGAIN_AFTER)
     later = await store.read(chaos.http, chaos.queues, chaos.since)
     paths = await targets.counted(chaos.cluster)
-    asked = targets.asked(paths)
+    asked = Asked(paths, await targets.presences(chaos.cluster), time.time())
     ledger = settle(chaos.submitter.accepted, rows, later, chaos.witness, asked, chaos.happened, chaos.options.seed)
     if not ledger.good:
         rows_of = {job: asdict(row) for job, row in later.items()}
         (chaos.options.folder / "rows.json").write_text(json.dumps(rows_of, indent=1))
         (chaos.options.folder / "requests.json").write_text(json.dumps(paths, indent=1))
+        (chaos.options.folder / "runs.json").write_text(json.dumps([asdict(one) for one in asked.runs], indent=1))
         (chaos.options.folder / "faults.json").write_text(json.dumps([asdict(one) for one in chaos.happened], indent=1))
     return ledger

@@ -10,19 +10,20 @@ from pathlib import Path
 import httpx
 import yaml
 
+from chaos.bursts import Bursts
 from chaos.cluster import ROOT, Cluster, ClusterProblem
 from chaos.evidence import Happened
 from chaos.faults import Faults
-from chaos.jobqueues import CONFIG_MAP, clock_library, jobqueues
-from chaos.jobs import CRASH, Batch, Job, Way
-from chaos.plan import Kind, Part
+from chaos.jobqueues import CONFIG_MAP, clock_library, jobqueues, witness
+from chaos.jobs import WITNESS
+from chaos.plan import CONSUMERS, PODS, Kind, Part
 from chaos.pod_logs import PodLogs
+from chaos.stretches import Size, parts
 from chaos.submit import Submitter
 from chaos.witness import BROKER_ERRORS, WitnessQueue
 
 TARGETS_MANIFEST = ROOT / "manifests" / "examples" / "url-check.yaml"
-WITNESS = "chaos.witness"
-QUEUES = (Part.BENCH, Part.URLS, Part.ODD)
+WITNESS_QUEUE = "chaos.witness"
 PREPARE_SECONDS = 180.0
 
 
@@ -33,8 +34,7 @@ class Broken(Exception):
 @dataclass(frozen=True, slots=True)
 class Options:
     seed: int
-    jobs: int
-    faults: int
+    size: Size
     context: str
     namespace: str
     url: str
@@ -60,8 +60,12 @@ class Chaos:
         return f"{self.options.namespace}.{part}"
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        return parts(self.options.size)
+
+    @property
     def queues(self) -> list[str]:
-        return [self.queue(part) for part in QUEUES]
+        return [self.queue(part) for part in self.parts]
 
     @property
     def since(self) -> float:
@@ -79,7 +83,7 @@ async def opened(options: Options) -> AsyncIterator[Chaos]:
     token = (await cluster.secret("leveret-token"))["token"]
     broker = await cluster.secret("leveret-broker")
     amqp = f"amqp://{broker['username']}:{broker['password']}@{options.amqp}/"
-    queues = [f"{options.namespace}.{part}" for part in QUEUES]
+    queues = [f"{options.namespace}.{part}" for part in parts(options.size)]
     # Each request has a connection of its own, so that the Service shares them out and a replica that is gone is not asked again.
     limits = httpx.Limits(max_keepalive_connections=0)
     headers = {"authorization": f"Bearer {token}"}
@@ -92,10 +96,9 @@ async def opened(options: Options) -> AsyncIterator[Chaos]:
         ):
             submitter = Submitter(http, amqp, lambda part: f"{options.namespace}.{part}", journal)
             (options.folder / "events.jsonl").write_text("")
-            witness = WitnessQueue(amqp, WITNESS, queues, options.folder / "events.jsonl")
-            crash = Batch(-1, 0.0, Way.ONE, (Job(Part.ODD, CRASH, {"times": 1}),))
-            faults = Faults(cluster, lambda: submitter.post(crash))
-            yield Chaos(options, cluster, http, submitter, witness, faults, [])
+            events = WitnessQueue(amqp, WITNESS_QUEUE, queues, options.folder / "events.jsonl")
+            bursts = Bursts(cluster, submitter.post, events.final.__contains__)
+            yield Chaos(options, cluster, http, submitter, events, Faults(cluster, bursts), [])
 
 
 async def prepare(chaos: Chaos) -> set[Kind]:
@@ -112,10 +115,13 @@ async def prepare(chaos: Chaos) -> set[Kind]:
     else:
         chaos.say("no clock jumps: libfaketime is not on this machine (python3 cluster/kit.py packages libfaketime)")
         without.add(Kind.CLOCK)
-    for manifest in jobqueues(clock=library is not None):
+    await cluster.kubectl("delete", "deployment", WITNESS, "--ignore-not-found")  # it knows of an earlier run
+    queues = jobqueues(clock=library is not None)
+    for manifest in (*witness(), *(queues[part] for part in chaos.parts)):
         await cluster.apply(manifest)
     await chaos.faults.put_back()
-    await cluster.kubectl("rollout", "status", "deployment/url-check-targets", seconds=PREPARE_SECONDS)
+    for one in ("url-check-targets", WITNESS):
+        await cluster.kubectl("rollout", "status", f"deployment/{one}", seconds=PREPARE_SECONDS)
     end = time.monotonic() + PREPARE_SECONDS
     while said := await _not_ready(chaos):
         if time.monotonic() > end:
@@ -128,9 +134,12 @@ async def prepare(chaos: Chaos) -> set[Kind]:
 
 async def _not_ready(chaos: Chaos) -> str | None:
     """Return what is missing: pods of every part, and an API that knows the queues."""
-    for part in (part for part in Part if part is not Part.API_SERVER):  # kubectl would not answer without it
-        if not any(pod.ready for pod in await chaos.cluster.pods(part)):
-            return f"no pod of {part} is ready"
+    others = (part for part in Part if part not in CONSUMERS and part is not Part.API_SERVER)
+    for part in (*chaos.parts, *others):  # kubectl would not answer without an API server
+        least = PODS[part][0] if part in PODS else 1
+        ready = sum(pod.ready and not pod.going for pod in await chaos.cluster.pods(part))
+        if ready < least:
+            return f"{ready} of {least} pods of {part} are ready"
     for queue in chaos.queues:
         try:
             answer = await chaos.http.get(f"/v1/queues/{queue}")
@@ -144,7 +153,8 @@ async def _not_ready(chaos: Chaos) -> str | None:
 async def remove(chaos: Chaos) -> None:
     """Remove what the run brought; what is left over does no harm, and the next run uses it again."""
     with contextlib.suppress(ClusterProblem):
-        await chaos.cluster.kubectl("delete", "jobqueue", *map(str, QUEUES), "--wait=true", "--timeout=60s")
+        await chaos.cluster.kubectl("delete", "jobqueue", *map(str, chaos.parts), "--wait=true", "--timeout=60s")
         await chaos.cluster.kubectl("delete", "configmap", CONFIG_MAP, "--ignore-not-found")
+        await chaos.cluster.kubectl("delete", "deployment,service", WITNESS, "--ignore-not-found")
     with contextlib.suppress(*BROKER_ERRORS):
         await chaos.witness.remove()

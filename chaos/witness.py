@@ -20,6 +20,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from chaos.evidence import FINAL, End, Run, Witnessed
+from chaos.jobs import abridged
 
 BROKER_ERRORS = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, RuntimeError, StopAsyncIteration)
 CONNECT_SECONDS = 10.0
@@ -91,6 +92,8 @@ class WitnessQueue:
             )
             return
         for event in json.loads(message.body):
+            if "result" in event:
+                event["result"] = abridged(event["result"])
             journal.write(json.dumps({"at": now, "event": event}) + "\n")
             self._told(event, now)
 

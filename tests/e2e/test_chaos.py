@@ -11,7 +11,8 @@ from release import CONTEXT, URL
 
 SEED = os.environ.get("CHAOS_SEED", "1")
 LINE = re.compile(
-    r"chaos: submitted (\d+), finished \1, lost 0, stuck 0, doubled 0, run again \d+, faults 6, seed (\d+)"
+    r"chaos: submitted (\d+), finished \1, lost 0, stuck 0, doubled 0, twins 0, threads' twins 0, forgotten 0, "
+    r"run again \d+, faults 6, seed (\d+)"
 )
 
 

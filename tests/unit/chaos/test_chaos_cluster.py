@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from chaos.cluster import Cluster, ClusterProblem, FarSide, cut_rules
-from chaos.plan import Part
+from chaos.cluster import Cluster, ClusterProblem, FarSide, Socket, cut_rules, sockets
+from chaos.plan import Drops, Part
 
 SLICE = """{"items": [
  {"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::2"]}], "ports": [{"port": 6443}]},
@@ -38,6 +38,44 @@ def test_a_cut_between_pods_drops_both_ways() -> None:
         "add rule inet leveret_chaos fault7_forward ip saddr 10.244.0.5 ip daddr { 10.244.0.7, 10.244.0.8 } drop",
         "add rule inet leveret_chaos fault7_forward ip saddr { 10.244.0.7, 10.244.0.8 } ip daddr 10.244.0.5 drop",
     ]
+
+
+SENT, RECEIVED = "ip saddr 10.244.0.5 ip daddr { 10.244.0.7 }", "ip saddr { 10.244.0.7 } ip daddr 10.244.0.5"
+
+
+@pytest.mark.parametrize(
+    ("drops", "rules"),
+    [
+        pytest.param(Drops.ALL, [f"{SENT} drop", f"{RECEIVED} drop"], id="all"),
+        pytest.param(Drops.SENT, [f"{SENT} drop"], id="what it sends"),
+        pytest.param(Drops.RECEIVED, [f"{RECEIVED} drop"], id="what it is sent"),
+        pytest.param(
+            Drops.MOST,
+            [f"{way} limit rate over 2 kbytes/second burst 3 kbytes drop" for way in (SENT, RECEIVED)],
+            id="all but a trickle",
+        ),
+    ],
+)
+def test_a_cut_may_be_on_one_side_or_let_a_trickle_through(drops: Drops, rules: list[str]) -> None:
+    said = cut_rules("f", "10.244.0.5", FarSide(("10.244.0.7",)), drops).splitlines()
+
+    for hook in ("forward", "input", "output"):
+        begin = f"add rule inet leveret_chaos f_{hook} "
+        assert [line.removeprefix(begin) for line in said if line.startswith(begin)] == rules
+
+
+def test_connections_are_read_whether_written_as_ipv4_or_as_ipv6() -> None:
+    said = """0      0             10.244.0.5:43210            10.96.7.1:5672
+0      128  [::ffff:10.244.0.9]:5672  [::ffff:10.244.0.5]:43210
+0      0                  [::1]:4369                [::1]:50001
+"""
+
+    assert sockets(said) == {
+        Socket(43210, "10.96.7.1", 5672),
+        Socket(5672, "10.244.0.5", 43210),
+        Socket(4369, "::1", 50001),
+    }
+    assert sockets("") == set()
 
 
 def test_a_cut_from_the_node_drops_one_port_where_packets_end_and_begin_there() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chaos import report
-from chaos.evidence import Accepted, Asked, End, Happened, Row, Run, Witnessed
+from chaos.evidence import Accepted, Asked, End, Happened, Presence, Row, Run, Witnessed
 from chaos.jobs import Job
 from chaos.ledger import Ledger, settle
 from chaos.plan import Fault, Kind, Part
@@ -19,7 +19,7 @@ DEAD = replace(OK, dead=True, status=None)
 FIRST = Run(1, 1, 0, "pod-a", NOW + 1)
 AGAIN = Run(1, 1, 1, "pod-b", NOW + 20)
 COPY = Run(1, 1, 0, "pod-b", NOW + 20)
-NOBODY = Asked({}, {})
+NOBODY = Asked({})
 
 
 class Told:
@@ -38,9 +38,10 @@ def account(
     runs: Sequence[Run] = (FIRST,),
     ends: Sequence[End] = (End(1, "succeeded", "x", NOW + 30),),
     requests: int = 1,
-    begun: Mapping[int, int] | None = None,
+    begun: Mapping[int, int] = {1: 1},
     faults: Sequence[Happened] = (),
     sent: int = 1,
+    beside: Sequence[Presence] = (),
 ) -> Ledger:
     """Close the account of one job; a good one unless something is said."""
     row = row or Row("succeeded", 1, 1, (FIRST,))
@@ -49,10 +50,17 @@ def account(
         {"j": row},
         {"j": later or row},
         Told(Witnessed(set(runs), list(ends))),
-        Asked({job.path: requests}, {}) if job.path else Asked({}, {"j": {1: 1} if begun is None else begun}),
+        Asked({job.path: requests} if job.path else {}, () if job.path else [*present(begun or {}), *beside], NOW + 90),
         faults,
         seed=5,
     )
+
+
+def present(begun: Mapping[int, int]) -> list[Presence]:
+    """Return so many runs of each attempt, one after the other."""
+    attempts = [attempt for attempt, count in begun.items() for _ in range(count)]
+    times = [(attempt, NOW + 2 * number) for number, attempt in enumerate(attempts)]
+    return [Presence("j", attempt, 0, "async", "pod-a", "7-a", at, at + 1, "returned") for attempt, at in times]
 
 
 def happened(kind: Kind, part: Part, pods: Sequence[str] = (), *, began: float = 10, ended: float = 15) -> Happened:
@@ -67,7 +75,10 @@ def test_a_good_job() -> None:
     ledger = account()
 
     assert ledger.good
-    assert ledger.line == "chaos: submitted 1, finished 1, lost 0, stuck 0, doubled 0, run again 0, faults 0, seed 5"
+    assert ledger.line == (
+        "chaos: submitted 1, finished 1, lost 0, stuck 0, doubled 0, twins 0, threads' twins 0, forgotten 0, run again 0, "
+        "faults 0, seed 5"
+    )
 
 
 def url_end(status: int) -> End:
@@ -88,14 +99,16 @@ def url_end(status: int) -> End:
         pytest.param(
             account(OK, ends=[url_end(200)], requests=0), "/ok?a was asked 0 times instead of 1", id="never asked for"
         ),
-        pytest.param(account(begun={}), "is succeeded, and the targets were told of 0 attempts", id="never began"),
+        pytest.param(account(begun={}), "is succeeded, and the witness saw 0 attempts", id="never began"),
         pytest.param(
             account(FAIL, row=Row("succeeded", 1, 2), ends=[End(1, "succeeded", 2)]),
-            "the targets were told of 1 attempts instead of 2",
+            "the witness saw 1 attempts instead of 2",
             id="an attempt was left out",
         ),
         pytest.param(
-            account(row=Row("succeeded", 1, 2)), "were not told of attempt 2, the last", id="another attempt ended it"
+            account(row=Row("succeeded", 1, 2)),
+            "the witness did not see attempt 2, the last",
+            id="another attempt ended it",
         ),
         pytest.param(account(OK, ends=[url_end(404)]), "and its status must be 200", id="a wrong report"),
         pytest.param(account(OK, ends=[End(1, "succeeded", None)]), "and its status must be 200", id="no report"),
@@ -125,7 +138,7 @@ def test_a_job_that_was_stored_though_its_submit_broke_off_must_end_too() -> Non
     rows = {"j": Row("succeeded", 1, 1), "k": Row("queued", 1, 0), "l": Row("dead", 1, 4)}
 
     seen = Told(Witnessed({FIRST}, [End(1, "succeeded", "x")]))
-    ledger = settle([Accepted("j", ECHO, NOW)], rows, rows, seen, Asked({}, {"j": {1: 1}}), (), seed=1)
+    ledger = settle([Accepted("j", ECHO, NOW)], rows, rows, seen, Asked({}, present({1: 1})), (), seed=1)
 
     assert [one.job for one in ledger.stuck] == ["k"]
     assert ledger.maybe == 2
@@ -299,13 +312,13 @@ def test_after_an_attempt_that_ran_again_the_next_one_may_end_it_too() -> None:
         pytest.param({1: 1}, [KILL], [], id="no more than was told"),
     ],
 )
-def test_a_run_that_only_the_targets_were_told_of_is_a_second_run(
+def test_a_run_that_only_the_witness_saw_is_a_second_run(
     begun: dict[int, int], faults: list[Happened], causes: list[int | None]
 ) -> None:
     assert [one.cause for one in account(begun=begun, faults=faults).again] == causes
 
 
-def test_what_only_the_targets_know_of_is_a_second_run_where_no_consumer_told_of_the_first_either() -> None:
+def test_what_only_the_witness_knows_of_is_a_second_run_where_no_consumer_told_of_the_first_either() -> None:
     ledger = account(row=Row("succeeded", 1, 1), runs=[], begun={1: 2}, faults=[KILL])
 
     assert [one.cause for one in ledger.again] == [1]
@@ -332,6 +345,72 @@ def test_a_fault_that_did_not_take_place_fails_the_run() -> None:
     assert not ledger.good
     assert "no pod was ready" in report.account(ledger)
     assert "NOT SO: no pod was ready" in report.table(ledger, NOW, [])
+
+
+TWIN = Presence("j", 1, 1, "async", "pod-b", "8-b", NOW + 0.2, NOW + 20, "returned")
+SAME = replace(TWIN, process="7-a", began=NOW + 5)
+
+
+@pytest.mark.parametrize(
+    ("beside", "counted", "good"),
+    [
+        pytest.param([TWIN], "twins 1, threads' twins 0, forgotten 0", False, id="twins"),
+        pytest.param([replace(TWIN, kind="cpu")], "twins 1, threads' twins 0, forgotten 0", False, id="of processes"),
+        pytest.param([SAME], "twins 0, threads' twins 0, forgotten 1", False, id="forgotten"),
+        pytest.param(
+            [TWIN, replace(TWIN, delivery=2)], "twins 1, threads' twins 0, forgotten 0", False, id="three: one job"
+        ),
+        pytest.param(
+            [replace(TWIN, job="of another run")], "twins 0, threads' twins 0, forgotten 0", True, id="a strange job"
+        ),
+    ],
+)
+def test_two_runs_at_the_same_time_fail_the_run_and_are_in_its_line(
+    beside: list[Presence], counted: str, good: bool
+) -> None:
+    ledger = account(runs=[FIRST, AGAIN][: 1 + (not good)], beside=beside, faults=[KILL])
+
+    assert f"doubled 0, {counted}, run again" in ledger.line
+    assert ledger.good is good
+    assert ("j (chaos-bench) ran " in report.account(ledger)) is not good
+
+
+def test_threads_at_the_same_time_are_told_and_fail_nothing() -> None:
+    first, second = (replace(one, kind="thread") for one in (replace(TWIN, delivery=0), replace(TWIN, began=NOW + 9)))
+
+    ledger = account(begun={}, beside=[first, second], runs=[FIRST, AGAIN], faults=[KILL])
+
+    assert "twins 0, threads' twins 1," in ledger.line
+    assert ledger.good
+    assert "ran at the same time, in threads: 1" in report.account(ledger)
+
+
+def test_what_proves_a_fault_is_in_the_table() -> None:
+    ledger = account(faults=[replace(happened(Kind.KILL, Part.BENCH), seen="broker gave up after 97 s")])
+
+    assert "       broker gave up after 97 s" in report.table(ledger, NOW, [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "later", "cause"),
+    [
+        pytest.param(170, 120, 1, id="a long cut, until the broker has given the consumer up"),
+        pytest.param(170, 140, None, id="not for ever"),
+        pytest.param(15, 40, 1, id="a short cut, while packets are on their way"),
+        pytest.param(15, 60, None, id="and not as if it had been a long one"),
+    ],
+)
+def test_a_cut_explains_a_second_run_for_as_long_as_it_can_cause_one(
+    seconds: float, later: float, cause: int | None
+) -> None:
+    fault = Happened(Fault(1, 0, Kind.CUT, Part.BENCH, Part.BROKER, seconds), NOW + 10, NOW + 10 + seconds, ("pod-a",))
+    first = replace(FIRST, started_at=fault.ended + later)
+
+    ledger = account(
+        runs=[first, replace(AGAIN, started_at=fault.ended + later + 1)], faults=[fault], row=Row("succeeded", 1, 1)
+    )
+
+    assert [one.cause for one in ledger.again] == [cause]
 
 
 def test_the_table_tells_what_each_fault_cost() -> None:

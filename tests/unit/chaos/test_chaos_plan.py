@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from chaos import jobs, plan
 from chaos.jobs import Way
-from chaos.plan import Kind, Part
+from chaos.plan import Drops, Kind, Part
 
 VICTIMS = {Part.PRODUCER, Part.OPERATOR, Part.BROKER, Part.DATABASE}
-QUEUES = {Part.BENCH, Part.URLS, Part.ODD}
+QUEUES = {Part.BENCH, Part.URLS, Part.ODD}  # of the mix
 
 
 @given(seed=st.integers(), count=st.integers(0, 120), jobs=st.integers(1, 60_000))
@@ -65,6 +65,14 @@ def test_a_witness_is_never_hit_and_cut_off_for_no_longer_than_jobs_can_wait(see
 
     assert not {fault.part for fault in found} & {Part.TARGETS, Part.API_SERVER}
     assert all(fault.seconds <= 15 for fault in found if fault.other is Part.TARGETS)
+    assert {fault.drops for fault in found if fault.other is Part.TARGETS} <= {Drops.ALL}
+
+
+def test_cuts_are_on_both_sides_on_one_and_all_but_a_trickle() -> None:
+    found = [fault for fault in plan.faults(3, 200, 3000) if fault.kind is Kind.CUT]
+
+    assert {fault.drops for fault in found} == set(Drops)
+    assert {fault.drops for fault in found if fault.kind is not Kind.CUT} <= {Drops.ALL}
 
 
 @given(seed=st.integers())

@@ -10,6 +10,7 @@ import pytest
 from chaos.__main__ import options
 from chaos.jobs import Batch, Job, Way
 from chaos.plan import Part
+from chaos.stretches import Size, Stretch
 from chaos.submit import NotAccepted, Submitter
 
 OK = Job(Part.URLS, "check-url", {"url": "http://url-check-targets/ok?a"}, status=200, path="/ok?a", mark="a")
@@ -114,10 +115,19 @@ def test_seed_and_size_come_from_the_environment_and_the_command_line_wins(monke
 
     wanted = options(["--jobs", "60"])
 
-    assert (wanted.seed, wanted.jobs, wanted.faults) == (7, 60, 36)
+    assert (wanted.seed, wanted.size) == (7, Size(60, 36))
 
 
-@pytest.mark.parametrize("wrong", [["--jobs", "0"], ["--faults", "-1"], ["--seed", "x"], ["--jobs", "many"]])
+def test_one_stretch_of_a_run_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAOS_ONLY", "ended")
+
+    assert options([]).size.only is Stretch.ENDED
+    assert options(["--only", "long-cuts"]).size.only is Stretch.LONG_CUTS
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--only", "all"], ["--jobs", "0"], ["--faults", "-1"], ["--seed", "x"], ["--jobs", "many"]]
+)
 def test_a_size_that_cannot_be_is_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         options(wrong)

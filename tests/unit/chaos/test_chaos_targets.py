@@ -1,41 +1,54 @@
-"""What the targets are told, and what is read out of their counts."""
+"""What the witnesses are, and what is read out of them."""
+
+import json
+from dataclasses import dataclass, field
 
 import pytest
 
-from chaos.jobqueues import jobqueues
-from chaos.targets import asked
+from chaos.cluster import Cluster
+from chaos.evidence import Presence
+from chaos.jobqueues import jobqueues, witness
+from chaos.plan import CONSUMERS, Part
+from chaos.targets import presences
 
 
 @pytest.mark.parametrize("clock", [True, False], ids=["with libfaketime", "without"])
-def test_every_jobqueue_with_the_bench_handlers_names_the_targets_as_their_witness(clock: bool) -> None:
-    consumers = [queue["spec"]["consumer"] for queue in jobqueues(clock=clock)]  # type: ignore[index]
+def test_every_jobqueue_with_the_bench_handlers_names_their_witness(clock: bool) -> None:
+    queues = jobqueues(clock=clock)
 
     told = {
-        consumer["handlers"]: [
+        part: [
             variable["value"]
-            for variable in consumer["template"]["spec"]["containers"][0]["env"]
+            for variable in queue["spec"]["consumer"]["template"]["spec"]["containers"][0]["env"]  # type: ignore[index]
             if variable["name"] == "BENCH_WITNESS"
         ]
-        for consumer in consumers
+        for part, queue in queues.items()
     }
-    assert told == {
-        "examples.bench.handlers:handlers": ["http://url-check-targets/ok"],
-        "examples.url_check.handlers:handlers": [],
-    }
+    assert told == {part: ["chaos-witness:8090"] if part is not Part.URLS else [] for part in CONSUMERS}
+    assert [queue["metadata"]["name"] for queue in queues.values()] == list(CONSUMERS)  # type: ignore[index]
+    assert witness()[1]["spec"]["ports"] == [{"port": 8090}]  # type: ignore[index]
 
 
-def test_each_run_that_tells_that_it_begins_counts_once_however_often_it_asks() -> None:
-    paths = {
-        "/ok?job=a&attempt=1&run=00": 1,
-        "/ok?job=a&attempt=1&run=01": 3,
-        "/ok?job=a&attempt=2&run=02": 1,
-        "/ok?job=b&attempt=1&run=03": 1,
-        "/ok?7-abc-1": 2,
-        "/flaky/7-abc-2/1": 2,
-        "/ok?job=c&attempt=1": 1,
-    }
+@dataclass(frozen=True, slots=True)
+class Answering(Cluster):
+    """A cluster whose witness saw two runs."""
 
-    found = asked(paths)
+    asked: list[tuple[str, ...]] = field(default_factory=list)
 
-    assert found.paths == paths
-    assert {job: dict(runs) for job, runs in found.begun.items()} == {"a": {1: 2, 2: 1}, "b": {1: 1}}
+    async def kubectl(self, *words: str, stdin: str | None = None, seconds: float = 0) -> str:
+        self.asked.append(words)
+        run = {"run": "00", "job": "a", "attempt": 1, "delivery": 0, "kind": "async", "pod": "p", "process": "7-a"}
+        return json.dumps(
+            [run | {"began": 1.5, "ended": 2.5, "last": "gone"}, run | {"began": 3, "ended": None, "last": None}]
+        )
+
+
+async def test_the_runs_are_read_inside_the_witness() -> None:
+    cluster = Answering("kind-x", "ns")
+
+    assert await presences(cluster, Part.FEW) == [
+        Presence("a", 1, 0, "async", "p", "7-a", 1.5, 2.5, "gone"),
+        Presence("a", 1, 0, "async", "p", "7-a", 3, None, None),
+    ]
+    assert cluster.asked[0][:2] == ("exec", "deployment/chaos-witness")
+    assert cluster.asked[0][-2:] == ("--runs", "chaos-few")

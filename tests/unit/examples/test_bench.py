@@ -1,15 +1,11 @@
 """The bench handlers do as they are told."""
 
-import asyncio
 import logging
 import subprocess
 import sys
 import time
-from collections import Counter
-from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
-import httpx
 import pytest
 
 from examples.bench.handlers import ToldToFail, handlers
@@ -33,9 +29,13 @@ async def run(type: str, body: bytes, attempt: int = 1, job_id: UUID = NO_JOB) -
         ("cpu", b'{"seconds": 0}', b"null"),
         ("fail", b'{"times": 0}', b"1"),
         ("crash", b'{"times": 0}', b"0"),
+        ("bulk", b'{"seconds": 0, "characters": 3}', b'"xxx"'),
+        ("stay", b'{"seconds": 0, "again": 60}', b"null"),
+        ("stay-thread", b'{"seconds": 0, "again": 60}', b"null"),
+        ("stay-process", b'{"seconds": 0, "again": 60}', b"null"),
         ("echo", b'{"value": {"a": [1, null, "x"]}}', b'{"a":[1,null,"x"]}'),
     ],
-    ids=["noop", "sleep", "cpu", "fail", "crash", "echo"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_each_type_returns_its_result(type: str, body: bytes, result: bytes) -> None:
     assert await run(type, body) == result
@@ -96,62 +96,3 @@ async def test_each_run_is_one_log_line_with_attempt_and_run(caplog: pytest.LogC
     first, second = (vars(record) for record in caplog.records)
     assert (first["attempt"], second["attempt"]) == (1, 2)
     assert second["run"] == first["run"] + 1
-
-
-async def told(targets: str) -> Counter[tuple[str, str, str]]:
-    """Return path, job and attempt of the runs that told the targets that they began, each as often as there were such runs."""
-    async with httpx.AsyncClient(base_url=targets, trust_env=False) as http:
-        urls = [urlsplit(url) for url in (await http.get("/seen")).json()]
-    queries = [parse_qs(url.query) for url in urls]
-    assert all(query.keys() == {"job", "attempt", "run"} for query in queries)
-    return Counter((url.path, query["job"][0], query["attempt"][0]) for url, query in zip(urls, queries, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("type", "body"),
-    [
-        ("noop", b"{}"),
-        ("sleep", b'{"seconds": 0}'),
-        ("fail", b'{"times": 1}'),
-        ("crash", b'{"times": 0}'),
-        ("echo", b'{"value": 1}'),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_witness_is_told_of_each_run(
-    targets: str, monkeypatch: pytest.MonkeyPatch, type: str, body: bytes
-) -> None:
-    monkeypatch.setenv("BENCH_WITNESS", f"{targets}/ok")
-
-    for _ in range(2):
-        await run(type, body, attempt=2, job_id=UUID(int=7))
-
-    assert await told(targets) == {("/ok", str(UUID(int=7)), "2"): 2}
-
-
-async def test_a_run_that_fails_was_told_of_before(targets: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCH_WITNESS", f"{targets}/ok")
-
-    with pytest.raises(ToldToFail):
-        await run("fail", b'{"times": 1}', job_id=UUID(int=7))
-
-    assert await told(targets) == {("/ok", str(UUID(int=7)), "1"): 1}
-
-
-async def test_a_run_asks_for_the_same_address_until_the_witness_answers(
-    targets: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BENCH_WITNESS", f"{targets}/flaky/a/1")
-
-    await run("noop", b"{}", job_id=UUID(int=7))
-
-    async with httpx.AsyncClient(base_url=targets, trust_env=False) as http:
-        assert list((await http.get("/seen")).json().values()) == [2]
-
-
-async def test_a_run_does_not_go_on_without_its_witness(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCH_WITNESS", "http://127.0.0.1:1/nobody")  # no server may have this port
-
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await run("noop", b"{}")
