@@ -20,6 +20,7 @@ from leveret.ending import end
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.declare import Declared, declare
+from leveret.rabbitmq.few_channels import FewChannels
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
 from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
@@ -74,7 +75,7 @@ class Session:
             publisher.publish,
             now=process.now,
             new_id=uuid7,
-            takes=partial(takes, connection),
+            takes=partial(takes, FewChannels(connection)),
         )
         self._deliveries = Deliveries(
             settings.queue,

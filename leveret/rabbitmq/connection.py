@@ -18,6 +18,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from leveret.ending import end
 from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
+from leveret.rabbitmq.opened_channels import keep_channels_few
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
 
@@ -50,6 +51,7 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     """
     read_anything()
     heed_closing()
+    keep_channels_few()
     connection = aio_pika.Connection(
         make_url(broker.url(), heartbeat=heartbeat), client_properties={"connection_name": name}
     )
