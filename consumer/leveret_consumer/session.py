@@ -18,10 +18,12 @@ from uuid_utils.compat import uuid7
 from leveret import events, topology
 from leveret.ending import end
 from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
+from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.few_channels import FewChannels
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
 from leveret_consumer.attempts import Attempts
@@ -65,9 +67,10 @@ class Process:
 class Session:
     """One connection's. `run` is the work of `stay_connected`."""
 
-    def __init__(self, process: Process, connection: AbstractConnection, publisher: Publisher) -> None:
+    def __init__(self, process: Process, connection: AbstractConnection, publisher: Publisher, alarm: Alarm) -> None:
         self._process, self._connection, self._publisher = process, connection, publisher
         settings = process.settings
+        self._demand = Demand(settings, process.load)
         settling = Settling(
             settings.queue,
             settings.pod,
@@ -76,6 +79,12 @@ class Session:
             now=process.now,
             new_id=uuid7,
             takes=partial(takes, FewChannels(connection)),
+            replies=Replies(
+                partial(Publisher.open, connection, alarm=alarm),
+                process.load.dropped,
+                places=self._demand.most_waiting_replies,
+                patience=alarm.patience,
+            ),
         )
         self._deliveries = Deliveries(
             settings.queue,
@@ -87,7 +96,6 @@ class Session:
             delivery_limit=settings.delivery_limit,
             judge=process.jobqueue.judge,
         )
-        self._demand = Demand(settings, process.load)
         self._intakes = [
             Intake(
                 connection,
@@ -122,14 +130,16 @@ class Session:
             await declare(channel, topology.shared())
         # Not the job queue: where there is none, nobody wants one. Its dead letters outlive it.
         declared = Declared(connection, topology.shared(), topology.for_dead_letters(process.settings.queue))
+        alarm = Alarm()
         publisher = await Publisher.open(connection, declared=declared)
         process.jobqueue.connected()
-        session = cls(process, connection, publisher)
+        session = cls(process, connection, publisher, alarm)
         try:
             await _first_of(
                 session._drain_when_asked(),
                 session._consume(),
                 publisher.closed(),
+                alarm.watch(connection),
                 session._register(),
                 process.reports.run(session._publish_events),
                 process.heartbeats.run(Signalling(declared).send),

@@ -13,6 +13,7 @@ letters by the broker's own hand.
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 import aio_pika
@@ -23,6 +24,7 @@ from leveret import topology, wire
 from leveret.events import Error
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, until_confirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.reply import job_dead, reply
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
@@ -30,11 +32,17 @@ from leveret_consumer.contexts import log_fields
 from leveret_consumer.failures import as_header
 from leveret_consumer.job_events import Ended
 from leveret_consumer.outcomes import DeadLetter, GivenBack, RetryAfter, RetryFromStore, Succeeded
-from leveret_consumer.replying import Publish, Replies
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
 
 log = structlog.get_logger(__name__)
+
+
+class Publish(Protocol):
+    async def __call__(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
+    ) -> None: ...
+
 
 Takes = Callable[[aio_pika.Message], Awaitable[bool]]  # whether the broker would; raises NotConfirmed if that's unknown
 
@@ -52,9 +60,10 @@ class Settling:
         takes: Takes | None = None,
         replies: Replies | None = None,
     ) -> None:
+        """Without `replies` nobody is answered."""
         self._queue, self._consumer, self._reports = queue, consumer, reports
         self._publish, self._takes, self._now, self._new_id = publish, takes, now, new_id
-        self._replies = replies or Replies(publish)
+        self._replies = replies
 
     async def job(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended, run: Run | None) -> None:
         """Settle a job; what an earlier delivery of the same run has had confirmed is left out."""
@@ -68,8 +77,8 @@ class Settling:
             await self._reports.confirmed(job_events.ended(job, self._consumer, self._now(), ended))
             if run:
                 run.reported = True
-        if job.reply_to and not (run and run.replied):
-            replied = await self._reply(job.reply_to, message, job, ended)
+        if job.reply_to and self._replies and not (run and run.replied):
+            replied = await self._reply(self._replies, job.reply_to, message, job, ended)
             if run:
                 run.replied = replied
         await message.ack()
@@ -91,7 +100,7 @@ class Settling:
                 what, job_id, message.type or "", consumer=self._consumer, at=self._now(), error=dead.error
             )
         )
-        if what.reply_to:
+        if what.reply_to and self._replies:
             body = job_dead(job_id, self._queue, dead.error)
             answer = reply(State.DEAD, message.correlation_id or message.message_id, body)
             await self._replies.send(what.reply_to, answer, job=str(job_id))
@@ -113,7 +122,9 @@ class Settling:
                 exchange, copy = topology.DEAD, _copy(message, job, job.attempt, why)
         return await self._until_confirmed(message, exchange, copy, str(job.id))
 
-    async def _reply(self, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
+    async def _reply(
+        self, replies: Replies, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended
+    ) -> bool:
         match ended.outcome:
             case Succeeded(result):
                 state, body = State.SUCCEEDED, result
@@ -122,7 +133,7 @@ class Settling:
             case _:
                 return False
         answer = reply(state, message.correlation_id or message.message_id, body)
-        return await self._replies.send(reply_to, answer, job=str(job.id))
+        return await replies.send(reply_to, answer, job=str(job.id))
 
     async def _until_confirmed(
         self, message: AbstractIncomingMessage, exchange: str, copy: aio_pika.Message, job: str

@@ -166,7 +166,7 @@ async def takes(channels: Channels, message: aio_pika.Message) -> bool:
     """
     try:
         async with asyncio.timeout(CONFIRM_TIMEOUT), channels.channel() as channel:
-            await channel.default_exchange.publish(message, "", mandatory=False)
+            await (await channel.get_exchange("", ensure=False)).publish(message, "", mandatory=False)
     except ChannelPreconditionFailed:
         return False
     # The last is what opening a channel on a closed connection raises.
