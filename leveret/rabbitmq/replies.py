@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 DEFAULT_EXCHANGE = ""  # the routing key is a queue's name, or a direct reply's address
-BRIEFLY = 0.1  # s that every reply is waited for
+BRIEFLY = 0.05  # s that every reply is waited for
 STUCK_AFTER = 1.0  # s without an answer; a reply to an address that failed before is given up then
 DROPPED_AFTER = 10.0  # s without an answer; any other is
 PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
@@ -99,6 +99,7 @@ class _Reply:
     job: str
     lane: Lane
     failed_before: bool
+    refused: asyncio.Future[None]  # once it was, and may be tried again
     dropped: bool = False
 
 
@@ -124,7 +125,7 @@ class Replies:
         self._waiting = 0
 
     async def send(self, address: str, message: aio_pika.Message, *, job: str) -> bool:
-        """Publish a reply; tell whether the broker has confirmed it, as far as that was waited for."""
+        """Publish a reply; tell whether the broker has confirmed it by the time that it was waited for."""
         if not may_reply_to(address):
             log.warning("no reply is sent to a queue of Leveret's own", reply_to=address, job=job)
             self._dropped(Dropped.NOT_ALLOWED)
@@ -135,10 +136,10 @@ class Replies:
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
             self._dropped(Dropped.CROWDED)
             return False
-        reply = _Reply(address, message, job, lane, failed)
+        reply = _Reply(address, message, job, lane, failed, asyncio.get_running_loop().create_future())
         sending = _kept(self._sending, self._publish(reply))
         if not failed:
-            await self._answered(sending, BRIEFLY)
+            await self._answered(sending, BRIEFLY, reply.refused)
         if not sending.done():
             watch = _kept(self._watches, self._watch(reply, sending))
             if self._waiting < self._places():
@@ -161,6 +162,10 @@ class Replies:
                     await reply.lane.publish(reply)
                 except (NotConfirmed, *BrokerErrors, ValueError) as problem:  # the last: a name that can't be written
                     because = f"{type(problem).__name__}: {problem}"
+                    if reply.dropped:
+                        break
+                    if not reply.refused.done():
+                        reply.refused.set_result(None)
                     await asyncio.sleep(pause)
                 else:
                     self._failed.forget(reply.address)
@@ -183,10 +188,10 @@ class Replies:
         self._given_up.add(reply)
         self._drop(reply, Dropped.UNCONFIRMED, "a reply is dropped: the broker does not confirm it")
 
-    async def _answered(self, sending: "asyncio.Task[bool]", within: float) -> bool:
+    async def _answered(self, sending: "asyncio.Task[bool]", within: float, *others: asyncio.Future[None]) -> bool:
         with contextlib.suppress(TimeoutError):
             async with self._patience(within):
-                await asyncio.wait({sending})
+                await asyncio.wait({sending, *others}, return_when=asyncio.FIRST_COMPLETED)
         return sending.done()
 
     def _drop(self, reply: _Reply, reason: Dropped, what: str, **fields: str) -> None:
