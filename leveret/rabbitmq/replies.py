@@ -12,6 +12,7 @@ messages wait on one channel: there are never half as many.
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ DROPPED_AFTER = 10.0  # s without an answer; any other is
 PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
 LANES = 4  # channels
 AT_ONCE = 180  # replies on one of them without an answer
-LEFT = 200  # replies that nobody waits for
+LEFT, LEFT_OF_ONE = (
+    200,
+    50,
+)  # replies that wait beyond that moment, of all and of one address, before one more is dropped
 
 
 class Dropped(StrEnum):
@@ -118,10 +122,12 @@ class Replies:
         """`places` is how many may be waited for, `patience` a time-out that does not count an alarm."""
         self._dropped, self._places, self._patience, self._pauses = dropped, places, patience, pauses
         self._lanes = [Lane(opens) for _ in range(LANES)]
-        self._failed = FailedAddresses(asyncio.get_running_loop().time)
+        now = asyncio.get_running_loop().time
+        self._failed, self._said = FailedAddresses(now), FailedAddresses(now)
         self._given_up: set[_Reply] = set()  # and not answered yet
         self._sending: set[asyncio.Task[Any]] = set()
         self._watches: set[asyncio.Task[Any]] = set()
+        self._left: Counter[str] = Counter()  # of each address, the watched ones
         self._waiting = 0
 
     async def send(self, address: str, message: aio_pika.Message, *, job: str) -> bool:
@@ -132,7 +138,8 @@ class Replies:
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
         lane = self._lane(failed_before=failed)
-        if lane is None or len(self._watches) >= self._places() + LEFT:
+        crowded = self._left[address] >= LEFT_OF_ONE or self._left.total() >= LEFT
+        if lane is None or crowded:
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
             self._dropped(Dropped.CROWDED)
             return False
@@ -140,15 +147,24 @@ class Replies:
         sending = _kept(self._sending, self._publish(reply))
         if not failed:
             await self._answered(sending, BRIEFLY, reply.refused)
-        if not sending.done():
-            watch = _kept(self._watches, self._watch(reply, sending))
-            if self._waiting < self._places():
-                self._waiting += 1
-                try:
-                    await asyncio.wait({watch})
-                finally:
-                    self._waiting -= 1
-        return sending.done() and not sending.cancelled() and sending.result()
+        if sending.done():
+            return _confirmed(sending)
+        watch = _kept(self._watches, self._watch(reply, sending))
+        self._left[address] += 1
+        watch.add_done_callback(lambda _: self._let_go(address))
+        if self._waiting >= self._places():
+            return False
+        self._waiting += 1
+        try:
+            await asyncio.wait({watch})
+        finally:
+            self._waiting -= 1
+        return _confirmed(watch)
+
+    def _let_go(self, address: str) -> None:
+        self._left[address] -= 1
+        if not self._left[address]:
+            del self._left[address]
 
     def _lane(self, *, failed_before: bool) -> Lane | None:
         lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]
@@ -176,30 +192,51 @@ class Replies:
         self._failed.note(reply.address)
         return False
 
-    async def _watch(self, reply: _Reply, sending: "asyncio.Task[bool]") -> None:
+    async def _watch(self, reply: _Reply, sending: "asyncio.Task[bool]") -> bool:
         """See to what has no answer, until it's given up."""
         if await self._answered(sending, STUCK_AFTER):
-            return
+            return _confirmed(sending)
         reply.lane.stuck = True
-        if next(iter(reply.lane.unanswered), None) is reply:  # the others may wait only for this one
+        first = next(iter(reply.lane.unanswered), None) is reply
+        if first:
             self._failed.note(reply.address)
-        if not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
-            return
-        self._given_up.add(reply)
+        elif not reply.failed_before and reply.address not in self._failed:
+            # It waits behind another one, perhaps for hours: it's sent on another channel, and may arrive twice.
+            reply.dropped = True
+            self._leave(reply, sending)
+            return await self.send(reply.address, reply.message, job=reply.job)
+        # One more of an address that has failed by now is not waited for as long as the first.
+        if first and not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
+            return _confirmed(sending)
         self._drop(reply, Dropped.UNCONFIRMED, "a reply is dropped: the broker does not confirm it")
+        self._leave(reply, sending)
+        return False
 
-    async def _answered(self, sending: "asyncio.Task[bool]", within: float, *others: asyncio.Future[None]) -> bool:
+    def _leave(self, reply: _Reply, sending: "asyncio.Task[bool]") -> None:
+        """To the broker, if it has it."""
+        if reply in reply.lane.unanswered:
+            self._given_up.add(reply)
+        else:
+            sending.cancel()
+
+    async def _answered(self, sending: "asyncio.Future[Any]", within: float, *others: "asyncio.Future[Any]") -> bool:
         with contextlib.suppress(TimeoutError):
             async with self._patience(within):
-                await asyncio.wait({sending, *others}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
         return sending.done()
 
     def _drop(self, reply: _Reply, reason: Dropped, what: str, **fields: str) -> None:
-        if not reply.dropped:
-            reply.dropped = True
-            say = log.debug if reply.failed_before else log.warning
-            say(what, reply_to=reply.address, job=reply.job, **fields)
-            self._dropped(reason)
+        if reply.dropped:
+            return
+        reply.dropped = True
+        say = log.debug if reply.address in self._said else log.warning  # one may be for each job
+        self._said.note(reply.address)
+        say(what, reply_to=reply.address, job=reply.job, **fields)
+        self._dropped(reason)
+
+
+def _confirmed(task: "asyncio.Task[bool]") -> bool:
+    return not task.cancelled() and task.result()
 
 
 def _kept(tasks: set["asyncio.Task[Any]"], work: Coroutine[None, None, T]) -> "asyncio.Task[T]":
