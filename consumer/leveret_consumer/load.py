@@ -66,8 +66,8 @@ class Load:
         if self.held == 0:
             self.turned.set()
 
-    def dropped(self, reason: str) -> None:
-        """Count a reply that was dropped."""
+    def dropped(self, reason: str, _: str = "") -> None:
+        """Count a reply that was dropped; there is one queue."""
         self.replies_dropped[reason] += 1
 
     def count(self, seconds: float) -> None:

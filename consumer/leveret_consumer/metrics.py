@@ -27,22 +27,22 @@ class Slots(Collector):
 
 
 class RepliesDropped(Collector):
-    """leveret_replies_dropped_total{reason}."""
+    """leveret_replies_dropped_total{queue,reason}."""
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
+    def __init__(self, queue: str, load: Load) -> None:
+        self._queue, self._load = queue, load
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        dropped = CounterMetricFamily("leveret_replies_dropped", REPLIES_DROPPED, labels=("reason",))
+        dropped = CounterMetricFamily("leveret_replies_dropped", REPLIES_DROPPED, labels=("queue", "reason"))
         for reason in Dropped:
-            dropped.add_metric((reason,), self._load.replies_dropped[reason])
+            dropped.add_metric((self._queue, reason), self._load.replies_dropped[reason])
         yield dropped
 
 
 def registry(queue: str, load: Load) -> CollectorRegistry:
     own = CollectorRegistry()
     own.register(Slots(queue, load))
-    own.register(RepliesDropped(load))
+    own.register(RepliesDropped(queue, load))
     ProcessCollector(registry=own)
     PlatformCollector(registry=own)
     GCCollector(registry=own)

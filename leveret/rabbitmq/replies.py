@@ -101,6 +101,7 @@ class _Reply:
     address: str
     message: aio_pika.Message
     job: str
+    queue: str  # the job's
     lane: Lane
     failed_before: bool
     refused: asyncio.Future[None]  # once it was, and may be tried again
@@ -113,13 +114,13 @@ class Replies:
     def __init__(
         self,
         opens: Opens,
-        dropped: Callable[[Dropped], None],
+        dropped: Callable[[Dropped, str], None],
         *,
         places: Callable[[], int],
         patience: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """`places` is how many may be waited for, `patience` a time-out that does not count an alarm."""
+        """`dropped` counts, of a queue; `places` is how many may be waited for; `patience` is a time-out without alarms."""
         self._dropped, self._places, self._patience, self._pauses = dropped, places, patience, pauses
         self._lanes = [Lane(opens) for _ in range(LANES)]
         now = asyncio.get_running_loop().time
@@ -130,20 +131,20 @@ class Replies:
         self._left: Counter[str] = Counter()  # of each address, the watched ones
         self._waiting = 0
 
-    async def send(self, address: str, message: aio_pika.Message, *, job: str) -> bool:
+    async def send(self, address: str, message: aio_pika.Message, *, job: str, queue: str = "") -> bool:
         """Publish a reply; tell whether the broker has confirmed it by the time that it was waited for."""
         if not may_reply_to(address):
             log.warning("no reply is sent to a queue of Leveret's own", reply_to=address, job=job)
-            self._dropped(Dropped.NOT_ALLOWED)
+            self._dropped(Dropped.NOT_ALLOWED, queue)
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
         lane = self._lane(failed_before=failed)
         crowded = self._left[address] >= LEFT_OF_ONE or self._left.total() >= LEFT
         if lane is None or crowded:
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
-            self._dropped(Dropped.CROWDED)
+            self._dropped(Dropped.CROWDED, queue)
             return False
-        reply = _Reply(address, message, job, lane, failed, asyncio.get_running_loop().create_future())
+        reply = _Reply(address, message, job, queue, lane, failed, asyncio.get_running_loop().create_future())
         sending = _kept(self._sending, self._publish(reply))
         if not failed:
             await self._answered(sending, BRIEFLY, reply.refused)
@@ -204,7 +205,7 @@ class Replies:
             # It waits behind another one, perhaps for hours: it's sent on another channel, and may arrive twice.
             reply.dropped = True
             self._leave(reply, sending)
-            return await self.send(reply.address, reply.message, job=reply.job)
+            return await self.send(reply.address, reply.message, job=reply.job, queue=reply.queue)
         # One more of an address that has failed by now is not waited for as long as the first.
         if first and not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
             return _confirmed(sending)
@@ -232,7 +233,7 @@ class Replies:
         say = log.debug if reply.address in self._said else log.warning  # one may be for each job
         self._said.note(reply.address)
         say(what, reply_to=reply.address, job=reply.job, **fields)
-        self._dropped(reason)
+        self._dropped(reason, reply.queue)
 
 
 def _confirmed(task: "asyncio.Task[bool]") -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 
 from aio_pika.abc import AbstractConnection
 
-from leveret.jobs import State
+from leveret.jobs import DeadReason, State
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.publisher import Publisher
 from leveret.rabbitmq.replies import Replies
@@ -29,7 +29,7 @@ class Answers:
         self._connection, self._alarm = connection, Alarm()
         self._replies = Replies(
             partial(Publisher.open, connection, alarm=self._alarm),
-            lambda reason: metrics.replies_dropped.labels(reason).inc(),
+            lambda reason, queue: metrics.replies_dropped.labels(queue, reason).inc(),
             places=lambda: 0,  # no batch waits for the next one's sake
             patience=self._alarm.patience,
         )
@@ -51,4 +51,6 @@ class Answers:
         assert event.error is not None
         body = job_dead(event.id, report.queue, event.error)
         message = reply(State.DEAD, event.correlation_id or letter.message.message_id, body)
-        await self._replies.send(event.reply_to, message, job=str(event.id))
+        # Any client may name any queue: that would be a label each.
+        queue = "" if event.error.reason == DeadReason.QUEUE_GONE else report.queue
+        await self._replies.send(event.reply_to, message, job=str(event.id), queue=queue)

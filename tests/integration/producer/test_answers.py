@@ -41,5 +41,5 @@ async def test_dead_letters_whose_reply_queue_hangs_are_recorded_at_once_and_oth
                     await asyncio.sleep(0.05)
             assert time.monotonic() - begun < 10
             dropped = producer.metrics.registry.get_sample_value
-            while not dropped("leveret_replies_dropped_total", {"reason": "crowded"}):  # noqa: ASYNC110
+            while not dropped("leveret_replies_dropped_total", {"queue": "", "reason": "crowded"}):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

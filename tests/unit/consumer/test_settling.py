@@ -104,7 +104,7 @@ def replies(broker: Broker) -> Replies:
         return broker
 
     return Replies(
-        opens, lambda _: None, places=lambda: 1, patience=lambda seconds: asyncio.timeout(seconds / 100), pauses=(0, 0)
+        opens, lambda *_: None, places=lambda: 1, patience=lambda seconds: asyncio.timeout(seconds / 100), pauses=(0, 0)
     )
 
 

@@ -73,7 +73,7 @@ class Scene:
         self.broker, self.dropped = Broker(), Counter[str]()
         self.replies = Replies(self.broker.open, self._drop, places=lambda: places)
 
-    def _drop(self, reason: Dropped) -> None:
+    def _drop(self, reason: Dropped, queue: str) -> None:
         self.dropped[str(reason)] += 1
 
     async def send(self, address: str) -> tuple[bool, float]:
@@ -236,7 +236,7 @@ async def test_an_alarm_is_not_counted() -> None:
         yield
 
     broker, dropped = Broker(), Counter[str]()
-    replies = Replies(broker.open, lambda reason: dropped.update([reason]), places=lambda: 1, patience=patience)
+    replies = Replies(broker.open, lambda reason, _: dropped.update([reason]), places=lambda: 1, patience=patience)
     sending = asyncio.create_task(replies.send("silent", MESSAGE, job="1"))
     await asyncio.sleep(600)
     assert not sending.done()
