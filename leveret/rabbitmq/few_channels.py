@@ -15,7 +15,7 @@ from leveret.rabbitmq.connection import BrokerErrors
 
 log = structlog.get_logger(__name__)
 
-MOST = 4  # of a thousand that ask at once, each still has its answer within 250 round trips
+MOST = 3  # of a thousand that ask at once, each still has its answer within 350 round trips
 
 
 class FewChannels:

@@ -84,7 +84,7 @@ async def test_tries_of_missing_queues_leave_nothing(rig: Any, rabbitmq: Server)
         await asyncio.gather(*running)
 
 
-async def test_a_thousand_redelivered_jobs_that_fail_together_open_four_channels(
+async def test_a_thousand_redelivered_jobs_that_fail_together_open_few_channels(
     rig: Any, consumer: Callable[..., Any], rabbitmq: Server
 ) -> None:
     """Each asked on a channel of its own whether the broker would take its copy."""
