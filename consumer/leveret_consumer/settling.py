@@ -57,10 +57,9 @@ class Settling:
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        replies: Replies,
         takes: Takes | None = None,
-        replies: Replies | None = None,
     ) -> None:
-        """Without `replies` nobody is answered."""
         self._queue, self._consumer, self._reports = queue, consumer, reports
         self._publish, self._takes, self._now, self._new_id = publish, takes, now, new_id
         self._replies = replies
@@ -77,8 +76,8 @@ class Settling:
             await self._reports.confirmed(job_events.ended(job, self._consumer, self._now(), ended))
             if run:
                 run.reported = True
-        if job.reply_to and self._replies and not (run and run.replied):
-            replied = await self._reply(self._replies, job.reply_to, message, job, ended)
+        if job.reply_to and not (run and run.replied):
+            replied = await self._reply(job.reply_to, message, job, ended)
             if run:
                 run.replied = replied
         await message.ack()
@@ -100,7 +99,7 @@ class Settling:
                 what, job_id, message.type or "", consumer=self._consumer, at=self._now(), error=dead.error
             )
         )
-        if what.reply_to and self._replies:
+        if what.reply_to:
             body = job_dead(job_id, self._queue, dead.error)
             answer = reply(State.DEAD, message.correlation_id or message.message_id, body)
             await self._replies.send(what.reply_to, answer, job=str(job_id))
@@ -122,9 +121,7 @@ class Settling:
                 exchange, copy = topology.DEAD, _copy(message, job, job.attempt, why)
         return await self._until_confirmed(message, exchange, copy, str(job.id))
 
-    async def _reply(
-        self, replies: Replies, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended
-    ) -> bool:
+    async def _reply(self, reply_to: str, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
         match ended.outcome:
             case Succeeded(result):
                 state, body = State.SUCCEEDED, result
@@ -133,7 +130,7 @@ class Settling:
             case _:
                 return False
         answer = reply(state, message.correlation_id or message.message_id, body)
-        return await replies.send(reply_to, answer, job=str(job.id))
+        return await self._replies.send(reply_to, answer, job=str(job.id))
 
     async def _until_confirmed(
         self, message: AbstractIncomingMessage, exchange: str, copy: aio_pika.Message, job: str

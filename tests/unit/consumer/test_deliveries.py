@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from leveret import Context, Handlers, Retry, RetryLater, events, wire
 from leveret.events import JobEvent
 from leveret.jobs import Envelope
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.sdk.handlers import Pool
 from leveret_consumer import acks, stumbles
 from leveret_consumer.attempts import Attempts, Rules
@@ -108,6 +110,7 @@ class World:
             now=lambda: NOON,
             new_id=lambda: UUID(int=777),
             takes=self.takes,
+            replies=Replies(self._channel, lambda *_: None, places=lambda: 1_000),
         )
         self.deliveries = Deliveries(
             "q",
@@ -121,6 +124,9 @@ class World:
         )
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []
+
+    async def _channel(self) -> Any:
+        return SimpleNamespace(is_closed=False, publish=self._publish)
 
     async def disconnect(self) -> None:
         self.reporting.cancel()
