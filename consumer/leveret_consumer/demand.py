@@ -24,6 +24,10 @@ class Demand:
         self._prefetch = consider(self._prefetch, None if mean is None else wanted(load.slots, mean), now)
         return self._wants(self._prefetch.count)
 
+    def most_waiting_replies(self) -> int:
+        """Tell how many jobs that have ended may wait for their replies: a tenth of what is held."""
+        return max(1, self._prefetch.count // 10)
+
     def source_queue(self) -> Wants:
         """Tell what to hold of the other queue's dead letters: no extra, there are few."""
         return self._wants(self._load.slots)

@@ -27,6 +27,9 @@ TICK = 0.5  # s
 # Subscribing to a quorum queue in the milliseconds of its deletion is an internal error (541) to the broker: it closes the
 # connection, and with it goes what still runs on the old channel.
 SUBSCRIBES_AGAIN_AFTER = 1.0  # s
+# Each try for a queue that is missing costs a channel, and the broker a line in its log. One that is about to be made is
+# there within the first minute; later, within so long of a try.
+SOON, SELDOM = 60.0, 5.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +77,19 @@ class Intake:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Subscribe, and again whenever that ends, until asked to stop; raise BrokerGone if a channel in use is closed."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
         while not stop.is_set():
             try:
                 current = await self._subscribe(self._wants())
             except QueueMissing as missing:
                 self._listener.waits(f"{missing} yet: the operator makes it for its JobQueue")
-                await _pause(self._looks_for_queue_every, stop)
+                seldom = loop.time() - since >= SOON
+                await _pause(max(self._looks_for_queue_every, SELDOM if seldom else 0), stop)
                 continue
             self._listener.consumes()
             current = await self._keep(current, stop)
+            since = loop.time()
             if current.channel_closed:
                 raise BrokerGone("the broker closed the channel that jobs were delivered on")
             if not stop.is_set():

@@ -5,6 +5,7 @@ ended before it had any work, cancelled before its first step perhaps, frees its
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ class Load:
         self.busy = 0  # slots with work in them
         self.held = 0  # deliveries that are not acknowledged, the waiting ones included
         self.finished = Finished()
+        self.replies_dropped: Counter[str] = Counter()  # by reason
         self.turned = asyncio.Event()  # idle → busy or busy → idle; whoever looks clears it
         self._free = asyncio.Semaphore(slots)
 
@@ -63,6 +65,10 @@ class Load:
         self.held -= 1
         if self.held == 0:
             self.turned.set()
+
+    def dropped(self, reason: str, _: str = "") -> None:
+        """Count a reply that was dropped; there is one queue."""
+        self.replies_dropped[reason] += 1
 
     def count(self, seconds: float) -> None:
         """Note an attempt that ended."""

@@ -21,7 +21,9 @@ from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.declare import Declared, declare
+from leveret.rabbitmq.few_channels import FewChannels
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
 from leveret_consumer.attempts import Attempts
@@ -65,9 +67,10 @@ class Process:
 class Session:
     """One connection's. `run` is the work of `stay_connected`."""
 
-    def __init__(self, process: Process, connection: AbstractConnection, publisher: Publisher) -> None:
+    def __init__(self, process: Process, connection: AbstractConnection, publisher: Publisher, alarm: Alarm) -> None:
         self._process, self._connection, self._publisher = process, connection, publisher
         settings = process.settings
+        self._demand = Demand(settings, process.load)
         settling = Settling(
             settings.queue,
             settings.pod,
@@ -75,7 +78,13 @@ class Session:
             publisher.publish,
             now=process.now,
             new_id=uuid7,
-            takes=partial(takes, connection),
+            takes=partial(takes, FewChannels(connection)),
+            replies=Replies(
+                partial(Publisher.open, connection, alarm=alarm),
+                process.load.dropped,
+                places=self._demand.most_waiting_replies,
+                patience=alarm.patience,
+            ),
         )
         self._deliveries = Deliveries(
             settings.queue,
@@ -87,7 +96,6 @@ class Session:
             delivery_limit=settings.delivery_limit,
             judge=process.jobqueue.judge,
         )
-        self._demand = Demand(settings, process.load)
         self._intakes = [
             Intake(
                 connection,
@@ -125,7 +133,7 @@ class Session:
         if publisher is None:
             return
         process.jobqueue.connected()
-        session = cls(process, connection, publisher)
+        session = cls(process, connection, publisher, alarm)
         await _first_of(
             session._drain_when_asked(),
             session._consume(),

@@ -13,6 +13,7 @@ letters by the broker's own hand.
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 from uuid import UUID
 
 import aio_pika
@@ -23,6 +24,7 @@ from leveret import topology, wire
 from leveret.events import Error
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, until_confirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.reply import job_dead, reply
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
@@ -30,11 +32,17 @@ from leveret_consumer.contexts import log_fields
 from leveret_consumer.failures import as_header
 from leveret_consumer.job_events import Ended
 from leveret_consumer.outcomes import DeadLetter, GivenBack, RetryAfter, RetryFromStore, Succeeded
-from leveret_consumer.replying import Publish, Replies
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
 
 log = structlog.get_logger(__name__)
+
+
+class Publish(Protocol):
+    async def __call__(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
+    ) -> None: ...
+
 
 Takes = Callable[[aio_pika.Message], Awaitable[bool]]  # whether the broker would; raises NotConfirmed if that's unknown
 
@@ -49,12 +57,12 @@ class Settling:
         *,
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        replies: Replies,
         takes: Takes | None = None,
-        replies: Replies | None = None,
     ) -> None:
         self._queue, self._consumer, self._reports = queue, consumer, reports
         self._publish, self._takes, self._now, self._new_id = publish, takes, now, new_id
-        self._replies = replies or Replies(publish)
+        self._replies = replies
 
     async def job(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended, run: Run | None) -> None:
         """Settle a job; what an earlier delivery of the same run has had confirmed is left out."""

@@ -20,6 +20,7 @@ from leveret.ending import end
 from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
+from leveret.rabbitmq.opened_channels import keep_channels_few
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
 
@@ -52,6 +53,7 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     """
     read_anything()
     heed_closing()
+    keep_channels_few()
     beat_and_look()
     url = make_url(broker.url(), heartbeat=heartbeat)
     connection = LiveConnection(url, client_properties={"connection_name": name})

@@ -11,6 +11,8 @@ is wrong, and all later publishes on it fail: whoever has a Publisher watches `c
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 import aio_pika
 import structlog
@@ -158,18 +160,23 @@ async def until_confirmed(
             await asyncio.sleep(pause)
 
 
-async def takes(connection: AbstractConnection, message: aio_pika.Message) -> bool:
+class Channels(Protocol):
+    """A connection, or a few channels of one."""
+
+    def channel(self) -> AbstractAsyncContextManager[AbstractChannel]: ...
+
+
+async def takes(channels: Channels, message: aio_pika.Message) -> bool:
     """Tell whether the broker takes such a message at all: not if it closes a channel for it.
 
-    It's sent to nobody, on a channel of its own. Raises NotConfirmed where the answer isn't known.
+    It's sent to nobody, on a channel that nobody else uses meanwhile. Raises NotConfirmed where the answer isn't known.
     """
     try:
-        async with connection.channel(publisher_confirms=True) as channel:
-            await Publisher(channel).publish("", "", message, mandatory=False)
-    except NotConfirmed as problem:
-        if isinstance(problem.__cause__, ChannelPreconditionFailed):
-            return False
-        raise
-    except (*BrokerErrors, RuntimeError) as problem:  # the last is what opening a channel on a closed connection raises
+        async with asyncio.timeout(CONFIRM_TIMEOUT), channels.channel() as channel:
+            await (await channel.get_exchange("", ensure=False)).publish(message, "", mandatory=False)
+    except ChannelPreconditionFailed:
+        return False
+    # The last is what opening a channel on a closed connection raises.
+    except (aio_pika.exceptions.DeliveryError, *BrokerErrors, RuntimeError) as problem:
         raise NotConfirmed(f"{type(problem).__name__}: {problem}") from problem
     return True

@@ -12,6 +12,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from leveret.rabbitmq.replies import REPLIES_DROPPED
+
 _CONFIRM = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200)
 _RUN = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800)
@@ -91,6 +93,9 @@ class Metrics:
         )  # fmt: skip
         self.failures = Counter(
             "leveret_producer_failures", "Defects that ended a background task", ["task"], registry=registry
+        )
+        self.replies_dropped = Counter(
+            "leveret_replies_dropped", REPLIES_DROPPED, ["queue", "reason"], registry=registry
         )
         self.set_aside = Counter("leveret_events_set_aside", "Events that can't be recorded", registry=registry)
         self.outbox_pending = KnownGauge(

@@ -94,7 +94,7 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             relay=relay,
             hinting=hinting,
             recorder=Recorder(writer, metrics, health),
-            returned=ReturnedMessages(writer, Returning(work), health),
+            returned=ReturnedMessages(writer, Returning(work), metrics, health),
             keeper=Keeper(read, settings.name, settings.retention, now),
             front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now),
             dead_letters=DeadLetters(requests),

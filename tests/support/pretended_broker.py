@@ -30,7 +30,7 @@ class Connection:
 
     def __post_init__(self) -> None:
         self.answers.set()
-        self.transport = SimpleNamespace(connection=SimpleNamespace(ready=self.answers.wait))
+        self.transport: Any = SimpleNamespace(connection=SimpleNamespace(ready=self.answers.wait))
 
     def channel(self, *, publisher_confirms: bool = False, on_return_raises: bool = False) -> "Channel":
         self.channels.append(Channel(self, publisher_confirms, len(self.channels) + 1))

@@ -7,6 +7,7 @@ read, what claims a job of another queue, and what we fail on ourselves. Dead le
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from aio_pika.abc import AbstractConnection
 
@@ -14,6 +15,7 @@ from leveret import topology
 from leveret.rabbitmq.publisher import Publisher
 from leveret_producer.health import Health
 from leveret_producer.metrics import Metrics
+from leveret_producer.recorder.answers import Answers
 from leveret_producer.recorder.batch import Batch, read
 from leveret_producer.recorder.inbox import Inbox
 from leveret_producer.recorder.net import Messages, handle_all
@@ -38,28 +40,28 @@ class Recorder:
 
     async def session(self, connection: AbstractConnection) -> None:
         """Record what comes over one connection until it ends, or until told to stop."""
-        publisher = await Publisher.open(connection)
+        publisher, answers = await Publisher.open(connection), Answers(connection, self._metrics)
         inbox = await Inbox.subscribe(connection, topology.EVENTS, PREFETCH)
         try:
-            await until_stopped(self._stopping, publisher, self._record_all(inbox, publisher))
+            await until_stopped(self._stopping, publisher, self._record_all(inbox, publisher, answers), answers)
         finally:
             self._metrics.recorder_lag.not_known()
 
-    async def _record_all(self, inbox: Inbox, publisher: Publisher) -> None:
+    async def _record_all(self, inbox: Inbox, publisher: Publisher, answers: Answers) -> None:
         while not self._stopping.is_set():
             messages = await inbox.batch()
             if messages:
                 with self._health.events.batch(messages):
-                    await self._handle(messages, publisher)
+                    await self._handle(messages, publisher, answers)
                     await inbox.acknowledge(messages)
             else:
                 self._metrics.recorder_lag.nothing_waits()
 
-    async def _handle(self, messages: Messages, publisher: Publisher) -> None:
-        await handle_all(messages, self._record, self._writer, publisher)
+    async def _handle(self, messages: Messages, publisher: Publisher, answers: Answers) -> None:
+        await handle_all(messages, partial(self._record, answers), self._writer, publisher)
         self._metrics.recorder_lag.done()
 
-    async def _record(self, messages: Messages, publisher: Publisher) -> None:
+    async def _record(self, answers: Answers, messages: Messages, publisher: Publisher) -> None:
         batch = Batch()
         for message in messages:
             read(message, batch, datetime.now(UTC))
@@ -67,6 +69,6 @@ class Recorder:
         now = datetime.now(UTC)
         since = (one.event.at for one in batch.reports if not one.letter and now - one.event.at < BELIEVED_FOR)
         self._metrics.recorder_lag.waits(min(since, default=now))
-        aside = [*batch.aside, *await self._writer.record(batch.reports, publisher)]
+        aside = [*batch.aside, *await self._writer.record(batch.reports, publisher, answers)]
         aside += await self._writer.tell(batch.told)
         await self._writer.set_aside(aside, publisher)

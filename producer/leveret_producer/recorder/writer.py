@@ -11,7 +11,7 @@ from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder import next_attempts, tally
-from leveret_producer.recorder.answers import answer
+from leveret_producer.recorder.answers import Answers
 from leveret_producer.recorder.batch import SetAside, rounds
 from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.merge import Report
@@ -35,7 +35,7 @@ class Writer:
         self._recording = recording
         self._metrics = metrics
 
-    async def record(self, reports: Sequence[Report], publisher: Publisher) -> list[SetAside]:
+    async def record(self, reports: Sequence[Report], publisher: Publisher, answers: Answers) -> list[SetAside]:
         """Write what was reported and answer for what is dead; return what can't be recorded."""
         dead: list[Report] = []
 
@@ -49,7 +49,7 @@ class Writer:
 
         # An id that two queues claim: the claim that came first is recorded before the other is looked at.
         refused = [one for part in rounds(reports) for some in _parts(part) for one in await commit(some, write)]
-        await answer(dead, publisher)
+        await answers.answer(dead)
         misplaced = [report for report, because in refused if because == NOT_ITS_QUEUE]
         published = await next_attempts.publish(misplaced, publisher, datetime.now(UTC))
         aside = [one for one in refused if one[1] != NOT_ITS_QUEUE]

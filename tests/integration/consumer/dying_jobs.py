@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from leveret import Context, Handlers
-from leveret_consumer.replying import Replies
+from leveret.rabbitmq.replies import Replies
 
 handlers = Handlers()
 send = Replies.send

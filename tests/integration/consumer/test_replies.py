@@ -1,8 +1,10 @@
 """Replies on a real broker: direct, to an exclusive queue and to a fixed one; and to places where nothing may arrive."""
 
 import asyncio
+import contextlib
 import json
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +13,8 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import QueueEmpty
+from containers import Server
+from hung_queue import hung
 
 from leveret import topology
 
@@ -95,19 +99,55 @@ async def test_each_job_is_answered_once_when_it_is_final(
 async def test_a_client_that_is_gone_and_a_full_queue_hold_up_nobody(
     rig: Any, consumer: Callable[..., Any], client: Client
 ) -> None:
-    full = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
-    await client.channel.declare_queue("full", durable=True, arguments=full)
+    await full(client)
     one = consumer(handlers=BENCH, concurrency=2)
     await one.ready()
     gone = ("nobody", "amq.gen-nobody", "amq.rabbitmq.reply-to.garbage", "x" * 255, "\0")
+    begun = time.monotonic()
     jobs = [await client.ask("noop", {}, reply_to=name) for name in gone]
-    jobs += [await client.ask("noop", {}, reply_to="full") for _ in range(8)]
+    jobs += [await client.ask("noop", {}, reply_to="full") for _ in range(100)]
     await rig.final(*jobs, seconds=60)
+    assert time.monotonic() - begun < 10, "0.6 s each would be 30"
     jobs = [await client.ask("noop", {}, reply_to=await exclusive(client))]
     assert (await client.answer()).correlation_id == str(jobs[0])
     assert one.readiness()[0]
     assert "a reply is dropped: its queue refuses it" in one.log.read_text()
     assert await rig.ready_messages() == 0
+    async with asyncio.timeout(10):  # the last ones are left to themselves for a moment
+        while _dropped(one) < 10:  # noqa: ASYNC110 - a queue that refuses takes some more than its length
+            await asyncio.sleep(0.1)
+
+
+def _dropped(one: Any) -> float:
+    lines = [line for line in one.metrics().splitlines() if line.startswith("leveret_replies_dropped_total{")]
+    return sum(float(line.split()[-1]) for line in lines)
+
+
+async def full(client: Client) -> str:
+    arguments = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
+    await client.channel.declare_queue("full", durable=True, arguments=arguments)
+    return "full"
+
+
+@pytest.mark.parametrize("kind", ["hung", "full", "gone"])
+async def test_ten_slots_keep_nine_tenths_of_their_throughput_whatever_becomes_of_replies(
+    rig: Any, consumer: Callable[..., Any], client: Client, rabbitmq: Server, kind: str
+) -> None:
+    """While replies shared a channel with copies and events, one to a queue that hung held up all of them for a minute."""
+    reply_to = await full(client) if kind == "full" else kind
+    with contextlib.ExitStack() as stack:
+        if kind == "hung":
+            await client.channel.declare_queue("hung", durable=True, arguments={"x-queue-type": "quorum"})
+            stack.enter_context(hung(rabbitmq, rig.broker, "hung"))
+        one = consumer(handlers=BENCH)
+        await one.ready()
+        begun = time.monotonic()
+        jobs = [await client.ask("sleep", {"seconds": 1}, reply_to=reply_to) for _ in range(54)]
+        await rig.final(*jobs, seconds=120)
+        assert time.monotonic() - begun < 6 / 0.9 + 2, "54 in six rounds of nine; and the start"
+        answered = await client.ask("noop", {}, reply_to=await exclusive(client))
+        assert (await client.answer()).correlation_id == str(answered), "nor are others' answers held up"
+        assert one.readiness()[0]
 
 
 async def test_nobody_writes_events_or_dead_letters_by_way_of_a_reply(

@@ -21,6 +21,7 @@ from leveret import Context, Handlers, Retry, RetryLater, events, wire
 from leveret.events import JobEvent
 from leveret.jobs import Envelope
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.sdk.handlers import Pool
 from leveret_consumer import acks, stumbles
 from leveret_consumer.attempts import Attempts, Rules
@@ -110,6 +111,7 @@ class World:
             now=lambda: NOON,
             new_id=lambda: UUID(int=777),
             takes=self.takes,
+            replies=Replies(self._channel, lambda *_: None, places=lambda: 1_000),
         )
         self.deliveries = Deliveries(
             "q",
@@ -123,6 +125,9 @@ class World:
         )
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []
+
+    async def _channel(self) -> Any:
+        return SimpleNamespace(is_closed=False, publish=self._publish)
 
     async def disconnect(self) -> None:
         self.reporting.cancel()

@@ -7,10 +7,11 @@ from typing import Any
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from moved_clock import with_moved_clock
 from pretended_broker import Connection
 
 from leveret.rabbitmq.connection import BrokerGone
-from leveret_consumer.intake import Intake, Wants
+from leveret_consumer.intake import SELDOM, Intake, Wants
 
 MESSAGE = aio_pika.Message(b"{}", message_id="1", type="t")
 
@@ -18,7 +19,7 @@ MESSAGE = aio_pika.Message(b"{}", message_id="1", type="t")
 class World:
     """An intake of one queue; what is delivered waits until it's given back."""
 
-    def __init__(self, *queues: str) -> None:
+    def __init__(self, *queues: str, every: float = 0.01) -> None:
         self.connection = Connection(queues=set(queues))
         self.said: list[str] = []
         self.prefetch = 2
@@ -33,7 +34,7 @@ class World:
             self,
             wants=lambda: Wants(self.prefetch),
             shrunk=self.give_back,
-            looks_for_queue_every=0.01,
+            looks_for_queue_every=every,
         )
         self.running = asyncio.create_task(self.intake.run(self.stop))
 
@@ -79,6 +80,25 @@ async def test_it_subscribes_once_the_queue_is_there() -> None:
     await world.until(lambda: world.said[-1] == "consumes")
     world.stop.set()
     await world.running
+
+
+@pytest.mark.parametrize(("every", "tries"), [(1.0, 60 + (86_400 - 60) / 5), (5.0, 86_400 / 5)], ids=["own", "source"])
+def test_a_queue_that_is_missing_for_a_day_is_tried_for_seldom_and_taken_up_within_seconds(
+    every: float, tries: float
+) -> None:
+    """It was tried for each second, on a channel each."""
+
+    async def a_day() -> None:
+        world = World(every=every)
+        await asyncio.sleep(86_400)
+        assert len(world.connection.channels) == pytest.approx(tries, abs=2)
+        world.connection.queues.add("q")
+        await asyncio.sleep(SELDOM + 0.1)
+        assert world.said[-1] == "consumes"
+        world.stop.set()
+        await world.running
+
+    with_moved_clock(a_day())
 
 
 async def test_what_waits_goes_back_before_the_channel_that_it_came_on_is_closed(world: World) -> None:

@@ -14,13 +14,13 @@ from leveret import wire
 from leveret.events import Error, JobEvent
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, State, merge_key
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.replies import Replies
 from leveret.reply import reply
 from leveret.topology import RESERVED
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
 from leveret_consumer.job_events import Ended
 from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
-from leveret_consumer.replying import Replies
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
 from leveret_consumer.settling import Settling
@@ -51,6 +51,8 @@ class Message(aio_pika.Message):
 class Broker:
     """Notes what is published, and refuses, or never answers, replies when told to."""
 
+    is_closed = False
+
     def __init__(self) -> None:
         self.told: list[str] = []
         self.published: list[tuple[str, str, aio_pika.Message]] = []
@@ -58,7 +60,7 @@ class Broker:
         self.takes: bool | None = True  # None: not known
         self.asked = 0
 
-    async def __call__(
+    async def publish(
         self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
     ) -> None:
         assert mandatory is (exchange != ""), "a client that is gone is no error"
@@ -97,17 +99,26 @@ def broker() -> Broker:
     return Broker()
 
 
+def replies(broker: Broker) -> Replies:
+    async def opens() -> Broker:
+        return broker
+
+    return Replies(
+        opens, lambda *_: None, places=lambda: 1, patience=lambda seconds: asyncio.timeout(seconds / 100), pauses=(0, 0)
+    )
+
+
 @pytest.fixture
-def settling(broker: Broker) -> Settling:
+async def settling(broker: Broker) -> Settling:
     return Settling(
         "leveret.q",
         "pod",
         Told(broker.told),
-        broker,
+        broker.publish,
         now=lambda: NOON,
         new_id=lambda: UUID(int=777),
         takes=broker.takes_it,
-        replies=Replies(broker, pauses=(0, 0), dropped_after=0.2),
+        replies=replies(broker),
     )
 
 
@@ -262,7 +273,7 @@ async def test_a_reply_that_was_not_confirmed_is_sent_at_the_next_delivery(settl
 
 async def test_a_reply_is_tried_while_the_task_can_be_cancelled(broker: Broker) -> None:
     broker.hangs = True
-    sending = asyncio.create_task(Replies(broker).send("answers", reply(State.SUCCEEDED, "c", b"1"), job="1"))
+    sending = asyncio.create_task(replies(broker).send("answers", reply(State.SUCCEEDED, "c", b"1"), job="1"))
     await asyncio.sleep(0)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -73,6 +73,13 @@ class Publisher:
         self.published.append(message)
 
 
+class Nobody:
+    """Waits for an answer."""
+
+    async def answer(self, reports: object) -> None:
+        assert reports == []
+
+
 class Scene:
     def __init__(self, recording: Recording | None = None) -> None:
         self.recording, self.publisher, self.metrics = recording or Recording(), Publisher(), Metrics()
@@ -80,7 +87,7 @@ class Scene:
         self.recorder = Recorder(self.writer, self.metrics)
 
     async def handle(self, *messages: Message) -> None:
-        await self.recorder._handle(messages, self.publisher)  # type: ignore[arg-type]
+        await self.recorder._handle(messages, self.publisher, Nobody())  # type: ignore[arg-type]
 
     @property
     def aside(self) -> list[tuple[object, bytes]]:

@@ -1,0 +1,247 @@
+"""Answer who submitted a job and named a queue for the reply; a queue that takes none must hold up nobody.
+
+The broker confirms a reply within milliseconds, and so long whoever sends it waits: a crash repeats it and does not lose
+it. It's not mandatory: a client that is gone is no error. What has no answer by then is waited for by few: for 10 s, or for
+1 s where the address has failed before. Who finds no place leaves the reply to itself; it may still arrive.
+
+A broker that asks a hung queue answers nothing else on that channel, for a minute or more a message. So replies have
+channels of their own, never that of copies and events; one that is stuck is not used until something is answered on it; and
+what goes to addresses that failed goes over the last one. The broker stops reading a whole connection once some 400
+messages wait on one channel: there are never half as many.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, TypeVar
+
+import aio_pika
+import structlog
+
+from leveret.rabbitmq.connection import BrokerErrors
+from leveret.rabbitmq.failed_addresses import FailedAddresses
+from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed
+from leveret.reply import may_reply_to
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+DEFAULT_EXCHANGE = ""  # the routing key is a queue's name, or a direct reply's address
+BRIEFLY = 0.05  # s that every reply is waited for
+STUCK_AFTER = 1.0  # s without an answer; a reply to an address that failed before is given up then
+DROPPED_AFTER = 10.0  # s without an answer; any other is
+PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
+LANES = 4  # channels
+AT_ONCE = 180  # replies on one of them without an answer
+LEFT, LEFT_OF_ONE = (
+    200,
+    50,
+)  # replies that wait beyond that moment, of all and of one address, before one more is dropped
+
+
+class Dropped(StrEnum):
+    """Why a reply was dropped; one that was not confirmed may have arrived."""
+
+    REFUSED = "refused"  # as by a queue that is full
+    UNCONFIRMED = "unconfirmed"  # in time
+    CROWDED = "crowded"  # not sent: too much before it has no answer
+    NOT_ALLOWED = "not_allowed"  # the address is a queue of Leveret's own
+
+
+REPLIES_DROPPED = "Replies that were not sent, or not confirmed in time"
+
+
+class Channel(Protocol):
+    """With publisher confirms."""
+
+    @property
+    def is_closed(self) -> bool: ...
+
+    async def publish(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
+    ) -> None: ...
+
+
+Opens = Callable[[], Awaitable[Channel]]
+
+
+class Lane:
+    """One channel, opened when it's needed."""
+
+    def __init__(self, opens: Opens) -> None:
+        self._opens, self._opening = opens, asyncio.Lock()
+        self._channel: Channel | None = None
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self.unanswered: dict[_Reply, None] = {}  # the oldest first
+        self.stuck = False
+
+    async def publish(self, reply: "_Reply") -> None:
+        """Return once it's confirmed; raise NotConfirmed, or one of BrokerErrors."""
+        async with self._room:
+            async with self._opening:
+                if self._channel is None or self._channel.is_closed:
+                    self._channel = await self._opens()
+            self.unanswered[reply] = None
+            try:
+                await self._channel.publish(
+                    DEFAULT_EXCHANGE, reply.address, reply.message, LATE_CONFIRM_TIMEOUT, mandatory=False
+                )
+            finally:
+                del self.unanswered[reply]
+                self.stuck = False
+
+
+@dataclass(slots=True, eq=False)
+class _Reply:
+    address: str
+    message: aio_pika.Message
+    job: str
+    queue: str  # the job's
+    lane: Lane
+    failed_before: bool
+    refused: asyncio.Future[None]  # once it was, and may be tried again
+    dropped: bool = False
+
+
+class Replies:
+    """Over one connection."""
+
+    def __init__(
+        self,
+        opens: Opens,
+        dropped: Callable[[Dropped, str], None],
+        *,
+        places: Callable[[], int],
+        patience: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        """`dropped` counts, of a queue; `places` is how many may be waited for; `patience` is a time-out without alarms."""
+        self._dropped, self._places, self._patience, self._pauses = dropped, places, patience, pauses
+        self._lanes = [Lane(opens) for _ in range(LANES)]
+        now = asyncio.get_running_loop().time
+        self._failed, self._said = FailedAddresses(now), FailedAddresses(now)
+        self._given_up: set[_Reply] = set()  # and not answered yet
+        self._sending: set[asyncio.Task[Any]] = set()
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._left: Counter[str] = Counter()  # of each address, the watched ones
+        self._waiting = 0
+
+    async def send(self, address: str, message: aio_pika.Message, *, job: str, queue: str = "") -> bool:
+        """Publish a reply; tell whether the broker has confirmed it by the time that it was waited for."""
+        if not may_reply_to(address):
+            log.warning("no reply is sent to a queue of Leveret's own", reply_to=address, job=job)
+            self._dropped(Dropped.NOT_ALLOWED, queue)
+            return False
+        failed = address in self._failed or any(one.address == address for one in self._given_up)
+        lane = self._lane(failed_before=failed)
+        crowded = self._left[address] >= LEFT_OF_ONE or self._left.total() >= LEFT
+        if lane is None or crowded:
+            log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
+            self._dropped(Dropped.CROWDED, queue)
+            return False
+        reply = _Reply(address, message, job, queue, lane, failed, asyncio.get_running_loop().create_future())
+        sending = _kept(self._sending, self._publish(reply))
+        if not failed:
+            await self._answered(sending, BRIEFLY, reply.refused)
+        if sending.done():
+            return _confirmed(sending)
+        watch = _kept(self._watches, self._watch(reply, sending))
+        self._left[address] += 1
+        watch.add_done_callback(lambda _: self._let_go(address))
+        if self._waiting >= self._places():
+            return False
+        self._waiting += 1
+        try:
+            await asyncio.wait({watch})
+        finally:
+            self._waiting -= 1
+        return _confirmed(watch)
+
+    def _let_go(self, address: str) -> None:
+        self._left[address] -= 1
+        if not self._left[address]:
+            del self._left[address]
+
+    def _lane(self, *, failed_before: bool) -> Lane | None:
+        lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]
+        return next((lane for lane in lanes if not lane.stuck), None)
+
+    async def _publish(self, reply: _Reply) -> bool:
+        because = ""
+        try:
+            for pause in (0.0,) if reply.failed_before else (*self._pauses, 0.0):
+                try:
+                    await reply.lane.publish(reply)
+                except (NotConfirmed, *BrokerErrors, ValueError) as problem:  # the last: a name that can't be written
+                    because = f"{type(problem).__name__}: {problem}"
+                    if reply.dropped:
+                        break
+                    if not reply.refused.done():
+                        reply.refused.set_result(None)
+                    await asyncio.sleep(pause)
+                else:
+                    self._failed.forget(reply.address)
+                    return True
+        finally:
+            self._given_up.discard(reply)
+        self._drop(reply, Dropped.REFUSED, "a reply is dropped: its queue refuses it", because=because)
+        self._failed.note(reply.address)
+        return False
+
+    async def _watch(self, reply: _Reply, sending: "asyncio.Task[bool]") -> bool:
+        """See to what has no answer, until it's given up."""
+        if await self._answered(sending, STUCK_AFTER):
+            return _confirmed(sending)
+        reply.lane.stuck = True
+        first = next(iter(reply.lane.unanswered), None) is reply
+        if first:
+            self._failed.note(reply.address)
+        elif not reply.failed_before and reply.address not in self._failed:
+            # It waits behind another one, perhaps for hours: it's sent on another channel, and may arrive twice.
+            reply.dropped = True
+            self._leave(reply, sending)
+            return await self.send(reply.address, reply.message, job=reply.job, queue=reply.queue)
+        # One more of an address that has failed by now is not waited for as long as the first.
+        if first and not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
+            return _confirmed(sending)
+        self._drop(reply, Dropped.UNCONFIRMED, "a reply is dropped: the broker does not confirm it")
+        self._leave(reply, sending)
+        return False
+
+    def _leave(self, reply: _Reply, sending: "asyncio.Task[bool]") -> None:
+        """To the broker, if it has it."""
+        if reply in reply.lane.unanswered:
+            self._given_up.add(reply)
+        else:
+            sending.cancel()
+
+    async def _answered(self, sending: "asyncio.Future[Any]", within: float, *others: "asyncio.Future[Any]") -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with self._patience(within):
+                await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
+        return sending.done()
+
+    def _drop(self, reply: _Reply, reason: Dropped, what: str, **fields: str) -> None:
+        if reply.dropped:
+            return
+        reply.dropped = True
+        say = log.debug if reply.address in self._said else log.warning  # one may be for each job
+        self._said.note(reply.address)
+        say(what, reply_to=reply.address, job=reply.job, **fields)
+        self._dropped(reason, reply.queue)
+
+
+def _confirmed(task: "asyncio.Task[bool]") -> bool:
+    return not task.cancelled() and task.result()
+
+
+def _kept(tasks: set["asyncio.Task[Any]"], work: Coroutine[None, None, T]) -> "asyncio.Task[T]":
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task

@@ -1,0 +1,281 @@
+"""Replies to addresses that hang, are silent, full or slow: what they cost whoever sends them, and the others.
+
+There was one channel for copies, events and replies, and each reply was waited for: 10 slots of 1 s jobs did one job a second
+while a reply queue did not confirm, and none while one hung.
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aio_pika
+import pytest
+from moved_clock import with_moved_clock
+
+from leveret.rabbitmq import failed_addresses
+from leveret.rabbitmq.failed_addresses import FailedAddresses
+from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.replies import AT_ONCE, BRIEFLY, LANES, LEFT, Dropped, Replies
+
+MESSAGE = aio_pika.Message(b"1")
+BLOCKS = 65.0  # s for which the broker answers nothing on a channel for one message to a hung queue, as measured
+
+
+class Broker:
+    """Does with a reply what its address says."""
+
+    def __init__(self) -> None:
+        self.channels: list[Channel] = []
+        self.arrived: Counter[str] = Counter()
+        self.hangs = True
+
+    async def open(self) -> "Channel":
+        self.channels.append(Channel(self))
+        return self.channels[-1]
+
+
+class Channel:
+    is_closed = False
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._turn = broker, asyncio.Lock()
+        self.unanswered = self.most = 0
+
+    async def publish(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
+    ) -> None:
+        assert (exchange, mandatory) == ("", False), "a client that is gone is no error"
+        self.unanswered += 1
+        self.most = max(self.most, self.unanswered)
+        try:
+            async with self._turn:
+                if routing_key.startswith("hung") and self._broker.hangs:
+                    await asyncio.sleep(BLOCKS)
+                    raise NotConfirmed("hung")
+            match routing_key.partition(" ")[0]:
+                case "full":
+                    raise NotConfirmed("full")
+                case "silent" if self._broker.hangs:
+                    await asyncio.sleep(3_600)
+                case "slow":
+                    await asyncio.sleep(0.3)
+            await asyncio.sleep(0.002)
+            self._broker.arrived[routing_key] += 1
+        finally:
+            self.unanswered -= 1
+
+
+class Scene:
+    def __init__(self, places: int = 1) -> None:
+        self.broker, self.dropped = Broker(), Counter[str]()
+        self.replies = Replies(self.broker.open, self._drop, places=lambda: places)
+
+    def _drop(self, reason: Dropped, queue: str) -> None:
+        self.dropped[str(reason)] += 1
+
+    async def send(self, address: str) -> tuple[bool, float]:
+        """Return what it says, and after how many seconds."""
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        confirmed = await self.replies.send(address, MESSAGE, job="1")
+        return confirmed, loop.time() - before
+
+
+def story(tell: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def told() -> None:
+        with_moved_clock(tell())
+
+    return told
+
+
+ADDRESSES = [
+    pytest.param(["hung"], id="a hung one"),
+    pytest.param(["silent"], id="one that confirms nothing"),
+    pytest.param(["full"], id="a full one"),
+    pytest.param(["slow"], id="a slow one"),
+    pytest.param(["good"], id="a good one"),
+    pytest.param(["hung", "good", "full", "good"], id="some of each"),
+    pytest.param([f"hung {n}" for n in range(1_000)], id="a hung one for each job"),
+    pytest.param([f"silent {n}" for n in range(1_000)], id="a silent one for each job"),
+    pytest.param([f"full {n}" for n in range(1_000)], id="a full one for each job"),
+]
+
+
+@pytest.mark.parametrize("seconds", [10, 60])
+@pytest.mark.parametrize("addresses", ADDRESSES)
+def test_ten_slots_of_jobs_of_a_second_keep_nine_tenths_of_their_throughput(addresses: list[str], seconds: int) -> None:
+    async def run() -> int:
+        scene, held, slots, ended = Scene(), asyncio.Semaphore(10), asyncio.Semaphore(10), 0
+
+        async def job(address: str) -> None:
+            nonlocal ended
+            async with slots:
+                await asyncio.sleep(1)
+            await scene.send(address)
+            ended += 1
+            held.release()
+
+        jobs = set()
+        try:
+            async with asyncio.timeout(seconds + BRIEFLY):
+                for address in itertools.cycle(addresses):
+                    await held.acquire()
+                    jobs.add(asyncio.create_task(job(address)))
+        except TimeoutError:
+            assert len(scene.broker.channels) <= LANES
+            return ended
+        raise AssertionError
+
+    most = 10 * seconds
+    # Those that run as it ends are not counted; for a second at its start the addresses are found out about.
+    assert with_moved_clock(run()) >= 0.9 * most - 10
+
+
+@story
+async def test_who_waits_waits_ten_seconds_for_an_address_and_one_after_it_has_failed() -> None:
+    scene = Scene()
+    assert await scene.send("silent") == (False, pytest.approx(10, abs=0.2))
+    assert await scene.send("silent") == (False, pytest.approx(1, abs=0.01))
+    assert await scene.send("silent") == (False, 0), "what was sent before has no answer yet"
+    assert await scene.send("good") == (True, pytest.approx(0.002))
+    assert scene.dropped == {"unconfirmed": 2, "crowded": 1}
+
+
+@story
+async def test_an_address_that_confirms_late_is_as_good_as_any() -> None:
+    scene = Scene()
+    assert await scene.send("slow") == (True, pytest.approx(0.302))
+    assert not scene.dropped
+
+
+@story
+async def test_an_address_that_failed_is_tried_again_and_good_once_it_takes_a_reply() -> None:
+    scene = Scene()
+    await scene.send("hung")
+    scene.broker.hangs = False
+    await asyncio.sleep(2 * BLOCKS)
+    assert await scene.send("hung") == (True, pytest.approx(0.002))
+    assert await scene.send("hung") == (True, pytest.approx(0.002))
+    assert scene.broker.arrived == {"hung": 2}
+
+
+@story
+async def test_what_hangs_keeps_nobody_else_from_an_answer() -> None:
+    scene = Scene()
+    hung = asyncio.create_task(scene.send("hung"))
+    await asyncio.sleep(2)
+    assert await asyncio.gather(*(scene.send(f"good {n}") for n in range(100))) == [(True, pytest.approx(0.002))] * 100
+    assert not hung.done()
+
+
+@story
+async def test_what_was_sent_behind_one_that_hangs_is_sent_again_on_another_channel() -> None:
+    scene = Scene(places=0)
+    await asyncio.gather(*(scene.send("hung") for _ in range(50)), *(scene.send(f"good {n}") for n in range(50)))
+    await asyncio.sleep(2)
+    assert scene.broker.arrived == {f"good {n}": 1 for n in range(50)}
+
+
+@story
+async def test_two_hundred_that_hang_leave_room_for_others() -> None:
+    scene = Scene(places=0)
+    await asyncio.gather(*(scene.send("hung") for _ in range(90)))
+    for _ in range(110):
+        await scene.send("hung")
+    await asyncio.gather(*(scene.send("good") for _ in range(10)))
+    await asyncio.sleep(2)
+    assert scene.broker.arrived == {"good": 10}
+
+
+@story
+async def test_one_that_finds_no_place_is_left_to_itself_and_arrives() -> None:
+    scene = Scene(places=0)
+    answers = await asyncio.gather(*(scene.send("slow") for _ in range(100)))
+    assert answers == [(False, pytest.approx(BRIEFLY))] * 100
+    await asyncio.sleep(10)
+    assert (scene.broker.arrived["slow"], scene.dropped) == (100, {})
+
+
+@story
+async def test_a_thousand_that_end_together_are_all_answered() -> None:
+    scene = Scene()
+    answers = await asyncio.gather(*(scene.send("good") for _ in range(1_000)))
+    assert all(confirmed for confirmed, _ in answers)
+    assert (scene.broker.arrived["good"], len(scene.broker.channels)) == (1_000, 1)
+
+
+@pytest.mark.parametrize("places", [0, 100])
+def test_what_is_in_memory_and_at_the_broker_is_bounded(places: int) -> None:
+    """The broker stops reading a connection once some 400 messages wait on one of its channels."""
+
+    async def run() -> None:
+        scene = Scene(places)
+        for n in range(5_000):
+            sending = asyncio.create_task(scene.send("silent" if n % 2 else f"hung {n}"))
+            sending.add_done_callback(lambda _: None)
+            await asyncio.sleep(0.01)
+            brief = round(BRIEFLY / 0.01) + 1
+            assert len(scene.replies._sending) <= LANES * AT_ONCE + LEFT + brief
+            assert len(scene.replies._given_up) <= LANES * AT_ONCE
+        assert max(channel.most for channel in scene.broker.channels) <= AT_ONCE
+        assert scene.dropped["crowded"] > 3_000
+
+    with_moved_clock(run())
+
+
+@story
+async def test_an_alarm_is_not_counted() -> None:
+    alarm = asyncio.Event()
+
+    @asynccontextmanager
+    async def patience(_: float) -> AsyncIterator[None]:
+        await alarm.wait()  # as long as one is raised
+        yield
+
+    broker, dropped = Broker(), Counter[str]()
+    replies = Replies(broker.open, lambda reason, _: dropped.update([reason]), places=lambda: 1, patience=patience)
+    sending = asyncio.create_task(replies.send("silent", MESSAGE, job="1"))
+    await asyncio.sleep(600)
+    assert not sending.done()
+    assert not dropped
+
+
+@story
+async def test_a_channel_that_is_closed_for_one_reply_is_opened_anew() -> None:
+    scene = Scene()
+    await scene.send("good")
+    scene.broker.channels[0].is_closed = True  # type: ignore[misc]
+    assert (await scene.send("good"))[0]
+    assert len(scene.broker.channels) == 2
+
+
+NAMES = [
+    pytest.param("leveret.events", "not_allowed", id="a queue of Leveret's own"),
+    pytest.param("full", "refused", id="full"),
+]
+
+
+@pytest.mark.parametrize(("address", "reason"), NAMES)
+def test_each_is_counted_once_with_its_reason(address: str, reason: str) -> None:
+    async def run() -> None:
+        scene = Scene()
+        for _ in range(3):
+            assert not (await scene.send(address))[0]
+        assert scene.dropped == {reason: 3}
+
+    with_moved_clock(run())
+
+
+def test_addresses_that_failed_are_few_and_forgotten() -> None:
+    now = 0.0
+    failed = FailedAddresses(lambda: now)
+    for n in range(5_000):
+        failed.note(str(n))
+    assert (len(failed), "4999" in failed, "0" in failed) == (failed_addresses.MOST, True, False)
+    failed.forget("4999")
+    assert "4999" not in failed
+    now = failed_addresses.REMEMBERED_FOR
+    assert "4998" not in failed
