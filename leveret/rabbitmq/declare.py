@@ -6,13 +6,14 @@ exchange that is gone closes the channel, a queue or a binding that is gone retu
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from typing import Any
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aiormq.abc import AbstractChannel as UnderlayChannel
-from aiormq.exceptions import ChannelInvalidStateError
+from aiormq import spec
+from aiormq.abc import ChannelFrame
+from pamqp.base import Frame
 
 from leveret.topology import Topology
 
@@ -24,30 +25,32 @@ AT_MOST_EVERY = 1.0  # s
 async def declare(channel: AbstractChannel, *topologies: Topology) -> None:
     """Declare the exchanges of each topology, then its queues, then its bindings, all durable.
 
-    The broker answers the last one only, for all: a round trip where each would cost one, of each process that comes back
-    to a broker that was restarted. Raises aio_pika's ChannelPreconditionFailed, and the broker closes the channel, where
-    something of that name exists with other arguments.
+    They are written together and answered one after the other: a round trip where each would cost one, of each process
+    that comes back to a broker that was restarted. Raises aio_pika's ChannelPreconditionFailed, and the broker closes the
+    channel, where something of that name exists with other arguments. A cancelled one leaves a channel that is of no use.
     """
-    underlay = await channel.get_underlay_channel()
-    try:
-        *first, last = [step for topology in topologies for step in _steps(underlay, topology)]
-        for step in first:
-            await step(nowait=True)
-        await last(nowait=False)
-    except ChannelInvalidStateError as problem:  # what the broker said came between two of them
-        raise getattr(underlay, "_close_exception", None) or problem from problem
+    underlay: Any = await channel.get_underlay_channel()
+    frames = [frame for topology in topologies for frame in _frames(topology)]
+
+    async def ask() -> None:
+        async with underlay.lock:
+            await underlay.write_queue.put(ChannelFrame.marshall(underlay.number, frames))
+            for _ in frames:
+                await underlay.rpc_frames.get()
+                underlay.rpc_frames.task_done()
+
+    await underlay.create_task(ask())  # a task of the channel's ends with it, and raises what the broker has against it
 
 
-def _steps(channel: UnderlayChannel, topology: Topology) -> Iterator[Callable[..., Awaitable[object]]]:
+def _frames(topology: Topology) -> Iterator[Frame]:
     for exchange in topology.exchanges:
-        arguments = dict(exchange.arguments) or None
-        yield partial(
-            channel.exchange_declare, exchange.name, exchange_type=exchange.type, durable=True, arguments=arguments
+        yield spec.Exchange.Declare(
+            exchange=exchange.name, exchange_type=exchange.type, durable=True, arguments={**exchange.arguments}
         )
     for queue in topology.queues:
-        yield partial(channel.queue_declare, queue.name, durable=True, arguments=dict(queue.arguments))
+        yield spec.Queue.Declare(queue=queue.name, durable=True, arguments={**queue.arguments})
     for binding in topology.bindings:
-        yield partial(channel.queue_bind, binding.queue, binding.exchange, binding.key)
+        yield spec.Queue.Bind(queue=binding.queue, exchange=binding.exchange, routing_key=binding.key)
 
 
 class Declared:

@@ -5,15 +5,16 @@ that is never answered: "declare", or "open" and a channel's number.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import aio_pika
+import pamqp.frame
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
 from aiormq import spec
-from aiormq.abc import DeliveredMessage
+from aiormq.abc import ChannelFrame, DeliveredMessage
 from pamqp.header import ContentHeader
 
 
@@ -63,10 +64,34 @@ class Connection:
         return task
 
 
-class Channel:
+class Asked:
+    """What `declare` uses of a channel: frames are written together and answered one after the other."""
+
+    number = 1
+
+    def __init__(self) -> None:
+        self.lock, self.write_queue, self.rpc_frames = asyncio.Lock(), self, asyncio.Queue[Any]()
+
+    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(work)
+
+    async def put(self, frames: ChannelFrame) -> None:
+        octets = frames.payload
+        while octets:
+            length, _, asked = pamqp.frame.unmarshal(octets)
+            octets = octets[length:]
+            await self.answer(asked)
+            self.rpc_frames.put_nowait(asked)
+
+    async def answer(self, asked: object) -> None:
+        """Raise what the broker has against it."""
+
+
+class Channel(Asked):
     """One, and what the library calls its underlay, in one object."""
 
     def __init__(self, connection: Connection, confirms: bool, number: int) -> None:
+        super().__init__()
         self._connection, self.confirms, self._number = connection, confirms, number
         self._closed = asyncio.Event()
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
@@ -134,18 +159,10 @@ class Channel:
         await asyncio.sleep(0)
         self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
 
-    async def exchange_declare(self, name: str, **_: object) -> None:
-        self._connection.declared.append(name)
-
-    async def queue_declare(self, name: str, **_: object) -> None:
-        pass
-
-    async def queue_bind(self, *_: object, nowait: bool) -> None:
-        if not nowait:
-            await self._connection.answered("declare")
-
-    async def declare_queue(self, name: str, **_: object) -> Any:
-        return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
+    async def answer(self, asked: object) -> None:
+        if isinstance(asked, spec.Exchange.Declare):
+            self._connection.declared.append(asked.exchange)
+        await self._connection.answered("declare")
 
     async def get_exchange(self, name: str, *, ensure: bool) -> Any:
         async def publish(message: object, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:

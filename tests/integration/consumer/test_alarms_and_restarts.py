@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from containers import Server
+from containers import Server, management, wait_until
 
 ALARMS = [
     pytest.param(
@@ -34,6 +34,13 @@ async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> Non
         raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
+def _is_blocked(rabbitmq: Server, vhost: str) -> bool:
+    """Whether it has read the first of what a consumer published under the alarm, and reads no more."""
+    found = management(rabbitmq, f"vhosts/{vhost}/connections")
+    assert isinstance(found, list)
+    return any(one.get("state") == "blocked" for one in found)
+
+
 @pytest.mark.parametrize(("raise_it", "end_it"), ALARMS)
 async def test_jobs_that_end_under_an_alarm_are_told_of_when_it_is_over(
     rig: Any,
@@ -56,7 +63,9 @@ async def test_jobs_that_end_under_an_alarm_are_told_of_when_it_is_over(
     try:
         gate.touch()
         await until("two have ended, and one has failed", lambda: len(runs(witness, "end")) == 2)
-        await asyncio.sleep(3)
+        await asyncio.to_thread(
+            wait_until, "the broker has blocked it", lambda: _is_blocked(rabbitmq, rig.broker.vhost)
+        )
         told = [str(event.state) for event in rig.told]
         assert one.process.poll() is None
     finally:

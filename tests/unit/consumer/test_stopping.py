@@ -1,53 +1,19 @@
-"""The order of a graceful stop, and its signals."""
+"""How long a graceful stop takes, and its signals. The order is in test_session."""
 
-from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 
-from leveret_consumer.stopping import Stop, drain
+from leveret_consumer import __main__, runtime, session
+from leveret_consumer.settings import KEPT_FOR_THE_END
+from leveret_consumer.stopping import Stop
 
 
-@dataclass
-class Noting:
-    """A session that notes what it's told to do."""
-
-    finishes: bool
-    steps: list[str] = field(default_factory=list)
-
-    async def turn_unready(self) -> None:
-        self.steps.append("unready")
-
-    def cancel_consumers(self) -> None:
-        self.steps.append("cancel consumers")
-
-    async def give_back_waiting(self) -> int:
-        self.steps.append("give back waiting")
-        return 2
-
-    async def finish_running(self, within: float) -> bool:
-        self.steps.append(f"finish running within {within}")
-        return self.finishes
-
-    async def give_back_running(self) -> int:
-        self.steps.append("give back running")
-        return 1
-
-    async def flush_events(self) -> None:
-        self.steps.append("flush")
-
-
-BEFORE = ["unready", "cancel consumers", "give back waiting", "finish running within 50"]
-ORDERS = [
-    pytest.param(True, [*BEFORE, "flush"], id="all finish"),
-    pytest.param(False, [*BEFORE, "give back running", "flush"], id="some don't"),
-]
-
-
-@pytest.mark.parametrize(("finishes", "steps"), ORDERS)
-async def test_a_drain_keeps_its_order(finishes: bool, steps: list[str]) -> None:
-    session = Noting(finishes)
-    await drain(session, lambda: 50)
-    assert session.steps == steps
+def test_what_follows_the_grace_period_is_over_before_sigkill_comes() -> None:
+    """The waits added up to 18 s, and the pod has 10 left."""
+    assert session.CONFIRMS_WITHIN + session.TOLD_WITHIN < runtime.DRAINS_WITHIN
+    ends = runtime.DRAINS_WITHIN + runtime.CLOSES_WITHIN + runtime.CLEANS_UP_WITHIN + __main__.LAST_WORDS_WITHIN
+    assert timedelta(seconds=ends) < KEPT_FOR_THE_END
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from aio_pika.exceptions import (
 )
 from aiormq import spec
 from aiormq.exceptions import ChannelAccessRefused
+from pretended_broker import Asked
 
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.declare import Declared
@@ -23,10 +24,11 @@ from leveret.topology import Exchange, Topology
 MESSAGE = aio_pika.Message(b"{}")
 
 
-class Channel:
+class Channel(Asked):
     """One that the broker closes, for a publish if `problem` is given."""
 
     def __init__(self, problem: Exception | None = None) -> None:
+        super().__init__()
         self.problem = problem
         self.close_callbacks: set[Any] = set()
         self.sent: list[tuple[str, bool]] = []
@@ -138,7 +140,7 @@ class Broker:
             async def get_underlay_channel(self) -> "Checked":
                 return self
 
-            async def exchange_declare(self, *_: object, **__: object) -> None:
+            async def answer(self, asked: object) -> None:
                 broker.declarations += 1
                 await asyncio.sleep(0)
                 if problem := broker.refuses.get("declare"):
