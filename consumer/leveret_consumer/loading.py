@@ -21,11 +21,15 @@ def load_handlers(place: str, timeout: timedelta) -> Handlers:
     """
     module_name, _, object_name = place.partition(":")
     if not module_name or not object_name:
-        raise BadSetting(f"LEVERET_HANDLERS is {place!r}: write module:object, such as shop.jobs:handlers")
+        raise BadSetting(
+            f"spec.consumer.handlers (LEVERET_HANDLERS) is {place!r}: write module:object, such as shop.jobs:handlers"
+        )
     found = getattr(_module(module_name), object_name, None)
     if not isinstance(found, Handlers):
         what = "is not there" if found is None else f"is a {type(found).__name__}"
-        raise BadSetting(f"LEVERET_HANDLERS names {place}, which {what}: it must be a leveret.Handlers object")
+        raise BadSetting(
+            f"spec.consumer.handlers (LEVERET_HANDLERS) names {place}, which {what}: it must be a leveret.Handlers object"
+        )
     if not found:
         raise BadSetting(f"{place} has no handlers: decorate a function with @{object_name}.job('its-type')")
     for handler in found.values():
@@ -43,7 +47,8 @@ def _module(name: str) -> object:
     except ModuleNotFoundError as problem:
         if problem.name is not None and (name == problem.name or name.startswith(f"{problem.name}.")):
             raise BadSetting(
-                f"LEVERET_HANDLERS names the module {name}, and there is no {problem.name} on the Python path: "
+                f"spec.consumer.handlers (LEVERET_HANDLERS) names the module {name}, and there is no {problem.name} on "
+                "the Python path: "
                 "check the name, and that the image holds it"
             ) from problem
         raise BrokenModule(f"importing {name} failed {_where(problem)}") from problem

@@ -1,11 +1,15 @@
 """Run one attempt of a handler as a consumer runs it, without a broker: for tests of handlers.
 
 Payload, time-out, result and whatever is raised mean here what they mean in a pod. Only a handler with `cpu=True` runs in
-a thread here, where a debugger can follow it, so at its time-out it runs on, and is not waited for.
+a thread here, where a debugger can follow it, so at its time-out it runs on, and nobody waits for it, not even Python's end.
 """
 
 import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from datetime import UTC, datetime, timedelta
+from typing import ParamSpec, TypeVar
 from uuid import uuid4
 
 from leveret.jobs import Envelope
@@ -17,6 +21,9 @@ from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFrom
 from leveret_consumer.pools.loop import LoopPool
 from leveret_consumer.pools.threads import ThreadPool
 from leveret_consumer.reports import Reports
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = ["DeadLetter", "Outcome", "RetryAfter", "RetryFromStore", "Succeeded", "run_attempt"]
 
@@ -40,10 +47,10 @@ async def run_attempt(
         read = handler.read(job.body)
     except BadPayload as problem:
         return unreadable(problem.reason, str(problem))
-    load, threads = Load(1), ThreadPool(1)
+    load, threads, apart = Load(1), ThreadPool(1), ThreadPool(1, _Daemons())
     attempts = Attempts(
         Rules("test", timedelta(seconds=timeout), retry or RetryPolicy()),
-        {Pool.LOOP: LoopPool(), Pool.THREAD: threads, Pool.PROCESS: threads},
+        {Pool.LOOP: LoopPool(), Pool.THREAD: threads, Pool.PROCESS: apart},
         load,
         Reports(),
         now=lambda: datetime.now(UTC),
@@ -55,3 +62,19 @@ async def run_attempt(
         return (await attempts.run(job, handler, read, await load.take())).outcome
     finally:
         threads.close()
+
+
+class _Daemons(Executor):
+    """Threads that nobody waits for."""
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        future: Future[R] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as problem:  # noqa: BLE001 - whoever waits for it meets it
+                future.set_exception(problem)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future

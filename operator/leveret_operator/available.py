@@ -144,7 +144,8 @@ def _of_pod(pod: Pod, now: datetime) -> Trouble | None:
 def _of_container(container: Container, now: datetime) -> Trouble | None:
     name, ended, since = container.name, container.ended, container.running_since
     if container.waiting in _PULLS:
-        return Trouble("ImagePullBackOff", f"container {name}: {_bounded(container.says)}")
+        told = f"container {name}: {_bounded(container.says)}"
+        return Trouble("ImagePullBackOff", f"{told}; is the name right, and does its node have the image, or reach it?")
     if container.ready:
         return None
     slow = since is not None and now - since >= ANSWERS_WITHIN

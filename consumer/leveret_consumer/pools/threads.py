@@ -4,15 +4,15 @@ Python can't stop a thread. One that outlives its time-out goes on, with its slo
 """
 
 import contextvars
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from leveret_consumer.ends import End, end_of, failure_of
 from leveret_consumer.pools.work import Call, Work, submit
 
 
 class ThreadPool:
-    def __init__(self, slots: int) -> None:
-        self._executor = ThreadPoolExecutor(slots, thread_name_prefix="handler")
+    def __init__(self, slots: int, executor: Executor | None = None) -> None:
+        self._executor = executor or ThreadPoolExecutor(slots, thread_name_prefix="handler")
 
     async def start(self, call: Call) -> Work:
         context = contextvars.copy_context()
