@@ -164,6 +164,9 @@ class Channel(Asked):
             self._connection.declared.append(asked.exchange)
         await self._connection.answered("declare")
 
+    async def declare_queue(self, name: str, **_: object) -> Any:
+        return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
+
     async def get_exchange(self, name: str, *, ensure: bool) -> Any:
         async def publish(message: object, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:
             if self.is_closed:
