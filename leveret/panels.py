@@ -52,6 +52,10 @@ class Panel:
     shape: Shape = Shape.LINE
     worry: float | None = None  # from this value on somebody should look
 
+    @property
+    def by_queue(self) -> bool:
+        return any(query.by_queue for query in self.queries)
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

@@ -79,9 +79,7 @@ def judge(deployment: Deployment | None, pods: Iterable[Pod], before: Availabili
     looked_at = [(pod, _of_pod(pod, now)) for pod in of_newest or there]
     trouble = _trouble(looked_at, now) or _of_deployment(deployment)
     was_ready = known.was_ready or (any(pod.ready for pod in of_newest) if there else deployment.ready > 0)
-    starts = bool(of_newest) and any(
-        not pod.ready and pod.over is None and trouble is None for pod, trouble in looked_at
-    )
+    starts = bool(of_newest) and any(not pod.ready and pod.over is None and not its for pod, its in looked_at)
     return replace(known, state=_state(deployment, trouble, before.state, starts=starts), was_ready=was_ready)
 
 

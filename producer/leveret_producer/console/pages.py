@@ -5,7 +5,7 @@ more than a few panels' series are in memory, whoever looks at what.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from leveret.ending import end
 from leveret.panels import PANELS, Panel
+from leveret_producer.console.lines import Look
 from leveret_producer.console.prometheus import Prometheus
 from leveret_producer.console.readings import Queues, Readings, Span
 from leveret_producer.console.shared import Shared
@@ -30,6 +31,7 @@ class Drawing:
 
     at: float
     queues: Queues
+    looks: Mapping[str, Look] | None
     cards: tuple[Card, ...]
 
 
@@ -80,7 +82,7 @@ class Pages:
 
         cards = [asyncio.ensure_future(one(place, panel)) for place, panel in enumerate(PANELS)]
         try:
-            return Drawing(now, queues, tuple(await asyncio.gather(*cards)))
+            return Drawing(now, queues, looks, tuple(await asyncio.gather(*cards)))
         finally:
             await end(cards)
 
@@ -90,9 +92,7 @@ class Pages:
     def _render(
         self, choice: Choice, drawing: Drawing | None = None, trouble: tuple[str, str, str] | None = None
     ) -> str:
-        shown = drawing and view(
-            drawing.queues, drawing.cards, told_apart(drawing.queues, choice.queue), drawing.at, choice
-        )
+        shown = drawing and view(drawing.queues, drawing.cards, drawing.looks, drawing.at, choice)
         return self._template.render(
             view=shown, trouble=trouble, choice=choice, spans=tuple(Span), every=REFRESH_EVERY, assets=self._assets
         )

@@ -80,9 +80,8 @@ class Readings:
         """Read one panel, for one queue or the highest of those that were seen."""
         window = span.window(now)
         chosen: Sequence[str] | None = None if queue is None else [queue]
-        by_queue = any(query.by_queue for query in panel.queries)
         try:
-            if by_queue and queue is None and len(seen) > MOST_QUEUES:
+            if panel.by_queue and queue is None and len(seen) > MOST_QUEUES:
                 chosen = await self._highest(panel, span, now)
             found = []
             for query in panel.queries:

@@ -89,8 +89,7 @@ def card(drawn: Drawn, window: Window, key: str, looks: Mapping[str, Look] | Non
     lines = named_lines(drawn, looks)
     shown = highest(lines)
     note = f"Prometheus refused the query: {drawn.refused}" if drawn.refused else None
-    by_queue = any(query.by_queue for query in panel.queries)
-    if len(lines) > len(shown) or (by_queue and looks is not None and len(looks) > MOST_QUEUES):
+    if len(lines) > len(shown) or (panel.by_queue and looks is not None and len(looks) > MOST_QUEUES):
         highest_of = f"the highest of {len(looks):,} queues" if looks else f"{len(shown)} of {len(lines)} lines"
         note = f"Only {highest_of}; choose a queue to see its own."
     frame = Frame(key, panel.title, panel.unit, panel.shape, window)

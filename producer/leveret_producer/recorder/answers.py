@@ -17,6 +17,7 @@ from leveret.rabbitmq.publisher import Publisher
 from leveret.rabbitmq.replies import Replies
 from leveret.reply import job_dead, reply
 from leveret_producer.metrics import Metrics
+from leveret_producer.recorder.chunks import chunks
 from leveret_producer.recorder.merge import Report
 
 AT_ONCE = 100
@@ -41,8 +42,8 @@ class Answers:
     async def answer(self, reports: Iterable[Report]) -> None:
         """Reply to whoever submitted these jobs, which are dead, and waits for an answer."""
         waiting = [report for report in reports if report.letter and report.letter.unanswered and report.event.reply_to]
-        for start in range(0, len(waiting), AT_ONCE):
-            await asyncio.gather(*(self._answer(report) for report in waiting[start : start + AT_ONCE]))
+        for some in chunks(waiting, AT_ONCE):
+            await asyncio.gather(*(self._answer(report) for report in some))
 
     async def _answer(self, report: Report) -> None:
         event, letter = report.event, report.letter

@@ -17,6 +17,7 @@ from leveret.events import NO_RESULT, JobEvent
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
+from leveret_producer.recorder.chunks import chunks
 from leveret_producer.recorder.committing import defect
 from leveret_producer.recorder.merge import Report
 
@@ -27,8 +28,7 @@ PUBLISHED = "its next attempt was published all the same, and its wait may be sh
 async def publish(reports: Sequence[Report], publisher: Publisher, now: datetime) -> list[tuple[Report, str]]:
     """Publish the next attempts that are asked for; return each report, as it is to be set aside, and what came of it."""
     done: list[tuple[Report, str]] = []
-    for start in range(0, len(reports), AT_ONCE):
-        some = reports[start : start + AT_ONCE]
+    for some in chunks(reports, AT_ONCE):
         done += await asyncio.gather(*(_publish(report, publisher, now) for report in some))
     return done
 

@@ -13,6 +13,7 @@ from leveret_producer.metrics import Metrics
 from leveret_producer.recorder import next_attempts, tally
 from leveret_producer.recorder.answers import Answers
 from leveret_producer.recorder.batch import SetAside, rounds
+from leveret_producer.recorder.chunks import chunks
 from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.merge import Report
 from leveret_producer.recorder.told import Told
@@ -48,7 +49,9 @@ class Writer:
             return [(one, NO_PAYLOAD) for one in recorded.without_payload] + [(one, NOT_ITS_QUEUE) for one in lost]
 
         # An id that two queues claim: the claim that came first is recorded before the other is looked at.
-        refused = [one for part in rounds(reports) for some in _parts(part) for one in await commit(some, write)]
+        refused = [
+            one for part in rounds(reports) for some in chunks(part, MOST_REPORTS) for one in await commit(some, write)
+        ]
         await answers.answer(dead)
         misplaced = [report for report, because in refused if because == NOT_ITS_QUEUE]
         published = await next_attempts.publish(misplaced, publisher, datetime.now(UTC))
@@ -71,8 +74,8 @@ class Writer:
             return
         reasons = list(dict.fromkeys(f"{one.routing_key}: {one.because}"[:_SAID] for one in events))
         log.warning("events are set aside", number=len(events), first_reasons=reasons[:_REASONS])
-        for start in range(0, len(events), AT_ONCE):
-            await asyncio.gather(*(self._set_aside(one, publisher) for one in events[start : start + AT_ONCE]))
+        for some in chunks(events, AT_ONCE):
+            await asyncio.gather(*(self._set_aside(one, publisher) for one in some))
 
     async def _set_aside(self, one: SetAside, publisher: Publisher) -> None:
         try:
@@ -80,7 +83,3 @@ class Writer:
         except NotConfirmed as problem:
             raise BrokerGone(f"an event can't be set aside: {problem}") from problem
         self._metrics.set_aside.inc()
-
-
-def _parts(reports: Sequence[Report]) -> list[Sequence[Report]]:
-    return [reports[start : start + MOST_REPORTS] for start in range(0, len(reports), MOST_REPORTS)]

@@ -4,7 +4,7 @@ as a length in bytes, the schema allows a little less than the server, never mor
 
 from typing import Any
 
-from leveret_producer.submission import LONGEST_TYPE
+from leveret_producer.submission import DEEPEST, LONGEST_TYPE, MOST_PAYLOAD
 
 # A short string of AMQP has 255 bytes: as many characters of ASCII, or a quarter of it of any.
 TYPE = rf"^([\x20-\x7e]{{1,{LONGEST_TYPE}}}|[^\x00-\x1f\x7f]{{1,{LONGEST_TYPE // 4}}})$"
@@ -20,7 +20,7 @@ def narrow(schemas: dict[str, Any], year: int) -> None:
         schemas[name] for name in ("Submission", "DeadLetterSelection", "DeadLetterFilter")
     )
     job = submission["properties"]
-    job["payload"] = {"description": "Any JSON of at most 256 KiB and 500 levels"}
+    job["payload"] = {"description": f"Any JSON of at most {MOST_PAYLOAD >> 10} KiB and {DEEPEST} levels"}
     job["type"] |= {"pattern": TYPE, "description": f"At most {LONGEST_TYPE} bytes of UTF-8, no control characters"}
     job["type"].pop("minLength", None)
     job["delay"]["pattern"] = DELAY

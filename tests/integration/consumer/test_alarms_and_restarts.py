@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from containers import Server, management, wait_until
+from runs import runs, until
 
 ALARMS = [
     pytest.param(
@@ -17,21 +18,6 @@ ALARMS = [
     ),
     pytest.param(["set_disk_free_limit", "9000000000000000"], ["set_disk_free_limit", "50MB"], id="disk"),
 ]
-
-
-def runs(witness: Path, word: str = "start") -> list[tuple[str, int]]:
-    """Job and attempt of each run that began or ended."""
-    words = [line.split() for line in witness.read_text().splitlines() if line.startswith(word)]
-    return [(job, int(attempt)) for _, job, attempt, _ in words]
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not seen():  # noqa: ASYNC110 - what is looked at is in another process
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
 def _is_blocked(rabbitmq: Server, vhost: str) -> bool:

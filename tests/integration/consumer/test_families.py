@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from runs import until
 
 from leveret import Context
 from leveret.jobs import Envelope
@@ -49,15 +50,6 @@ def runs(process: int) -> bool:
 
 def still_run(folder: Path) -> list[int]:
     return [int(one.name) for one in folder.iterdir() if one.name.isdigit() and runs(int(one.name))]
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not seen():  # noqa: ASYNC110 - what is looked at is in another process
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
 @pytest.fixture

@@ -9,21 +9,13 @@ from typing import Any
 
 import pytest
 from containers import Server
+from runs import until
 
 from leveret.rabbitmq.connection import open_connection
 
 
 def lines(witness: Path, word: str) -> list[list[str]]:
     return [line.split() for line in witness.read_text().splitlines() if line.startswith(word)]
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not seen():  # noqa: ASYNC110 - what is looked at is in another process
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
 @pytest.fixture

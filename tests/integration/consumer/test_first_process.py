@@ -1,6 +1,5 @@
 """A consumer that is process 1 of its container: whoever loses his parent is waited for, and no exit code is taken away."""
 
-import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import until
 
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child")
 
@@ -27,15 +27,6 @@ def zombies(process: int) -> int:
         found += Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         found += zombies(child)
     return found
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not seen():  # noqa: ASYNC110 - what is looked at is in another process
-                await asyncio.sleep(0.1)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
 async def test_orphans_leave_no_zombies_and_no_exit_code_is_lost(rig: Any, consumer: Callable[..., Any]) -> None:

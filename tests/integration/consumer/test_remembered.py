@@ -11,27 +11,13 @@ from uuid import UUID
 import pytest
 from containers import Server
 from lossy_link import lossy_link
+from runs import runs, until
 
 from leveret.rabbitmq.connection import open_connection
 
 SLOTS, HELD = 10, 310
 ALARM = ["rabbitmqctl", "-q", "set_vm_memory_high_watermark"]
 ANSWERS = "answers"
-
-
-def runs(witness: Path) -> list[tuple[str, int]]:
-    """Job and attempt of each run that began."""
-    words = [line.split() for line in witness.read_text().splitlines() if line.startswith("start")]
-    return [(job, int(attempt)) for _, job, attempt, _ in words]
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not seen():  # noqa: ASYNC110 - what is looked at is in another process
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
 async def full(one: Any, rig: Any, waits: dict[str, object]) -> tuple[list[UUID], list[tuple[str, int]]]:

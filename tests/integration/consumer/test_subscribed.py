@@ -12,6 +12,7 @@ from uuid import UUID
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 from containers import Server
+from runs import until
 
 from leveret import topology
 from leveret.rabbitmq.declare import declare
@@ -34,15 +35,6 @@ Leader = amqqueue:get_pid(Q),
 def runs(witness: Path, word: str = "start") -> list[str]:
     """The ids of jobs, one for each run that began or ended."""
     return [line.split()[1] for line in witness.read_text().splitlines() if line.startswith(word)]
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            while not seen():  # noqa: ASYNC110 - what is looked at is in another process or on the broker
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"{what}: not within {seconds} s") from None
 
 
 async def test_a_queue_that_is_deleted_and_made_again_at_once_is_consumed_again(

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from raw_messages import Fields, Raw, connect, header, nested, sized
+from runs import until
 
 from leveret import topology, wire
 from leveret.settings import Broker
@@ -94,13 +95,6 @@ def malformed() -> Iterator[tuple[bytes, Raw, str]]:
         take_big = number % (MALFORMED // len(big)) == 0 and big
         (body, fields, reason), odd = big.pop() if take_big else next(small)
         yield body, Raw(**{**good(uuid4()), **odd, **fields}), reason
-
-
-async def until(what: str, seen: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        await asyncio.sleep(0.1)
 
 
 def good(job: UUID) -> Fields:
