@@ -136,7 +136,9 @@ async def test_all_that_a_job_shows_and_a_context_offers(world: World, kind: str
     done = await world.job_in(job_id, "succeeded", 2)
     assert datetime.fromisoformat(done["started_at"]) == started_at
     result = done["result"]
-    assert datetime.fromisoformat(result.pop("deadline")) == started_at + timedelta(seconds=30)
+    limit, finished_at = timedelta(seconds=30), datetime.fromisoformat(done["finished_at"])
+    deadline = datetime.fromisoformat(result.pop("deadline"))  # counted from when the handler had a slot and began
+    assert started_at + limit <= deadline < finished_at + limit
     own = {"job_id": job_id, "queue": QUEUE, "type": type_, "attempt": 2}
     assert result == own | {"max_attempts": 3, "delivery": 0, "dead_letter": None}
     assert (done["payload"], done["error"], done["generation"], done["correlation_id"]) == (str(gate), None, 1, None)
