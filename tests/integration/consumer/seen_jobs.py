@@ -13,24 +13,22 @@ handlers = Handlers()
 
 
 @handlers.job("tell-the-time")
-async def tell_the_time(ctx: Context, seconds: float) -> None:
-    end = time.time() + seconds
-    while (now := time.time()) < end:
-        ctx.progress(now, end)
+async def tell_the_time(ctx: Context, gate: Path) -> None:
+    while not gate.exists():
+        ctx.progress(time.time())
         await asyncio.sleep(0.02)
 
 
 @handlers.job("tell-the-time-in-thread")
-def tell_the_time_in_thread(ctx: Context, seconds: float) -> None:
-    end = time.time() + seconds
-    while (now := time.time()) < end:
-        ctx.progress(now, end)
+def tell_the_time_in_thread(ctx: Context, gate: Path) -> None:
+    while not gate.exists():
+        ctx.progress(time.time())
         time.sleep(0.02)
 
 
 @handlers.job("tell-the-time-in-process", cpu=True)
-def tell_the_time_in_process(ctx: Context, seconds: float) -> None:
-    tell_the_time_in_thread(ctx, seconds)
+def tell_the_time_in_process(ctx: Context, gate: Path) -> None:
+    tell_the_time_in_thread(ctx, gate)
 
 
 class Seen(TypedDict):

@@ -87,8 +87,9 @@ async def world(broker: Broker, database: Database, consumer: Callable[..., Any]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_progress_of_ten_jobs_rises_and_is_seen_within_a_second(world: World, kind: str) -> None:
-    jobs = await world.submit(*[{"type": f"tell-the-time{kind}", "payload": 4.0}] * 10)
+async def test_progress_of_ten_jobs_rises_and_is_seen_within_a_second(world: World, kind: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    jobs = await world.submit(*[{"type": f"tell-the-time{kind}", "payload": str(gate)}] * 10)
     seen: dict[str, list[float]] = {job_id: [] for job_id in jobs}
     behind: list[float] = []
     lags: list[float] = []
@@ -103,12 +104,13 @@ async def test_progress_of_ten_jobs_rises_and_is_seen_within_a_second(world: Wor
                 behind.append(asked - progress["done"])
                 lags.extend(lag for one in world.producers if (lag := one.metrics.registry.get_sample_value(LAG)))
             done += job["state"] == "succeeded"
+        if all(len(set(values)) >= 3 for values in seen.values()):
+            gate.touch()
         return done == len(jobs)
 
     await eventually_true(all_done, "all are done")
     for values in seen.values():
         assert values == sorted(values)
-        assert len(set(values)) >= 2  # it rises; a busy machine asks once a second
     assert statistics.median(behind) < 1
     assert statistics.median(lags) < 1, "an event's age is counted from when it was told, not from the start of its job"
 

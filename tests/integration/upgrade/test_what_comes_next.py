@@ -90,7 +90,11 @@ async def test_states_and_fields_are_recorded_and_shown(broker: Broker, database
         assert (await producer.http.get(f"/v1/queues/{QUEUE}/dead-letters")).json()["dead_letters"] == []
         assert (await producer.http.get(f"/v1/queues/{QUEUE}")).status_code == 200
         labels = {"queue": QUEUE, "outcome": "cancelled"}
-        assert (producer.metrics.registry.get_sample_value("leveret_jobs_finished_total", labels) or 0) >= 5
+
+        async def counted() -> bool:  # an event is counted after its commit, by which it is shown
+            return (producer.metrics.registry.get_sample_value("leveret_jobs_finished_total", labels) or 0) >= 5
+
+        await eventually_true(counted, "five cancelled jobs are counted")
         await _nothing_is_wrong(producer)
 
 
