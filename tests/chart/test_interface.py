@@ -152,6 +152,7 @@ def test_secrets_are_folders_and_each_pod_has_only_what_it_needs(pods, component
                 "LEVERET_NAMESPACE": "metadata.namespace",
                 "LEVERET_LISTEN_PORT": "8080",
                 "LEVERET_OUTBOX_LIMIT": "1000000",
+                "LEVERET_KEEP_ALIVE": "75s",
                 "LEVERET_RETENTION_JOBS": "720h",
                 "LEVERET_RETENTION_PAYLOADS": "168h",
                 "LEVERET_RETENTION_DECISIONS": "720h",
