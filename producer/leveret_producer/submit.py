@@ -19,6 +19,7 @@ from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
 from leveret_producer.schemas import MOST_FLAWS, Schemas
 from leveret_producer.store.jobs import Jobs, NewJob
+from leveret_producer.store.postgres import nothing_stored
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission, invalid
 
@@ -56,11 +57,11 @@ class FrontDoor:
         new = [_new(known, one, now, run_at) for one, run_at in zip(asked, times, strict=True)]
         at_once = [one.job for one in new if one.due_at is None]
         with self._room(known, len(at_once)), self._room_in_outbox(len(at_once)):
-            lease = self.relay.lease_for(len(at_once))
+            asked_at, lease = self.relay.clock(), self.relay.lease_for(len(at_once))
             until = await self.jobs.insert(new, now, lease)
         if at_once:
             if lease > 0:
-                self.relay.offer(at_once, until)
+                self.relay.offer(at_once, until, asked_at)
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
         return Stored(new, warning(known, {one.type for one in asked}))
@@ -102,9 +103,10 @@ class FrontDoor:
             raise _outbox_full(full) from full
         try:
             yield
-        except BaseException:
-            self.bound.not_stored(jobs)
+        except BaseException as problem:
+            (self.bound.not_stored if nothing_stored(problem) else self.bound.stored)(jobs)
             raise
+        self.bound.stored(jobs)
 
 
 def warning(queue: KnownQueue, types: Set[str]) -> str | None:

@@ -10,7 +10,7 @@ import structlog
 
 from leveret_producer.outbox.bound import Bound, OutboxFull
 from leveret_producer.store.dead_letter_operations import CHUNK, Claimed, Operations, Step
-from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain, nothing_stored
 from leveret_producer.views import DeadLetterOperation
 
 log = structlog.get_logger(__name__)
@@ -66,12 +66,13 @@ class Worker:
     async def _redrive(self, claimed: Claimed) -> Step:
         """Do a chunk; raise OutboxFull if it is."""
         self._bound.admit(CHUNK)
-        unused = CHUNK
         try:
             now = await self._operations.step(claimed)
-            unused -= now.jobs
-        finally:
-            self._bound.not_stored(unused)
+        except BaseException as problem:
+            (self._bound.not_stored if nothing_stored(problem) else self._bound.stored)(CHUNK)
+            raise
+        self._bound.stored(now.jobs)
+        self._bound.not_stored(CHUNK - now.jobs)
         return now
 
 

@@ -1,4 +1,4 @@
-"""Which job queues the broker does not have, so that their jobs wait in the outbox until they are there again.
+"""Which job queues the broker does not have, or confirms nothing for, so that their jobs wait in the outbox for them.
 
 The broker takes a job for a queue that it doesn't have, and the recorder puts it back. To publish it again at once would
 send it round and round, with all of that queue's jobs, and take the other queues' jobs their turn. So the queue is
@@ -7,7 +7,7 @@ looked for first. One that is there is bound again: somebody has unbound it, or 
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 from aio_pika.abc import AbstractConnection
@@ -23,22 +23,23 @@ LOOK_TIMEOUT = 5.0  # s; a queue without a leader does not answer, and is there
 class GoneQueues:
     PAUSE = 5.0  # s until it's looked for again
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._until: dict[str, float] = {}
 
     def names(self) -> list[str]:
-        """Return the queues that were not there a moment ago."""
-        now = time.monotonic()
+        """Return the queues that took nothing a moment ago."""
+        now = self._clock()
         self._until = {queue: until for queue, until in self._until.items() if until > now}
         return list(self._until)
 
     def has(self, queue: str) -> bool:
-        return self._until.get(queue, 0.0) > time.monotonic()
+        return self._until.get(queue, 0.0) > self._clock()
 
-    def note(self, queue: str) -> None:
+    def note(self, queue: str, because: str = "the broker has no such queue") -> None:
         if not self.has(queue):
-            log.warning("the broker has no such queue; its jobs stay in the outbox", queue=queue)
-        self._until[queue] = time.monotonic() + self.PAUSE
+            log.warning("a queue's jobs stay in the outbox for now", queue=queue, because=because)
+        self._until[queue] = self._clock() + self.PAUSE
 
     async def look(self, connection: AbstractConnection, queues: Iterable[str]) -> None:
         """Ask the broker for queues whose jobs came back; note those that it doesn't have, and bind the others."""

@@ -61,12 +61,17 @@ class Hinting:
         """Read every few seconds what only the database knows: what is unpublished, and what waits longest."""
         while True:
             try:
-                self._bound.begin_count()
-                pending = sum((await rows.pending()).values())
-                self._bound.counted(pending)
-                metrics.outbox_pending.value = float(pending)
-                self._book.oldest_waiting(await queues.oldest_waiting())
+                pending = sum((await rows.pending(self._relay.no_mark())).values())
             except (DatabaseUnavailable, TryAgain) as problem:
                 metrics.outbox_pending.value = None
                 log.debug("the outbox can't be counted", because=str(problem))
+                if self._bound.not_counted():
+                    log.warning("the outbox can't be counted; its limit holds for what comes in from now on")
+            else:
+                self._bound.counted(pending)
+                metrics.outbox_pending.value = float(pending)
+            try:
+                self._book.oldest_waiting(await queues.oldest_waiting())
+            except (DatabaseUnavailable, TryAgain) as problem:
+                log.debug("what waits longest can't be read", because=str(problem))
             await asyncio.sleep(LOOK_EVERY)

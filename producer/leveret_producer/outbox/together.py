@@ -12,7 +12,7 @@ async def together(*parts: Coroutine[object, object, None]) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             for part in parts:
-                tasks.create_task(_whole(part))
+                tasks.create_task(whole(part))
     except* (BrokerGone, *BrokerErrors) as problems:
         gone = problems
         while isinstance(gone, BaseExceptionGroup):
@@ -21,7 +21,7 @@ async def together(*parts: Coroutine[object, object, None]) -> None:
         raise BrokerGone(str(gone)) from gone
 
 
-async def _whole(part: Coroutine[object, object, None]) -> None:
+async def whole(part: Coroutine[object, object, None]) -> None:
     """Have a call that the client library cancelled, because its channel is gone, end the others, too."""
     try:
         await part

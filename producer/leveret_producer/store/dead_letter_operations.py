@@ -105,11 +105,12 @@ _LOCKED = """
         SELECT id, key FROM locked JOIN wanted USING (id, generation) WHERE state = 'dead' AND purged_at IS NULL
     )
 """
+# It waits since now, not since it was submitted: that is its due time, as a retry's is.
 _REDRIVE = text(
     f"""
     {_LOCKED}
     UPDATE jobs SET generation = generation + 1, state = 'accepted', merge_key = key, tie = 0, attempt = 0,
-        next_attempt = 1, returned = 0, published_at = NULL, due_at = NULL, lease_until = now(), started_at = NULL,
+        next_attempt = 1, returned = 0, published_at = NULL, due_at = now(), lease_until = now(), started_at = NULL,
         finished_at = NULL, result = NULL, error = NULL, progress = NULL, dead_reason = NULL
     FROM meant WHERE jobs.id = meant.id AND jobs.generation < :most
         AND EXISTS (SELECT 1 FROM payloads WHERE payloads.id = meant.id)

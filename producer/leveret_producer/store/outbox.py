@@ -7,7 +7,9 @@ which nobody holds. Rows are taken in the order in which their leases end.
 A replica gives up or prolongs a lease only while the row has the very end that it wrote there: another one's ends later.
 """
 
+import contextlib
 from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,7 +52,7 @@ _MARK = text(
             AS confirmed (id, generation, attempt, returned, key)
     ), locked AS (
         SELECT jobs.id, confirmed.key FROM jobs JOIN confirmed USING (id)
-        WHERE jobs.generation = confirmed.generation AND jobs.next_attempt = confirmed.attempt
+        WHERE jobs.id = ANY(CAST(:ids AS uuid[])) AND jobs.generation = confirmed.generation AND jobs.next_attempt = confirmed.attempt
               AND jobs.returned = confirmed.returned AND jobs.published_at IS NULL
         ORDER BY jobs.id FOR UPDATE OF jobs
     )
@@ -61,21 +63,25 @@ _MARK = text(
     RETURNING jobs.id
     """
 )
-# Of the leases that are still ours, the new ends.
+# Of the leases that are still ours, the new ends. (The ids are named twice so that only their partitions are looked at.)
 _END = text(
     """
     WITH ours AS (
-        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:untils AS timestamptz[])) AS ours (id, until)
+        SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:untils AS timestamptz[]),
+                             CAST(:seconds AS double precision[])) AS ours (id, until, seconds)
     ), locked AS (
-        SELECT jobs.id FROM jobs JOIN ours USING (id)
-        WHERE jobs.lease_until = ours.until AND jobs.published_at IS NULL
+        SELECT jobs.id, ours.until, ours.seconds FROM jobs JOIN ours USING (id)
+        WHERE jobs.id = ANY(CAST(:ids AS uuid[])) AND jobs.lease_until = ours.until AND jobs.published_at IS NULL
         ORDER BY jobs.id FOR UPDATE OF jobs
     )
-    UPDATE jobs SET lease_until = now() + CAST(:seconds AS double precision) * interval '1 second'
+    UPDATE jobs SET lease_until = now() + locked.seconds * interval '1 second'
     FROM locked WHERE jobs.id = locked.id
-    RETURNING jobs.id, jobs.lease_until
+    RETURNING jobs.id, locked.until, jobs.lease_until
     """
 )
+# What a transaction counts is what was committed when it looked for the first time.
+_ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+_LOOK = text("SELECT 1")
 # The condition on lease_until is for the index: what is due has no lease beyond the longest one.
 _PENDING = text(
     """
@@ -95,11 +101,20 @@ _LIVE = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class Publication:
+    """Which message of a job: each attempt has one, and another one when the broker had no queue for it."""
+
     id: UUID
     generation: int
     attempt: int
     returned: int = 0
+
+    def __hash__(self) -> int:
+        return hash(self.id)  # a third of the time, and a job has hardly ever two in hand
+
+    @classmethod
+    def of(cls, job: Envelope, returned: int) -> "Publication":
+        return cls(job.id, job.generation, job.attempt, returned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +152,11 @@ class OutboxRows:
         async with self._postgres.transaction() as connection:
             return await live(connection, queues)
 
-    async def mark(self, confirmed: Sequence[Confirmed]) -> int:
-        """Note that the broker has these jobs, and return how many left the outbox; a job that has moved on keeps its state."""
+    async def mark(self, confirmed: Sequence[Publication]) -> set[UUID]:
+        """Note that the broker has these jobs; return those that were in the outbox until now.
+
+        A job that has moved on keeps its state.
+        """
         async with self._postgres.transaction() as connection:
             columns = {
                 "ids": [one.id for one in confirmed],
@@ -147,24 +165,34 @@ class OutboxRows:
                 "returned": [one.returned for one in confirmed],
                 "keys": [queued_key(one.generation, one.attempt) for one in confirmed],
             }
-            return len((await connection.execute(_MARK, columns)).all())
+            return {row.id for row in await connection.execute(_MARK, columns)}
 
-    async def release(self, leases: Sequence[Lease], wait_seconds: float = 0) -> None:
-        """Give rows back, for any replica to take after so long; a row whose lease is another one by now keeps that."""
-        await self._end(leases, wait_seconds)
+    async def release(self, leases: Sequence[Lease], waits: Sequence[float] | None = None) -> None:
+        """Give rows back, for any replica to take after so many seconds each, or at once.
 
-    async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Hold rows from now for a whole lease; return the new leases, without those that were lost."""
-        return await self._end(leases, LEASE)
+        A row whose lease is another one by now keeps that.
+        """
+        await self._end(leases, waits or [0.0] * len(leases))
 
-    async def _end(self, leases: Sequence[Lease], seconds: float) -> list[Lease]:
-        columns = {"ids": [one.id for one in leases], "untils": [one.until for one in leases], "seconds": seconds}
+    async def renew(self, leases: Sequence[Lease]) -> dict[Lease, Lease]:
+        """Hold rows from now for a whole lease; return the new lease of each, without those that were lost."""
+        return await self._end(leases, [LEASE] * len(leases))
+
+    async def _end(self, leases: Sequence[Lease], seconds: Sequence[float]) -> dict[Lease, Lease]:
+        columns = {"ids": [one.id for one in leases], "untils": [one.until for one in leases], "seconds": list(seconds)}
         async with self._postgres.transaction() as connection:
-            return [Lease(row.id, row.lease_until) for row in await connection.execute(_END, columns)]
+            ended = await connection.execute(_END, columns)
+            return {Lease(row.id, row.until): Lease(row.id, row.lease_until) for row in ended}
 
-    async def pending(self) -> dict[str, int]:
-        """Count the unconfirmed jobs of each queue that has some; those that aren't due yet don't count."""
+    async def pending(self, moment: AbstractAsyncContextManager[object] | None = None) -> dict[str, int]:
+        """Count the unconfirmed jobs of each queue that has some; those that aren't due yet don't count.
+
+        Counted is what is there at one moment within that block.
+        """
         async with self._postgres.transaction() as connection:
+            await connection.execute(_ONE_MOMENT)
+            async with moment or contextlib.nullcontext():
+                await connection.execute(_LOOK)
             return {row.queue: row.jobs for row in await connection.execute(_PENDING, {"lease": LEASE + 1})}
 
 

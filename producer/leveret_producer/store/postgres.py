@@ -62,6 +62,13 @@ class DataRefused(Exception):
     """The database will never take these values."""
 
 
+def nothing_stored(problem: BaseException) -> bool:
+    """Tell whether a transaction that ended so has surely stored nothing; of one that was cancelled that isn't known."""
+    if isinstance(problem, DatabaseUnavailable):
+        return not problem.maybe_stored
+    return isinstance(problem, TryAgain | DataRefused)
+
+
 async def connect(
     place: Database, name: str, settings: Mapping[str, str], *, timeout: float, command_timeout: float
 ) -> asyncpg.Connection:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -29,7 +30,7 @@ class Played:
     """Catalog, schemas, store, relay and hinting in one; the store fails while it is told to."""
 
     length: Length | None
-    fails: bool = False
+    fails: BaseException | None = None
     stored: int = 0
     hinted: list[int] = field(default_factory=list)
     handlers: dict[str, HandlerInfo] = field(default_factory=dict)
@@ -42,8 +43,11 @@ class Played:
 
     async def insert(self, new: list[object], *_: object) -> None:
         if self.fails:
-            raise DatabaseUnavailable("away")
+            raise self.fails
         self.stored += len(new)
+
+    def clock(self) -> float:
+        return 0.0
 
     def lease_for(self, jobs: int) -> float:
         return 0.0
@@ -70,12 +74,12 @@ async def refusal(door: FrontDoor, asked: list[Submission]) -> str | None:
 
 
 async def test_what_the_database_did_not_take_needs_no_room() -> None:
-    played = Played(Length(10, "a", 0, NOW), fails=True)
+    played = Played(Length(10, "a", 0, NOW), fails=DatabaseUnavailable("away"))
     door = front_door(played)
     for _ in range(5):
         with pytest.raises(DatabaseUnavailable):
             await door.submit("leveret.a", jobs(4), in_list=True)
-    played.fails = False
+    played.fails = None
     assert await refusal(door, jobs(10)) is None
     assert await refusal(door, jobs(1)) == "queue-full"
     assert (played.stored, played.hinted) == (10, [10])
@@ -86,19 +90,36 @@ async def test_what_a_full_outbox_refused_needs_no_room() -> None:
     door = front_door(played, outbox_limit=8)
     assert await refusal(door, jobs(8)) is None
     assert await refusal(door, jobs(2)) == "outbox-full"
-    door.bound.confirmed(8)
+    door.bound.confirmed([(UUID(int=1), door.bound.known(own=True))] * 8, ())
     assert await refusal(door, jobs(2)) is None
 
 
 async def test_what_the_database_did_not_take_does_not_fill_the_outbox() -> None:
-    played = Played(None, fails=True)
+    played = Played(None, fails=DatabaseUnavailable("away"))
     door = front_door(played, outbox_limit=8)
     for _ in range(5):
         with pytest.raises(DatabaseUnavailable):
             await door.submit("leveret.a", jobs(4), in_list=True)
-    played.fails = False
+    played.fails = None
     assert await refusal(door, jobs(8)) is None
     assert await refusal(door, jobs(1)) == "outbox-full"
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [DatabaseUnavailable("cut", maybe_stored=True), asyncio.CancelledError()],
+    ids=["COMMIT lost", "client gone"],
+)
+async def test_what_may_have_been_stored_needs_room_until_it_is_counted(problem: BaseException) -> None:
+    played = Played(None, fails=problem)
+    door = front_door(played, outbox_limit=8)
+    with pytest.raises(type(problem)):
+        await door.submit("leveret.a", jobs(8), in_list=True)
+    played.fails = None
+    assert await refusal(door, jobs(1)) == "outbox-full"
+    door.bound.begin_count()
+    door.bound.counted(0)
+    assert await refusal(door, jobs(1)) is None
 
 
 async def test_a_full_outbox_says_what_was_kept_and_when_to_come_again() -> None:
