@@ -19,7 +19,8 @@ AFTER = 5.0  # s until it's published again: by then the queue may be there
 
 # What has a larger key is beyond this attempt: another message of it has arrived. (So the key is that of the attempt, the
 # first as well: it may have been given back, which `queued_key` is before.) What a row of an earlier generation says of
-# that generation's end does not hold for this one.
+# that generation's end does not hold for this one. It waits since it was due: a retry, and what was redriven, not since
+# it was submitted.
 _PUT_BACK = text(
     """
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, generation, attempt, max_attempts, created_at,
@@ -37,8 +38,9 @@ _PUT_BACK = text(
         merge_key = excluded.merge_key, tie = 0, generation = excluded.generation, next_attempt = excluded.next_attempt,
         attempt = CASE WHEN job.generation = excluded.generation THEN job.attempt ELSE excluded.attempt END,
         error = CASE WHEN job.generation = excluded.generation THEN job.error END,
+        due_at = CASE WHEN job.generation = excluded.generation AND job.due_at <= now() THEN job.due_at END,
         result = NULL, finished_at = NULL, dead_reason = NULL, purged_at = NULL,
-        published_at = NULL, due_at = NULL, lease_until = excluded.lease_until, returned = job.returned + 1
+        published_at = NULL, lease_until = excluded.lease_until, returned = job.returned + 1
     WHERE job.queue = excluded.queue AND job.merge_key <= excluded.merge_key
     """
 )

@@ -28,7 +28,7 @@ from leveret.settings import Broker, Database
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.outbox import Confirmed, Lease, OutboxRows
+from leveret_producer.store.outbox import Lease, OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording import Recording
 from leveret_producer.store.returning import Returning
@@ -343,14 +343,14 @@ async def test_a_confirm_that_is_written_after_the_return_does_not_count(store: 
     job = Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now)
     until = await Jobs(store).insert([NewJob(job, 5)], now, lease_seconds=30)
     assert await returning.put_back([job]) == []
-    assert await rows.mark([Confirmed(job.id, 1, 1, 0)]) == 0
+    assert await rows.mark([Publication(job.id, 1, 1, 0)]) == set()
     await rows.release([Lease(job.id, until)])
     assert await rows.take(10) == []  # whoever published it before has no say in when it is published again
     async with store.transaction() as connection:
         await connection.execute(text("UPDATE jobs SET lease_until = now()"))
     [taken] = await rows.take(10)
     assert (taken.job.id, taken.returned) == (job.id, 1)
-    assert await rows.mark([Confirmed(job.id, 1, 1, 1)]) == 1
+    assert await rows.mark([Publication(job.id, 1, 1, 1)]) == {job.id}
     assert (await _row(store, job.id) or {})["state"] == "queued"
     # And one that was written before is void.
     assert await returning.put_back([job, job]) == []
@@ -408,7 +408,7 @@ async def test_recorders_that_put_back_and_record_the_same_jobs_do_not_deadlock(
     await asyncio.gather(
         *(returning.put_back(jobs[::step]) for step in (1, -1, 2)),
         recording.record(events[::-1]),
-        rows.mark([Confirmed(job.id, 1, 1) for job in jobs]),
+        rows.mark([Publication(job.id, 1, 1) for job in jobs]),
         recording.record(events),
     )
 

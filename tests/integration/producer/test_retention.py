@@ -29,7 +29,7 @@ from leveret_producer.retention.session import alone
 from leveret_producer.store import migrate as migrating
 from leveret_producer.store.jobs import Jobs, NewJob, Wanted
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.outbox import Confirmed, OutboxRows
+from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording import Recording
 
@@ -184,7 +184,7 @@ async def test_what_stayed_goes_on_as_before_and_goes_when_it_is_over(store: Sto
     taken = await store.rows.take(500)
     assert {one.job.id for one in taken} == set(waiting)
     assert {one.job.body for one in taken} == {b'{"n":1}'}
-    assert await store.rows.mark([Confirmed(one, 1, 1) for one in waiting]) == 30
+    assert await store.rows.mark([Publication(one, 1, 1) for one in waiting]) == set(waiting)
     await store.report(waiting, State.SUCCEEDED, now)
     await store.run("UPDATE jobs SET purged_at = now() WHERE id = ANY(:ids)", ids=dead[:10])
     listed = await store.jobs.page(Wanted(queue=QUEUE, state=State.DEAD))

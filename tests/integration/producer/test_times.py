@@ -21,7 +21,7 @@ from leveret.settings import Broker, Database
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.outbox import Confirmed, OutboxRows
+from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
@@ -140,7 +140,7 @@ async def test_what_is_not_due_is_not_counted_and_not_looked_through(store: Post
     await rows.release([taken.lease])
     [again] = await rows.take(500)
     assert not again.arrived
-    assert await rows.mark([Confirmed(due.job.id, 1, 1)]) == 1
+    assert await rows.mark([Publication(due.job.id, 1, 1)]) == {due.job.id}
     assert await rows.pending() == {}
     async with store.transaction() as connection:
         plan = "\n".join(
@@ -240,7 +240,7 @@ async def test_a_confirm_that_is_noted_late_does_not_end_the_wait_for_the_next_a
     [first] = await rows.take(10)
     due = now + timedelta(hours=2)
     await recording.record([Report(QUEUE, _waits(job.job.id, now, due, payload=b""))])
-    assert await rows.mark([Confirmed(job.job.id, 1, first.job.attempt)]) == 0
+    assert await rows.mark([Publication(job.job.id, 1, first.job.attempt)]) == set()
     await rows.release([first.lease])
     assert await rows.take(10) == []
     async with store.transaction() as connection:
