@@ -1,6 +1,7 @@
 """Jobs that wait for a time: asked for with run_at or delay, or between two attempts."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator
@@ -18,13 +19,16 @@ from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker, Database
+from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.recorder.merge import Report
+from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
+from leveret_producer.store.returning import Returning
 
 FAILED = Error("Failed", "boom", "ValueError", "…")
 
@@ -208,6 +212,46 @@ async def test_a_long_wait_ends_with_the_next_attempt_on_the_queue(broker: Broke
         done = JobEvent(foreign, "t", State.SUCCEEDED, datetime.now(UTC), "pod", attempt=2)
         await tell(operator, f"job.{QUEUE}", [done])
         await _in_state(producer, foreign, State.SUCCEEDED)
+
+
+async def test_what_is_redriven_and_what_is_put_back_waits_since_it_was_due(store: Postgres) -> None:
+    """It waited since it was submitted, days ago: the age of the oldest waiting job was told with that."""
+    operations, rows, now = Operations(store), OutboxRows(store), datetime.now(UTC)
+    died = NewJob(Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now), 5)
+    await Jobs(store).insert([died], now - timedelta(days=3), lease_seconds=0)
+    async with store.transaction() as connection:
+        await connection.execute(text("INSERT INTO queues (name, defined_at) VALUES (:queue, now())"), {"queue": QUEUE})
+        await connection.execute(
+            text("UPDATE jobs SET state = 'dead', published_at = now(), finished_at = now(), dead_reason = 'Rejected'")
+        )
+    await operations.create(uuid4(), QUEUE, "redrive", DeadLetterSelection(all=True))
+    claimed = await operations.claim()
+    assert claimed is not None
+    assert (await operations.step(claimed)).jobs == 1
+    since = (await Queues(store).oldest_waiting())[QUEUE]
+    assert since is not None
+    assert since >= now
+    [taken] = await rows.take(10)
+    assert taken.arrived  # so that it's told of as an arrival
+    assert await rows.mark([Publication(died.job.id, 2, 1)]) == {died.job.id}
+    assert await Returning(store).put_back([taken.job]) == []
+    assert (await Queues(store).oldest_waiting())[QUEUE] == since
+
+
+async def test_a_count_is_of_one_moment(store: Postgres) -> None:
+    """What leaves or comes while it goes on is in it, or isn't: that must be known, or it's subtracted twice."""
+    rows, now = OutboxRows(store), datetime.now(UTC)
+    jobs = [NewJob(Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now), 5) for _ in range(5)]
+    await Jobs(store).insert(jobs[:3], now, lease_seconds=0)
+
+    @contextlib.asynccontextmanager
+    async def moment() -> AsyncIterator[None]:
+        await Jobs(store).insert(jobs[3:], now, lease_seconds=0)
+        yield
+        await rows.mark([Publication(one.job.id, 1, 1) for one in jobs[:3]])
+
+    assert await rows.pending(moment()) == {QUEUE: 5}
+    assert await rows.pending() == {QUEUE: 2}
 
 
 async def test_any_order_of_events_leaves_the_same_row_in_the_outbox(store: Postgres) -> None:
