@@ -1,4 +1,4 @@
-"""Which job queues the broker does not have, or confirms nothing for, so that their jobs wait in the outbox for them.
+"""Which job queues the broker does not have, or is late with, so that their jobs wait in the outbox.
 
 The broker takes a job for a queue that it doesn't have, and the recorder puts it back. To publish it again at once would
 send it round and round, with all of that queue's jobs, and take the other queues' jobs their turn. So the queue is
@@ -17,12 +17,11 @@ from leveret import topology
 
 log = structlog.get_logger(__name__)
 
+PAUSE = 5.0  # s until it's looked for again
 LOOK_TIMEOUT = 5.0  # s; a queue without a leader does not answer, and is there
 
 
 class GoneQueues:
-    PAUSE = 5.0  # s until it's looked for again
-
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until: dict[str, float] = {}
@@ -36,10 +35,10 @@ class GoneQueues:
     def has(self, queue: str) -> bool:
         return self._until.get(queue, 0.0) > self._clock()
 
-    def note(self, queue: str, because: str = "the broker has no such queue") -> None:
+    def note(self, queue: str, because: str = "the broker has no such queue", seconds: float = PAUSE) -> None:
         if not self.has(queue):
             log.warning("a queue's jobs stay in the outbox for now", queue=queue, because=because)
-        self._until[queue] = self._clock() + self.PAUSE
+        self._until[queue] = max(self._until.get(queue, 0.0), self._clock() + seconds)
 
     async def look(self, connection: AbstractConnection, queues: Iterable[str]) -> None:
         """Ask the broker for queues whose jobs came back; note those that it doesn't have, and bind the others."""

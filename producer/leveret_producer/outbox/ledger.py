@@ -78,7 +78,7 @@ class Ledger:
                 try:
                     new = await self._rows.renew(list(asked.values()))
                 except (DatabaseUnavailable, TryAgain) as problem:
-                    log.warning("leases can't be renewed yet", because=str(problem), jobs=len(old) - start)
+                    log.debug("leases can't be renewed yet", because=str(problem), jobs=len(old) - start)
                     return
                 self.released(self.leases.renewed(asked, new, asked_at))
 

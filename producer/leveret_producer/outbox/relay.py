@@ -189,7 +189,7 @@ class Relay:
         late = self._hand.late(self.clock() - LATE) if self.clock() - self._calm_since > LATE else Counter[str]()
         for queue, jobs in late.items():
             if jobs >= WINDOW:
-                self._gone.note(queue, "the broker confirms nothing that is published to it")
+                self._gone.note(queue, "the broker is late with confirms", 2 * COUNT_EVERY)
         return min(late.total(), MOST_LATE)
 
     async def _publish_each(self, publisher: Publisher) -> None:
@@ -223,9 +223,7 @@ class Relay:
             log.debug("not confirmed; the job stays in the outbox", job=str(job.id), because=str(problem))
         else:
             self._metrics.confirm_seconds.observe(time.perf_counter() - began)
-            self._ledger.confirmed(
-                job, held.publication.returned, held.known
-            )  # which has its lease until that is written
+            self._ledger.confirmed(job, held.publication.returned, held.known)  # it's leased until that is written
             self._hand.land(held)
 
     def _let_go(self, held: Held) -> None:
