@@ -107,13 +107,14 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
         await work.close()
 
 
-def any_parts(request: Request) -> Parts:
+# `async def`, though nothing is awaited: else each request would wait for a thread, and that one for Python's lock.
+async def any_parts(request: Request) -> Parts:
     parts = request.state.parts
     assert isinstance(parts, Parts)
     return parts
 
 
-def migrated_parts(request: Request, parts: Annotated[Parts, Depends(any_parts)]) -> Parts:
+async def migrated_parts(request: Request, parts: Annotated[Parts, Depends(any_parts)]) -> Parts:
     """Refuse requests that need tables which aren't there yet."""
     if not parts.health.migrated:
         raise database_unavailable(reads=reads(request))

@@ -5,6 +5,7 @@ Whatever goes wrong in a request, ours or the framework's, leaves as one of thes
 
 import secrets
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import msgspec
 import structlog
@@ -36,10 +37,13 @@ _TITLES = {
     "queue-full": (429, "The queue is full"),
     "header-too-large": (431, "The headers are too large"),
     "internal-error": (500, "Internal error"),
+    "overloaded": (503, "Too much at once"),
     "outbox-full": (503, "The outbox is full"),
     "database-unavailable": (503, "The database is unavailable"),
 }
 _encode = msgspec.json.Encoder().encode
+
+Stored = Literal["no", "unknown"]
 
 
 class Flaw(msgspec.Struct, frozen=True):
@@ -56,6 +60,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     title: str
     status: int
     detail: str
+    stored: Stored | None = None  # of a 503: whether what the request brought was
     instance: str | None = None  # which one of its kind, where the log tells more
     errors: list[Flaw] | None = None
 
@@ -69,10 +74,11 @@ class Refused(Exception):
         detail: str,
         errors: Sequence[Flaw] = (),
         headers: Mapping[str, str] | None = None,
+        stored: Stored | None = None,
     ) -> None:
         super().__init__(detail)
         status, title = _TITLES[slug]
-        self.problem = Problem(BASE + slug, title, status, detail, errors=list(errors) or None)
+        self.problem = Problem(BASE + slug, title, status, detail, stored, errors=list(errors) or None)
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
@@ -85,7 +91,7 @@ def reads(request: Request) -> bool:
 
 
 def database_unavailable(problem: DatabaseUnavailable | None = None, *, reads: bool = False) -> Refused:
-    kept = "" if reads else "; nothing was stored"
+    kept, stored = "" if reads else "; nothing was stored", None if reads else _stored(problem)
     if problem is None:
         detail = f"The database's tables are not there yet{kept}. Try again in a few seconds."
     elif isinstance(problem, TookTooLong):
@@ -93,14 +99,18 @@ def database_unavailable(problem: DatabaseUnavailable | None = None, *, reads: b
             f"The database is there, but gave this up since it took too long{kept}. Try again in a few seconds, and if "
             "this was a list, ask for less: with a queue, or for one type or state and not both."
         )
-    elif problem.maybe_stored and not reads:
+    elif stored == "unknown":
         detail = (
             "The database went away while it was storing this, so it isn't known whether it was stored. "
             "Look at GET /v1/jobs before sending it again."
         )
     else:
         detail = f"The database does not answer{kept}. Send the same request again in a few seconds."
-    return Refused("database-unavailable", detail, headers={"Retry-After": "5"})
+    return Refused("database-unavailable", detail, headers={"Retry-After": "5"}, stored=stored)
+
+
+def _stored(problem: DatabaseUnavailable | None) -> Stored:
+    return "unknown" if problem is not None and problem.maybe_stored else "no"
 
 
 def status_of(slug: str) -> int:

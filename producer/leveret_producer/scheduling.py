@@ -10,11 +10,14 @@ from leveret_producer.submission import Submission, invalid
 LATEST = timedelta(days=366)  # ahead
 
 
-def run_times(asked: Sequence[Submission], now: datetime, *, in_list: bool) -> list[datetime | None]:
-    """Return for each job when it was asked to run; None: at once. Raise Refused for what can't be meant."""
+def run_times(asked: Sequence[Submission], now: datetime, *, in_list: bool, first: int = 0) -> list[datetime | None]:
+    """Return for each job when it was asked to run; None: at once. Raise Refused for what can't be meant.
+
+    `first` is the index of the first of them, where these are a part of a list.
+    """
     times: list[datetime | None] = []
     flaws: list[Flaw] = []
-    for index, job in enumerate(asked):
+    for index, job in enumerate(asked, first):
         found = _run_time(job, now, f"/{index}" if in_list else "")
         if isinstance(found, Flaw):
             flaws.append(found)

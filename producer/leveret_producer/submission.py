@@ -4,7 +4,6 @@ The payload's text is kept byte for byte. A field that isn't known is refused, n
 version gives a meaning to.
 """
 
-import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,9 +12,11 @@ from typing import Annotated
 import msgspec
 
 from leveret_producer.problems import Flaw, Refused
+from leveret_producer.turns import Steps, at_once
 
 MOST_BODY = 8 << 20  # bytes
 MOST_PAYLOAD = 256 << 10  # bytes
+MOST_JOB = 1 << 20  # bytes: far more than a payload and the fields beside it
 MOST_JOBS = 10_000
 DEEPEST = 201  # levels of a payload: what pydantic reads, and so the most that a consumer takes
 LONGEST_TYPE = 255  # bytes: a short string of AMQP
@@ -23,6 +24,14 @@ LONGEST_TYPE = 255  # bytes: a short string of AMQP
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AT = re.compile(r"^(?P<said>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<name>[^`]*)`")
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_TRUNCATED = "Input data was truncated"
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)$")
+_BYTE = re.compile(r"\(byte (\d+)\)$")
+_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF = re.compile(
+    rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|" + _PAIR + rb")*+(\\u[dD][89a-fA-F][0-9a-fA-F]{2})?", re.DOTALL
+)
 _STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)|\[\.\.\.\]")
 
 
@@ -41,9 +50,8 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delay: _Delay | None = None  # `leveret_producer.scheduling` reads it
 
 
-_one = msgspec.json.Decoder(Submission)
-_list = msgspec.json.Decoder(list[Submission])
-_anything = msgspec.json.Decoder()
+_job = msgspec.json.Decoder(Submission)
+_value = msgspec.json.Decoder(msgspec.Raw)  # builds nothing, and takes what a decoder that builds takes, but for UTF-8
 
 
 def is_json(content_type: str | None) -> bool:
@@ -59,43 +67,109 @@ def too_large() -> Refused:
 
 def read(body: bytes) -> Submission | list[Submission]:
     """Return what the body asks for; raise Refused."""
-    is_list = body.lstrip()[:1] == b"["
-    try:
-        _check_json(body)
-        found = _list.decode(body) if is_list else _one.decode(body)
-    except msgspec.ValidationError as problem:
-        raise _invalid([flaw_of(str(problem), {"": Submission})]) from problem
-    except msgspec.DecodeError as problem:
-        raise _not_json(
-            str(problem).removeprefix("JSON is malformed: ") if body.strip() else "it is empty"
-        ) from problem
-    except UnicodeDecodeError as problem:
-        raise _not_json(f"it is not UTF-8 (byte {problem.start})") from problem
-    except RecursionError as problem:
-        raise _not_json(f"it is nested too deep to be read; a payload may have {DEEPEST} levels") from problem
-    jobs: Sequence[Submission] = found if isinstance(found, list) else [found]
-    if not jobs:
+    return at_once(reading(body))
+
+
+def reading(body: bytes) -> Steps[Submission | list[Submission]]:
+    """The same in steps. Where jobs end is found without building them, so that sizes are known before anything is made.
+
+    A step looks at MOST_JOB bytes at most, and whatever they are, that takes some 10 ms.
+    """
+    start = _end_of_space(body, 0)
+    if body[start : start + 1] != b"[":
+        found, end = _read(body, start, None)
+        if (end := _end_of_space(body, end)) < len(body):
+            raise _not_json(f"trailing characters (byte {end})")
+        return found
+    jobs: list[Submission] = []
+    at = start + 1
+    if body[(end := _end_of_space(body, at)) : end + 1] == b"]":
         raise _invalid([Flaw("", "the list is empty; send at least one job")])
-    if len(jobs) > MOST_JOBS:
-        raise _invalid([Flaw("", f"the list has {len(jobs)} jobs; send at most {MOST_JOBS:,} at once")])
-    for index, job in enumerate(jobs):
-        _check(job, f"/{index}" if is_list else "")
-    return found
+    while True:
+        if len(jobs) == MOST_JOBS:
+            raise _invalid([Flaw("", f"the list has more than {MOST_JOBS:,} jobs; send at most so many at once")])
+        job, end = _read(body, at, len(jobs))
+        jobs.append(job)
+        yield
+        follows, at = body[end : end + 1], end + 1
+        if follows == b"]":
+            break
+        if follows != b",":
+            raise _not_json(f"expected ',' or ']' (byte {end})" if follows else _TRUNCATED)
+    if (end := _end_of_space(body, at)) < len(body):
+        raise _not_json(f"trailing characters (byte {end})")
+    return jobs
 
 
 def invalid(flaws: Sequence[Flaw]) -> Refused:
     return _invalid(flaws)
 
 
-def _check_json(body: bytes) -> None:
-    """Decode everything once: payloads that are passed on as they are must be JSON too."""
-    body.decode()
-    with contextlib.suppress(msgspec.ValidationError):  # a number that Python's float or int can't hold is JSON
-        _anything.decode(body)
+def _read(body: bytes, at: int, index: int | None) -> tuple[Submission, int]:
+    """Return the job that begins there, and where what follows it begins."""
+    seen = memoryview(body)[at : at + MOST_JOB]
+    pointer, is_all = "" if index is None else f"/{index}", at + len(seen) == len(body)
+    try:
+        end = at + _length(seen)
+        job = _job.decode(seen[: end - at])
+        str(job.payload, "utf-8")  # all else was looked at
+    except msgspec.ValidationError as problem:
+        flaw = flaw_of(str(problem), {"": Submission})
+        raise _invalid([Flaw(pointer + flaw.pointer, flaw.detail)]) from problem
+    except msgspec.DecodeError as problem:
+        half = _HALF.match(body, at, at + len(seen))
+        if half and half[1] and (is_all or half.end(1) + 6 <= at + len(seen)):  # not one that was cut in two here
+            where = f" in the job at {pointer}" if pointer else ""
+            raise _not_json(f"half of a surrogate pair, {half[1].decode()} (byte {half.start(1)}){where}") from problem
+        if str(problem) == _TRUNCATED and not is_all:
+            raise _too_large_job(pointer) from problem
+        said = str(problem).removeprefix("JSON is malformed: ") if body.strip() else "it is empty"
+        raise _not_json(_BYTE.sub(lambda found: f"(byte {at + int(found[1])})", said)) from problem
+    except UnicodeDecodeError as problem:
+        raise _not_json(f"it is not UTF-8 (byte {_not_utf8(body, at, end)})") from problem
+    except RecursionError as problem:
+        raise _not_json(f"it is nested too deep to be read; a payload may have {DEEPEST} levels") from problem
+    _check(job, pointer)
+    return job, _end_of_space(body, end)
+
+
+def _length(seen: memoryview) -> int:
+    """Return how long the first value is, with the spaces around it."""
+    try:
+        _value.decode(seen)
+    except msgspec.DecodeError as problem:
+        trailing = _TRAILING.search(str(problem))
+        if not trailing:
+            raise
+        return int(trailing[1]) - 1
+    return len(seen)
+
+
+def _end_of_space(body: bytes, at: int) -> int:
+    found = _SPACE.match(body, at)
+    assert found is not None
+    return found.end()
+
+
+def _not_utf8(body: bytes, at: int, end: int) -> int:
+    try:
+        body[at:end].decode()
+    except UnicodeDecodeError as problem:
+        return at + problem.start
+    return at
 
 
 def _not_json(because: str) -> Refused:
     return Refused("invalid-json", f"The body is not JSON: {because}. Nothing was stored.")
+
+
+def _too_large_job(pointer: str) -> Refused:
+    job = f"The job at {pointer}" if pointer else "The job"
+    return Refused(
+        "too-large",
+        f"{job} is larger than {MOST_JOB >> 20} MiB, and its payload may have {MOST_PAYLOAD >> 10} KiB. Nothing was stored; "
+        "keep large data elsewhere and send where it is.",
+    )
 
 
 def _check(job: Submission, pointer: str) -> None:
@@ -103,7 +177,7 @@ def _check(job: Submission, pointer: str) -> None:
         raise _invalid([Flaw(f"{pointer}/type", f"longer than {LONGEST_TYPE} bytes")])
     if _CONTROL.search(job.type):
         raise _invalid([Flaw(f"{pointer}/type", "has a control character")])
-    if len(bytes(job.payload)) > MOST_PAYLOAD:
+    if memoryview(job.payload).nbytes > MOST_PAYLOAD:
         where = f"The payload at {pointer}/payload" if pointer else "The payload"
         raise Refused(
             "too-large",

@@ -21,7 +21,8 @@ from leveret_producer.store.queues import Queues
 
 log = structlog.get_logger(__name__)
 
-TICK = 0.1  # s; a commit wakes the sender at once
+TICK = 0.1  # s; a commit wakes the sender before
+GATHER = 0.01  # s in which commits are told together
 LOOK_EVERY = 5.0  # s between looks into the database
 SEND_TIMEOUT = 5.0  # s
 
@@ -56,6 +57,7 @@ class Hinting:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
+                    await asyncio.sleep(GATHER)
 
     async def look(self, queues: Queues, rows: OutboxRows, metrics: Metrics) -> None:
         """Read every few seconds what only the database knows: what is unpublished, and what waits longest."""

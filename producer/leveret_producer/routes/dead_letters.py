@@ -12,7 +12,7 @@ from leveret_producer.dead_letters.selection import read_selection
 from leveret_producer.parts import Parts, Serving
 from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
-from leveret_producer.routes.body import read_json
+from leveret_producer.routes.body import json_body
 from leveret_producer.routes.dead_letter_query import read_query
 from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor
@@ -75,7 +75,8 @@ async def get_operation(queue: str, id: str, parts: Serving) -> Response:
 
 
 async def _begin(action: str, queue: str, request: Request, parts: Parts) -> Response:
-    selection = read_selection(await read_json(request, kept="Nothing was changed."))
+    async with json_body(request, parts.front_door.in_flight, kept="Nothing was changed.") as body:
+        selection = read_selection(body)
     await _check_queue(queue, parts, kept="Nothing was changed.", needs_jobqueue=action == "redrive")
     made = await parts.operations.create(uuid_utils.compat.uuid7(), queue, action, selection)
     parts.dead_letter_worker.wake()

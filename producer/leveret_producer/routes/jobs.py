@@ -9,11 +9,11 @@ from msgspec import UNSET
 from leveret_producer.parts import Serving
 from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
-from leveret_producer.routes.body import read_json
+from leveret_producer.routes.body import json_body
 from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor, read_wanted
 from leveret_producer.store.jobs import NewJob, Place
-from leveret_producer.submission import read
+from leveret_producer.submission import reading
 from leveret_producer.views import NOT_ASKED_FOR, Accepted, AcceptedJob, AcceptedList, JobPage, encode, raw
 
 router = APIRouter(tags=["jobs"])
@@ -23,14 +23,15 @@ JSON = "application/json"
 @router.post("/v1/queues/{queue}/jobs", status_code=202, **openapi.SUBMIT)
 async def submit(queue: str, request: Request, parts: Serving) -> Response:
     """Store one job, or a list of them all or none. Once this is answered no job is lost."""
-    asked = read(await read_json(request, kept="Nothing was stored."))
-    if isinstance(asked, list):
-        stored = await parts.front_door.submit(queue, asked, in_list=True)
-        answer = AcceptedList([Accepted(one.job.id, one.state) for one in stored.jobs], stored.warning or UNSET)
-        return Response(encode(answer), 202, media_type=JSON)
-    stored = await parts.front_door.submit(queue, [asked], in_list=False)
-    [one] = stored.jobs
-    return Response(encode(_accepted(one, stored.warning)), 202, {"Location": f"/v1/jobs/{one.job.id}"}, JSON)
+    async with json_body(request, parts.front_door.in_flight, kept="Nothing was stored.") as body:
+        asked = await parts.front_door.turns.run(reading(body))
+        if isinstance(asked, list):
+            stored = await parts.front_door.submit(queue, asked, in_list=True)
+            answer = AcceptedList([Accepted(one.job.id, one.state) for one in stored.jobs], stored.warning or UNSET)
+            return Response(encode(answer), 202, media_type=JSON)
+        stored = await parts.front_door.submit(queue, [asked], in_list=False)
+        [one] = stored.jobs
+        return Response(encode(_accepted(one, stored.warning)), 202, {"Location": f"/v1/jobs/{one.job.id}"}, JSON)
 
 
 @router.get("/v1/jobs/{id}", **openapi.GET_JOB)

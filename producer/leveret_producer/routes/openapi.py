@@ -40,7 +40,7 @@ _TYPES = (
 _MORE = (Error, Progress)
 _PATH = "#/components/schemas/"
 _ANYWHERE = ("not-authenticated", "internal-error", "database-unavailable")
-_BODY = ("invalid-json", "unknown-queue", "too-large", "unsupported-media-type", "invalid-request")
+_BODY = ("invalid-json", "unknown-queue", "too-large", "unsupported-media-type", "invalid-request", "overloaded")
 
 
 def _ref(name: str) -> dict[str, str]:
