@@ -5,9 +5,10 @@ one after another.
 """
 
 import asyncio
-import difflib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from heapq import nlargest
+from itertools import islice
 
 from leveret_producer.problems import Refused
 from leveret_producer.store.postgres import DatabaseUnavailable
@@ -15,6 +16,7 @@ from leveret_producer.store.queues import KnownQueue, Queues
 
 FRESH = 2.0  # s for a queue that is known
 RECENT = 0.2  # s for one that isn't
+MOST_COMPARED, MOST_NAMED = 200, 3  # names, where one is wrong
 FAILED = 1.0  # s until a database that gave no answer is asked again
 
 
@@ -59,12 +61,25 @@ class Catalog:
         return since is not None and self._clock() - since <= seconds
 
 
-def unknown_queue(name: str, known: Mapping[str, object], *, kept: str = "") -> Refused:
-    """Say which queues are meant, perhaps; and, of a request that brought something, what became of that."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
-    hint = f"Known ones near it: {', '.join(near)}." if near else "No queue is known yet."
+def unknown_queue(name: str, known: Iterable[str], *, kept: str = "") -> Refused:
+    """Say which queues of the same namespace are meant, perhaps; and, of a request that brought something, what became of it.
+
+    Anybody can ask for a wrong name, as often as they like: so only a few are looked at, and each is soon done with.
+    """
+    own = name.partition(".")[0] + "."
+    there = islice((one for one in known if one.startswith(own)), MOST_COMPARED)
+    near = nlargest(MOST_NAMED, there, key=lambda one: _same(one, name) + _same(one[::-1], name[::-1]))
+    hint = f" Known ones near it: {', '.join(near)}." if near else ""
     return Refused(
         "unknown-queue",
-        f"There is no queue {name[:255]!r}. {hint} A queue comes with its JobQueue, a moment after it is applied; "
+        f"There is no queue {name[:255]!r}.{hint} A queue comes with its JobQueue, a moment after it is applied; "
         f"GET /v1/queues lists all. {kept}".rstrip(),
     )
+
+
+def _same(one: str, other: str) -> int:
+    """Return with how many characters both begin."""
+    for at, (here, there) in enumerate(zip(one, other, strict=False)):
+        if here != there:
+            return at
+    return min(len(one), len(other))

@@ -8,6 +8,7 @@ from leveret_producer.problems import Flaw
 from leveret_producer.submission import Submission, invalid
 
 LATEST = timedelta(days=366)  # ahead
+LONGEST_DELAY = 100  # characters
 
 
 def run_times(asked: Sequence[Submission], now: datetime, *, in_list: bool, first: int = 0) -> list[datetime | None]:
@@ -34,6 +35,8 @@ def _run_time(job: Submission, now: datetime, pointer: str) -> datetime | Flaw |
     if job.run_at is not None and job.delay is not None:
         return Flaw(f"{pointer}/delay", "is given beside run_at; send one of the two")
     field = "run_at" if job.delay is None else "delay"
+    if len(job.delay or "") > LONGEST_DELAY:
+        return Flaw(f"{pointer}/{field}", "is not a duration: write a number and one of ms, s, m, h, such as 30s")
     try:
         wait = job.run_at - now if job.run_at is not None else parse_duration(job.delay or "")
         if wait > LATEST:

@@ -21,6 +21,7 @@ MOST_JOBS = 10_000
 DEEPEST = 201  # levels of a payload: what pydantic reads, and so the most that a consumer takes
 LONGEST_TYPE = 255  # bytes: a short string of AMQP
 
+_LONGEST_SAID = 400  # characters of the decoder's message
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _AT = re.compile(r"^(?P<said>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"(?:unknown field|missing required field) `(?P<name>[^`]*)`")
@@ -194,6 +195,8 @@ def _invalid(flaws: Sequence[Flaw]) -> Refused:
 
 def flaw_of(said: str, structs: Mapping[str, type[msgspec.Struct]]) -> Flaw:
     """Turn the decoder's message into a pointer and a sentence; `structs` are by the field that they stand in."""
+    if len(said) > _LONGEST_SAID:  # it repeats a field's name, whatever that is
+        said = f"{said[: _LONGEST_SAID // 2]}…{said[-_LONGEST_SAID // 2 :]}"
     found = _AT.match(said)
     assert found is not None
     steps = [index or name or "" for index, name in _STEP.findall(found["path"] or "")]

@@ -32,7 +32,7 @@ class Turns:
         work = _Work(steps)
         if not work.slice():
             async with self._one:
-                while not work.slice():
+                while not work.slice():  # noqa: ASYNC110 - nothing is waited for: others have their turn
                     await asyncio.sleep(0)
         return work.result
 

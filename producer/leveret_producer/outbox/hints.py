@@ -85,10 +85,11 @@ class HintBook:
         hints = []
         for name in sorted(looked_at & self._queues.keys()):
             known = self._queues[name]
-            if (at := known.due_at()) is not None and at <= now:
+            then = known.due_at()
+            if then is not None and then <= now:
                 known.sent, known.owed = now, False
                 hints.append(self._hint(name, known, now))
-            then = known.due_at()
+                then = known.due_at()
             if then is not None and then != known.planned:
                 heappush(self._planned, (then, name))
             known.planned = then

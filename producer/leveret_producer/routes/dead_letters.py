@@ -86,11 +86,11 @@ async def _begin(action: str, queue: str, request: Request, parts: Parts) -> Res
 
 async def _check_queue(queue: str, parts: Parts, *, kept: str = "", needs_jobqueue: bool = False) -> None:
     """Raise Refused for a queue that nobody knows. Dead letters outlive their JobQueue."""
-    known = await parts.queues.known()
-    if queue in known:
+    near = await parts.queues.named_like(queue)
+    if queue in near:
         return
     if "\0" in queue or not await parts.dead_letters.had_by(queue):
-        raise unknown_queue(queue, known, kept=kept)
+        raise unknown_queue(queue, near, kept=kept)
     if needs_jobqueue:
         raise Refused(
             "unknown-queue",

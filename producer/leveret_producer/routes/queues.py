@@ -23,5 +23,5 @@ async def get_queue(queue: str, parts: Serving) -> Response:
     """Show one queue: what the operator saw last, and its last decisions."""
     view = await parts.queues.view(queue.replace("\0", ""))
     if view is None:
-        raise unknown_queue(queue, {one.name: one for one in await parts.queues.views()})
+        raise unknown_queue(queue, await parts.queues.named_like(queue))
     return Response(encode(view), media_type=JSON)

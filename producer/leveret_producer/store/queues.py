@@ -15,6 +15,7 @@ from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import DecisionView, JobQueueName, QueueView
 
 SHOWN_DECISIONS = 10
+MOST_NAMED_LIKE = 200
 
 # By the database's clock; of what is from the future, or from before all calendars, too.
 _AGE = "now() - least(greatest(observed_at, now() - interval '1 day'), now())"
@@ -26,6 +27,12 @@ _DEFINITIONS = text(
         CASE WHEN max_length IS NOT NULL THEN observed END AS observed, {_AGE} AS observed_age
     FROM queues LEFT JOIN handlers ON handlers.queue = name AND handlers.version = queues.version
     WHERE {_KNOWN}
+    """  # noqa: S608 - a constant
+)
+_NAMED_LIKE = text(
+    f"""
+    SELECT name FROM queues WHERE {_KNOWN} AND starts_with(name, split_part(:name, '.', 1) || '.')
+    ORDER BY name <> :name, name LIMIT :most
     """  # noqa: S608 - a constant
 )
 _VIEWS = text(
@@ -88,12 +95,25 @@ class KnownQueue:
 class Queues:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
+        self._handlers: dict[str, tuple[str, Mapping[str, HandlerInfo]]] = {}  # by queue: as told, and as read
 
     async def known(self) -> dict[str, KnownQueue]:
         asked_at = datetime.now(UTC)
         async with self._postgres.transaction() as connection:
             rows = (await connection.execute(_DEFINITIONS)).all()
-        return {row.name: _known(row, asked_at) for row in rows}
+        self._handlers = {row.name: self._read_handlers(row.name, row.types or "{}") for row in rows}
+        return {row.name: _known(row, self._handlers[row.name][1], asked_at) for row in rows}
+
+    def _read_handlers(self, queue: str, told: str) -> tuple[str, Mapping[str, HandlerInfo]]:
+        """Read them anew only if they changed: a thousand queues may have megabytes of schemas."""
+        known = self._handlers.get(queue)
+        return known if known is not None and known[0] == told else (told, _types.decode(told))
+
+    async def named_like(self, name: str) -> list[str]:
+        """Return a queue's name, if it is known, and some of the same namespace."""
+        values = {"name": name.replace("\0", ""), "most": MOST_NAMED_LIKE}
+        async with self._postgres.transaction() as connection:
+            return list((await connection.execute(_NAMED_LIKE, values)).scalars())
 
     async def view(self, name: str) -> QueueView | None:
         found = await self._views(name)
@@ -118,8 +138,7 @@ class Queues:
         return [_view(row, decisions[row.name]) for row in rows]
 
 
-def _known(row: Row[Any], asked_at: datetime) -> KnownQueue:
-    types = _types.decode(row.types) if row.types else {}
+def _known(row: Row[Any], types: Mapping[str, HandlerInfo], asked_at: datetime) -> KnownQueue:
     length = _length(row, asked_at) if row.max_length else None
     return KnownQueue(row.name, row.max_attempts, types, row.version, length)
 

@@ -76,3 +76,36 @@ def test_what_was_told_on_a_connection_that_is_gone_is_told_again() -> None:
     assert len(book.due(_at(0))) == 1
     book.say_again()
     assert _told(book.due(_at(1))) == [(Q, 2, 0)]
+
+
+def test_a_queue_that_is_not_known_any_more_is_forgotten_once_its_last_is_said() -> None:
+    """None was ever forgotten, and each commit looked at all of them."""
+    book = HintBook("pod")
+    book.committed(Q, 2)
+    book.unconfirmed({Q: 2})
+    book.oldest_waiting({Q: _at(-1)})
+    assert len(book.due(_at(0))) == 1
+    book.oldest_waiting({})  # removed, with jobs on their way
+    assert _told(book.due(_at(1))) == [(Q, 2, 2)]
+    book.unconfirmed({})
+    assert _told(book.due(_at(2))) == [(Q, 2, 0)]
+    book.oldest_waiting({})
+    book.say_again()
+    assert book.due(_at(60)) == []
+    book.committed(Q, 1)
+    assert _told(book.due(_at(61))) == [(Q, 1, 0)]
+
+
+def test_a_commit_concerns_its_own_queue_however_many_there_are() -> None:
+    book = HintBook("pod")
+    for number in range(1_000):
+        book.committed(f"q{number}", 1)
+    book.oldest_waiting({f"q{number}": _at(-1) for number in range(1_000)})
+    assert len(book.due(_at(0))) == 1_000
+    for turn in range(100):
+        book.committed("q1", 1)
+        assert book.due(_at(turn / 1_000)) == []
+    assert [hint.queue for hint in book.due(_at(1))] == ["q1"]
+    assert len(book.due(_at(5))) == 999
+    assert len(book.due(_at(6))) == 1
+    assert book.due(_at(9.9)) == []

@@ -60,7 +60,11 @@ TROUBLES = {
 async def test_only_who_sent_something_is_told_whether_it_was_stored(trouble: Exception, method: str) -> None:
     on = on_data_refused if isinstance(trouble, DataRefused) else on_database_unavailable
     answer = await on(Request({"type": "http", "method": method}), trouble)
-    assert ("stored" in json.loads(bytes(answer.body))["detail"]) is (method == "POST")
+    document = json.loads(bytes(answer.body))
+    assert ("stored" in document["detail"]) is (method == "POST")
+    unknown = isinstance(trouble, DatabaseUnavailable) and trouble.maybe_stored
+    told = ("unknown" if unknown else "no") if method == "POST" and document["status"] == 503 else None
+    assert document.get("stored") == told
 
 
 def test_a_queue_that_is_looked_for_and_not_there_stores_nothing_anyhow() -> None:

@@ -1,9 +1,14 @@
 import json
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leveret_producer.problems import Refused
-from leveret_producer.submission import Submission, is_json, read
+from leveret_producer.scheduling import run_times
+from leveret_producer.submission import MOST_JOB, Submission, is_json, read
 
 
 def _job(payload: object = 1, type: str = "free") -> bytes:
@@ -98,3 +103,93 @@ def test_what_follows_a_number_out_of_range_is_looked_at_too() -> None:
     with pytest.raises(Refused) as refused:
         read(b'[{"type":"a","payload":1e999},{"type":"a","payload":tru}]')
     assert refused.value.problem.status == 400
+
+
+HALVES = {
+    "alone": (b'{"type":"a","payload":"\\ud800"}', "\\ud800 (byte 23)"),
+    "two first halves": (b'{"type":"a","payload":"\\uD83D\\uD83D\\uDE00"}', "\\uD83D (byte 23)"),
+    "a second half": (b'{"type":"a","payload":"\\\\\\udc00 and more"}', "\\udc00 (byte 25)"),
+    "in a type": (b'{"type":"\\ud800abcdef","payload":1}', "\\ud800 (byte 9)"),
+    "in a list": (b'[{"type":"a","payload":1},{"type":"a","payload":"\\ud800"}]', "\\ud800 (byte 49) in the job at /1"),
+}
+
+
+@pytest.mark.parametrize(("body", "said"), HALVES.values(), ids=HALVES.keys())
+def test_half_of_a_surrogate_pair_is_told_as_that(body: bytes, said: str) -> None:
+    """The decoder says "Input data was truncated" of it."""
+    with pytest.raises(Refused) as refused:
+        read(body)
+    assert f"half of a surrogate pair, {said}. Nothing was stored" in refused.value.problem.detail
+
+
+PLACES = {
+    "not UTF-8, behind others": (b'[{"type":"a","payload":"\xc3\xa9"},{"type":"a","payload":"\xff"}]', "byte 52"),
+    "what is no JSON, behind others": (b'[{"type":"a","payload":1},{"type":"a","payload":tru}]', "byte 49"),
+    "behind a list": (b'[{"type":"a","payload":1}] x', "byte 27"),
+    "behind a job": (b'{"type":"a","payload":1} x', "byte 25"),
+    "no comma": (b'[{"type":"a","payload":1} {"type":"a","payload":1}]', "byte 26"),
+    "a list that breaks off": (b'[{"type":"a","payload":1}', "truncated"),
+    "a comma too many": (b'[{"type":"a","payload":1},]', "byte 26"),
+}
+
+
+@pytest.mark.parametrize(("body", "said"), PLACES.values(), ids=PLACES.keys())
+def test_what_is_no_json_is_told_with_its_byte(body: bytes, said: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read(body)
+    assert refused.value.problem.status == 400
+    assert said in refused.value.problem.detail
+
+
+@pytest.mark.parametrize("cut", range(1, 13))
+def test_a_pair_that_a_step_ends_within_is_whole(cut: int) -> None:
+    spaces = MOST_JOB - len(b'{"type":"t","payload":"') - cut
+    body = b"[" + b" " * spaces + b'{"type":"t","payload":"' + b"\\ud83d\\ude00" * 3 + b'"}]'
+    with pytest.raises(Refused) as refused:
+        read(body)
+    assert refused.value.problem.type.endswith("/too-large")
+
+
+@pytest.mark.parametrize("field", ["type", "payload", "delay", "k" * 100_000])
+def test_what_is_refused_is_not_repeated_at_length(field: str) -> None:
+    job = {"type": "t", "payload": 1} | {field: ["x" * 100_000] if field == "type" else "x" * 100_000}
+    if field == "payload":
+        job["type"] = "x" * 100_000
+    with pytest.raises(Refused) as refused:
+        run_times([read(json.dumps(job).encode())], datetime(2026, 1, 1, tzinfo=UTC), in_list=False)  # type: ignore[list-item]
+    assert len(msgspec.json.encode(refused.value.problem)) < 3_000
+
+
+_TEXT = st.text(alphabet='ab01"\\/u{}[]:,-+.eEdD89fntrué \t\n\x00\x7f', max_size=12)
+_JSON = st.recursive(
+    st.sampled_from(
+        ["1", "-0", "1.5e3", "1e999", "9" * 40, "true", "null", '"\\ud83d\\ude00"', '"\\u0000"', "{}", "[]"]
+    )
+    | _TEXT,
+    lambda inner: (
+        st.lists(inner, max_size=4).map(lambda some: "[" + ",".join(some) + "]")
+        | st.dictionaries(st.sampled_from(["a", "\\n", "é"]), inner, max_size=3).map(
+            lambda some: "{" + ",".join(f'"{key}":{value}' for key, value in some.items()) + "}"
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(_JSON)
+def test_a_payload_is_taken_if_it_is_json_though_nothing_is_made_of_it(payload: str) -> None:
+    """That no trees are built rests on it that the decoder passes over a value as strictly as it decodes one."""
+    try:
+        msgspec.json.decode(payload.encode())
+        taken = True
+    except msgspec.ValidationError:  # a number that Python's float can't hold is JSON
+        return
+    except msgspec.DecodeError:
+        taken = False
+    try:
+        found = read(b'[{"type":"t","payload":' + payload.encode() + b"}]")
+    except Refused:
+        assert not taken
+    else:
+        assert taken
+        assert [bytes(one.payload).decode() for one in found] == [payload.strip(" \t\n\r")]  # type: ignore[union-attr]

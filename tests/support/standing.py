@@ -1,0 +1,107 @@
+"""Find a loop that stands: nobody is answered while one callback runs.
+
+Each callback is timed, less what its thread waited for a processor: a busy machine is not blamed, but whoever blocks is. A
+thread looks where a callback is that takes long; what holds Python's lock all the while is seen as it lets it go. As in a
+producer that has started, the garbage collector leaves alone what was there before.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+
+LONGEST = 0.05  # s
+TRIES = 3
+LOOK_EVERY = 0.01  # s
+_SHOWN = 6  # frames
+
+
+@dataclass
+class Standing:
+    """The longest callback of a block."""
+
+    seconds: float = 0.0
+    where: str = ""
+    _began: float | None = None  # the present callback
+    _seen: str = ""
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def time(self, clock: Callable[[], float], run: Callable[[Any], None], handle: asyncio.Handle) -> None:
+        what, self._seen, self._began = repr(handle), "", time.perf_counter()
+        began = clock()
+        try:
+            run(handle)
+        finally:
+            took, self._began = clock() - began, None
+            if took > self.seconds:
+                self.seconds, self.where = took, self._seen or what
+
+    def look(self, thread: int) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            began = self._began
+            if began is not None and time.perf_counter() - began > 2 * LOOK_EVERY and not self._seen:
+                frames = traceback.extract_stack(sys._current_frames()[thread])[-_SHOWN:]
+                self._seen = "".join(traceback.format_list(frames))
+
+
+@contextmanager
+def watched() -> Iterator[Standing]:
+    """Time each callback that this thread's loops run within the block."""
+    standing, run = Standing(), asyncio.Handle._run
+    looker = threading.Thread(target=standing.look, args=(threading.get_ident(),))
+    clock = _clock()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio.Handle, "_run", lambda handle: standing.time(clock, run, handle))
+        gc.collect()
+        gc.freeze()
+        looker.start()
+        try:
+            yield standing
+        finally:
+            standing._over.set()
+            looker.join()
+            gc.unfreeze()
+
+
+def _clock() -> Callable[[], float]:
+    """A clock that stands while this thread waits for a processor."""
+    told = _told(threading.get_ident())
+    if told is None:  # not Linux
+        return time.thread_time
+    return lambda: time.perf_counter() - int(os.pread(told, 100, 0).split()[1]) / 1e9
+
+
+@cache
+def _told(_: int) -> int | None:
+    """Where Linux tells how long this thread waited; open as long as the thread runs."""
+    try:
+        return os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+async def turns(work: Callable[[], Awaitable[object]]) -> None:
+    """Fail if the loop stands for more than 50 ms, in each of three times that the work is done."""
+    worst: list[Standing] = []
+    for _ in range(TRIES):
+        with watched() as standing:
+            await asyncio.create_task(_run(work))
+        if standing.seconds <= LONGEST:
+            return
+        worst.append(standing)
+    best = min(worst, key=lambda one: one.seconds)
+    raise AssertionError(f"the loop stood for {best.seconds * 1000:.0f} ms, at best, in\n{best.where}")
+
+
+async def _run(work: Callable[[], Awaitable[object]]) -> None:
+    await work()
