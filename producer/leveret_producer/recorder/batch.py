@@ -14,6 +14,7 @@ from leveret_producer.recorder import letters
 from leveret_producer.recorder.merge import Report
 from leveret_producer.recorder.noted import EXCHANGE, NOTED, ROUTING_KEY, note, restore
 from leveret_producer.recorder.told import Told
+from leveret_producer.turns import Steps, at_once
 
 _LONGEST_REASON = 2_000
 _LARGEST_LIST = 2 << 20  # bytes; a consumer's are half of that at most
@@ -84,6 +85,11 @@ class Batch:
 
 def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
     """Add what a message says to a batch. The queue is the routing key's, whatever the body says."""
+    at_once(reading(message, batch, now))
+
+
+def reading(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> Steps[None]:
+    yield
     if not message.exchange:
         restore(message)
     if message.exchange == topology.DEAD:
@@ -93,10 +99,10 @@ def read(message: AbstractIncomingMessage, batch: Batch, now: datetime) -> None:
     try:
         _add(*events.decode(key, message.body), batch)
     except ValueError as problem:
-        _read_each(key, message.body, batch, str(problem))
+        yield from _read_each(key, message.body, batch, str(problem))
 
 
-def _read_each(key: str, body: bytes, batch: Batch, because: str) -> None:
+def _read_each(key: str, body: bytes, batch: Batch, because: str) -> Steps[None]:
     """Read events on jobs one by one, so that a bad one does not take its neighbours with it.
 
     The bad ones stay together: a message could hold half a million. One that isn't as large as ours are, or in which
@@ -111,6 +117,7 @@ def _read_each(key: str, body: bytes, batch: Batch, because: str) -> None:
         batch.aside.append(SetAside(key, body, because))
     bad: list[bytes] = []
     for one in alone:
+        yield
         try:
             _add(*events.decode(key, one), batch)
         except ValueError as problem:

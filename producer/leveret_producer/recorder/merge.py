@@ -18,6 +18,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from leveret.events import JobEvent
 from leveret.jobs import FINAL, State
+from leveret_producer.turns import Steps, at_once
 
 # Of two ends of an attempt the one that the job's state goes by. Versions before 0.2.0 wrote 3 for a success.
 _ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.CANCELLED: 3, State.SUCCEEDED: 4}
@@ -105,8 +106,13 @@ class AttemptRow:
 
 def jobs(reports: Iterable[Report]) -> list[JobRow]:
     """Return a row for each job, sorted by id; all reports on one job must be for the same queue."""
+    return at_once(merging_jobs(reports))
+
+
+def merging_jobs(reports: Iterable[Report]) -> Steps[list[JobRow]]:
     rows: dict[UUID, JobRow] = {}
     for report in reports:
+        yield
         new, old = job_row(report), rows.get(report.event.id)
         if old is None or (old.merge_key, old.tie) < (new.merge_key, new.tie):
             rows[new.id] = new
@@ -118,8 +124,13 @@ def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
 
     A dead letter does not say which delivery of which consumer it was; and who gave a message back started nothing.
     """
+    return at_once(merging_attempts(reports))
+
+
+def merging_attempts(reports: Iterable[Report]) -> Steps[list[AttemptRow]]:
     rows: dict[AttemptId, AttemptRow] = {}
     for report in reports:
+        yield
         if report.event.state not in _ENDS or report.letter or report.event.given_back:
             continue
         new = attempt_row(report.event)

@@ -16,11 +16,12 @@ from leveret.rabbitmq.publisher import Publisher
 from leveret_producer.health import Health
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder.answers import Answers
-from leveret_producer.recorder.batch import Batch, read
+from leveret_producer.recorder.batch import Batch, reading
 from leveret_producer.recorder.inbox import Inbox
 from leveret_producer.recorder.net import Messages, handle_all
 from leveret_producer.recorder.sessions import until_stopped
 from leveret_producer.recorder.writer import Writer
+from leveret_producer.turns import Turns
 
 # Messages in memory while the database is slow. Ours of events are of 1 MiB at most, and dead letters are cut to 256 KiB.
 PREFETCH = 100
@@ -33,6 +34,7 @@ class Recorder:
         self._metrics = metrics
         self._health = health or Health()
         self._stopping = asyncio.Event()
+        self._turns = Turns()
 
     def stop(self) -> None:
         """Finish the batch that is being recorded, and no other."""
@@ -64,7 +66,8 @@ class Recorder:
     async def _record(self, answers: Answers, messages: Messages, publisher: Publisher) -> None:
         batch = Batch()
         for message in messages:
-            read(message, batch, datetime.now(UTC))
+            await self._turns.run(reading(message, batch, datetime.now(UTC)))
+            await asyncio.sleep(0)
         # A dead letter may have lain in its queue for long: it waits here since it came.
         now = datetime.now(UTC)
         since = (one.event.at for one in batch.reports if not one.letter and now - one.event.at < BELIEVED_FOR)

@@ -26,6 +26,7 @@ from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, Repor
 from leveret_producer.recorder.told import Told, ordered
 from leveret_producer.store import recording_sql as sql
 from leveret_producer.store.postgres import Postgres
+from leveret_producer.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Recorded:
 class Recording:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
+        self._turns = Turns()
 
     async def record(self, reports: Sequence[Report], told: Sequence[Told] = ()) -> Recorded:
         """Commit a batch, in which each job's reports are for one queue.
@@ -54,7 +56,7 @@ class Recording:
             lost = await _without_payload(connection, reports)
             without = {id(report) for report in lost}
             kept = [report for report in reports if id(report) not in without] if lost else reports
-            recorded = await _record(connection, kept) if kept else Recorded()
+            recorded = await _record(connection, kept, self._turns) if kept else Recorded()
             return replace(recorded, without_payload=tuple(lost))
 
 
@@ -67,8 +69,8 @@ async def _without_payload(connection: AsyncConnection, reports: Sequence[Report
     return [report for report in asking if report.event.id not in have]
 
 
-async def _record(connection: AsyncConnection, reports: Sequence[Report]) -> Recorded:
-    rows = merge.jobs(reports)
+async def _record(connection: AsyncConnection, reports: Sequence[Report], turns: Turns) -> Recorded:
+    rows = await turns.run(merge.merging_jobs(reports))
     known = await connection.execute(sql.LOCK, {"ids": [row.id for row in rows]})
     before = {row.id: (row.queue, row.state, row.generation) for row in known}
     misplaced = {row.id for row in rows if row.id in before and before[row.id][0] != row.queue}
@@ -89,7 +91,7 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report]) -> Rec
         await connection.execute(sql.FIRST_SEEN, {"ids": ordered, "seen": [first[one] for one in ordered]})
     if messages := merge.messages(kept):
         await connection.execute(sql.KEEP_MESSAGES, sql.columns(messages))
-    new_attempts = await _record_attempts(connection, merge.attempts(kept))
+    new_attempts = await _record_attempts(connection, await turns.run(merge.merging_attempts(kept)))
     finished = [row for row in rows if row.id in changed and row.state in FINAL and not _was_final(before, row)]
     now = {row.id: (row.state, row.generation) for row in rows if row.id in changed}
     stands = {row.id: now.get(row.id) or before[row.id][1:] for row in rows if row.id in changed or row.id in before}
