@@ -8,7 +8,7 @@ the body.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -155,6 +155,7 @@ QueueEvent = QueueDefined | QueueRemoved | QueueObserved | QueueDecided
 Event = list[JobEvent] | HandlersRegistered | JobQueuesListed | QueueEvent | CancelRequested
 
 # What tells where a value ends: strings, whole (or to the body's end), and what is around values.
+_A_STEP = 1_000  # brackets, commas and strings: a millisecond or less
 _MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _encode = msgspec.json.Encoder().encode
 _decode: dict[str, Callable[[bytes], Event]] = {
@@ -182,15 +183,17 @@ def decode(routing_key: str, body: bytes) -> tuple[str, Event]:
         raise ValueError(f"the body is not that of {kind} events: {problem}") from problem
 
 
-def each(body: bytes) -> list[bytes]:
-    """Return the events of a message about jobs one by one, as they are; raise ValueError if the body is no JSON list.
+def each(body: bytes) -> Generator[None, None, list[bytes]]:
+    """Return, in steps, the events of a message about jobs one by one, as they are; raise ValueError if the body is no JSON list.
 
     For a message that can't be read as a whole: most of its events can, alone. Only brackets, commas and strings are
     looked at: whatever is wrong within an event (NaN, bytes that are no text, ten thousand brackets) is that event's.
     """
     found: list[bytes] = []
     depth, begin, end = 0, 0, 0
-    for mark in _MARK.finditer(body):
+    for number, mark in enumerate(_MARK.finditer(body)):
+        if number % _A_STEP == 0:
+            yield
         match mark[0]:
             case b"[" | b"{":
                 depth += 1

@@ -109,7 +109,7 @@ def _read_each(key: str, body: bytes, batch: Batch, because: str) -> Steps[None]
     most can be no events, stays whole: to look at each would hold up all others.
     """
     try:
-        found = events.each(body) if key.startswith("job.") and len(body) <= _LARGEST_LIST else []
+        found = (yield from events.each(body)) if key.startswith("job.") and len(body) <= _LARGEST_LIST else []
         alone = [b"[%b]" % one for one in found] if len(found) * _SMALLEST_EVENT <= len(body) else []
     except ValueError:  # not even a list; or one that breaks off, and nobody knows where its events end
         alone = []
