@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from heapq import nlargest
-from itertools import islice
 
 from leveret_producer.problems import Refused
 from leveret_producer.store.postgres import DatabaseUnavailable
@@ -67,7 +66,7 @@ def unknown_queue(name: str, known: Iterable[str], *, kept: str = "") -> Refused
     Anybody can ask for a wrong name, as often as they like: so only a few are looked at, and each is soon done with.
     """
     own = name.partition(".")[0] + "."
-    there = islice((one for one in known if one.startswith(own)), MOST_COMPARED)
+    there = [one for one in known if one.startswith(own)][:MOST_COMPARED]
     near = nlargest(MOST_NAMED, there, key=lambda one: _same(one, name) + _same(one[::-1], name[::-1]))
     hint = f" Known ones near it: {', '.join(near)}." if near else ""
     return Refused(

@@ -19,6 +19,7 @@ from leveret_producer.parts import Parts
 from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
 from leveret_producer.store.jobs import Jobs
+from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submit import FrontDoor
 
@@ -62,7 +63,7 @@ class Known:
 
 
 class Server:
-    def __init__(self, *queues: KnownQueue) -> None:
+    def __init__(self, *queues: KnownQueue, postgres: Postgres | None = None) -> None:
         self.database = Answering()
         metrics, bound, health = Metrics(), Bound(10**9), Health()
         health.migrated = True
@@ -70,7 +71,7 @@ class Server:
         relay.connected = True
         known = Known(*(queues or [KnownQueue(QUEUE, 5, {}, "v1")]))
         self.front_door = FrontDoor(
-            Catalog(cast(Any, known)), Schemas(), Jobs(cast(Any, self.database)), bound, relay,
+            Catalog(cast(Any, known)), Schemas(), Jobs(postgres or cast(Any, self.database)), bound, relay,
             Hinting("p", relay, bound), metrics, lambda: datetime.now(UTC),
         )  # fmt: skip
         others: dict[str, Any] = dict.fromkeys(Parts.__dataclass_fields__)

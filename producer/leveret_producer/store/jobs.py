@@ -15,7 +15,7 @@ from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import NOT_ASKED_FOR, Attempt, Job, ListedJob, raw, shown_payload
 
-_INSERT_JOBS = text(
+_INSERT = text(
     """
     WITH lease AS (SELECT now() + CAST(:lease AS double precision) * interval '1 second' AS until), stored AS (
         INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until)
@@ -23,16 +23,13 @@ _INSERT_JOBS = text(
         FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:states AS text[]),
                     CAST(:max_attempts AS integer[]), CAST(:run_at AS timestamptz[]), CAST(:due_at AS timestamptz[]))
              AS new (id, type, state, max_attempts, run_at, due_at), lease
+    ), kept AS (
+        INSERT INTO payloads (id, body)
+        SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body)
     )
     SELECT until FROM lease
     """
-)
-_INSERT_PAYLOADS = text(
-    """
-    INSERT INTO payloads (id, body)
-    SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body)
-    """
-)
+)  # one round trip, of which each costs more than what it does
 MOST_ATTEMPTS, MOST_LISTED_ATTEMPTS = 1_000, 20  # of a job: alone, and in a list
 # An error is stored as we encode it: the traceback is its last field, and within its strings all quotes are escaped.
 _SHORT_ERROR = """CASE WHEN strpos(error, ',"traceback":"') > 0
@@ -110,13 +107,12 @@ class Jobs:
 
         Return when that lease ends, by the database's clock.
         """
-        ids = [one.job.id for one in new]
-        bodies = [one.job.body.decode() for one in new]  # a thread would need Python's lock for it
         async with self._postgres.transaction(timeout=10) as connection:
             stored = await connection.execute(
-                _INSERT_JOBS,
+                _INSERT,
                 {
-                    "ids": ids,
+                    "ids": [one.job.id for one in new],
+                    "bodies": [one.job.body.decode() for one in new],  # a thread would need Python's lock for it
                     "types": [one.job.type for one in new],
                     "states": [str(one.state) for one in new],
                     "max_attempts": [one.max_attempts for one in new],
@@ -128,7 +124,6 @@ class Jobs:
                     "lease": lease_seconds,
                 },
             )
-            await connection.execute(_INSERT_PAYLOADS, {"ids": ids, "bodies": bodies})
             until: datetime = stored.scalar_one()
             return until
 
