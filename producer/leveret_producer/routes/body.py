@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from leveret_producer.in_flight import InFlight, Share, overloaded
+from leveret_producer.in_flight import Share, overloaded
+from leveret_producer.parts import Parts
 from leveret_producer.problems import Refused
 from leveret_producer.submission import MOST_BODY, is_json, too_large
 
@@ -13,7 +14,7 @@ MOST_DISCARDED = 64 << 20  # bytes
 
 
 @asynccontextmanager
-async def json_body(request: Request, in_flight: InFlight, *, kept: str) -> AsyncIterator[bytes]:
+async def json_body(request: Request, parts: Parts, *, kept: str) -> AsyncIterator[bytes]:
     """Give the body, which counts as in flight to the end of the block.
 
     Raise Refused if it isn't said to be JSON, or is compressed, or too large, or if too much is in flight.
@@ -23,7 +24,7 @@ async def json_body(request: Request, in_flight: InFlight, *, kept: str) -> Asyn
     if (coding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
         detail = f"The body is said to be in {coding[:40]!r}; send it as it is, without Content-Encoding. {kept}"
         raise Refused("unsupported-media-type", detail, headers={"Accept-Encoding": "identity"})
-    with in_flight.share() as share:
+    with parts.front_door.in_flight.share() as share:
         yield await _read_body(request, share, kept)
 
 

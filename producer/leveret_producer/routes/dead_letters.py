@@ -75,7 +75,7 @@ async def get_operation(queue: str, id: str, parts: Serving) -> Response:
 
 
 async def _begin(action: str, queue: str, request: Request, parts: Parts) -> Response:
-    async with json_body(request, parts.front_door.in_flight, kept="Nothing was changed.") as body:
+    async with json_body(request, parts, kept="Nothing was changed.") as body:
         selection = read_selection(body)
     await _check_queue(queue, parts, kept="Nothing was changed.", needs_jobqueue=action == "redrive")
     made = await parts.operations.create(uuid_utils.compat.uuid7(), queue, action, selection)

@@ -23,7 +23,7 @@ JSON = "application/json"
 @router.post("/v1/queues/{queue}/jobs", status_code=202, **openapi.SUBMIT)
 async def submit(queue: str, request: Request, parts: Serving) -> Response:
     """Store one job, or a list of them all or none. Once this is answered no job is lost."""
-    async with json_body(request, parts.front_door.in_flight, kept="Nothing was stored.") as body:
+    async with json_body(request, parts, kept="Nothing was stored.") as body:
         asked = await parts.front_door.turns.run(reading(body))
         if isinstance(asked, list):
             stored = await parts.front_door.submit(queue, asked, in_list=True)
