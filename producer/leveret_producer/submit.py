@@ -11,7 +11,7 @@ from leveret.jobs import Envelope
 from leveret_producer.catalog import Catalog
 from leveret_producer.in_flight import InFlight
 from leveret_producer.metrics import Metrics
-from leveret_producer.outbox.bound import RETRY_AFTER, Bound, OutboxFull
+from leveret_producer.outbox.bound import RETRY_AFTER, Bound, Known, OutboxFull
 from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
 from leveret_producer.problems import Flaw, Refused
@@ -63,7 +63,7 @@ class FrontDoor:
             until = await self.jobs.insert(new, now, lease)
         if at_once:
             if lease > 0:
-                await self.turns.run(self._hand_over(at_once, until, asked_at))
+                await self.turns.run(self._hand_over(at_once, until, asked_at, self.bound.known(own=True)))
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
         return Stored(new, warning(known, {one.type for one in asked}))
@@ -78,9 +78,9 @@ class FrontDoor:
             yield
         return found
 
-    def _hand_over(self, jobs: Sequence[Envelope], until: datetime, asked_at: float) -> Steps[None]:
+    def _hand_over(self, jobs: Sequence[Envelope], until: datetime, asked_at: float, known: Known) -> Steps[None]:
         for start in range(0, len(jobs), AT_ONCE):
-            self.relay.offer(jobs[start : start + AT_ONCE], until, asked_at)
+            self.relay.offer(jobs[start : start + AT_ONCE], until, asked_at, known)
             yield
 
     @contextlib.contextmanager

@@ -127,7 +127,8 @@ class Replica:
 
     def __post_init__(self) -> None:
         clock, draw = (lambda: self.outbox.now), (lambda: 1.0)
-        self.relay = Relay(self.outbox, Metrics(), Bound(1_000_000), clock, draw)  # type: ignore[arg-type]
+        self.bound = Bound(1_000_000)
+        self.relay = Relay(self.outbox, Metrics(), self.bound, clock, draw)  # type: ignore[arg-type]
 
     def accept(self, number: int, queue: str = QUEUE, *, took: float = 0) -> float:
         """Store jobs as a submit does, which takes so long; return the lease that they got."""
@@ -136,8 +137,11 @@ class Replica:
         until = self.outbox.insert(jobs, lease)
         self.outbox.now += took
         if lease:
-            self.relay.offer(jobs, until, asked_at)
+            self.offer(jobs, until, asked_at)
         return lease
+
+    def offer(self, jobs: list[Envelope], until: datetime, asked_at: float) -> None:
+        self.relay.offer(jobs, until, asked_at, self.bound.known(own=True))
 
     def blocked(self, raised: bool) -> None:
         (self.connection.answers.clear if raised else self.connection.answers.set)()

@@ -1,6 +1,7 @@
 """Find a loop that stands: nobody is answered while one callback runs.
 
-Each callback is timed, less what its thread waited for a processor: a busy machine is not blamed, but whoever blocks is. A
+Of each callback its thread's processor time counts, so neither other processes nor a machine below this one are blamed. If
+the thread slept within it, what passed counts, less what it waited for a processor: so whoever blocks is found, too. A
 thread looks where a callback is that takes long; what holds Python's lock all the while is seen as it lets it go. As in a
 producer that has started, the garbage collector leaves alone what was there before.
 """
@@ -8,6 +9,7 @@ producer that has started, the garbage collector leaves alone what was there bef
 import asyncio
 import gc
 import os
+import resource
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -33,25 +36,29 @@ class Standing:
     seconds: float = 0.0
     where: str = ""
     _began: float | None = None  # the present callback
-    _seen: str = ""
+    _seen: tuple[tuple[str, int, str, None], ...] = ()
     _over: threading.Event = field(default_factory=threading.Event)
 
-    def time(self, clock: Callable[[], float], run: Callable[[Any], None], handle: asyncio.Handle) -> None:
-        what, self._seen, self._began = repr(handle), "", time.perf_counter()
-        began = clock()
+    def time(self, run: Callable[[Any], None], handle: asyncio.Handle) -> None:
+        what, self._seen, self._began = repr(handle), (), time.perf_counter()
+        slept, ready, began, worked = _times_asleep(), _ready(), time.perf_counter(), time.thread_time()
         try:
             run(handle)
         finally:
-            took, self._began = clock() - began, None
+            took, self._began = time.thread_time() - worked, None
+            passed = time.perf_counter() - began
+            if slept != _times_asleep():  # it blocked, or waited for Python's lock
+                took = max(took, passed - (_ready() - ready))
             if took > self.seconds:
-                self.seconds, self.where = took, self._seen or what
+                self.seconds, self.where = took, "".join(traceback.format_list(self._seen)) or what
 
     def look(self, thread: int) -> None:
         while not self._over.wait(LOOK_EVERY):
             began = self._began
             if began is not None and time.perf_counter() - began > 2 * LOOK_EVERY and not self._seen:
-                frames = traceback.extract_stack(sys._current_frames()[thread])[-_SHOWN:]
-                self._seen = "".join(traceback.format_list(frames))
+                stack = traceback.walk_stack(sys._current_frames()[thread])  # no file is read: the callback would go on
+                seen = [(one.f_code.co_filename, line, one.f_code.co_name, None) for one, line in islice(stack, _SHOWN)]
+                self._seen = tuple(reversed(seen))
 
 
 @contextmanager
@@ -59,9 +66,8 @@ def watched() -> Iterator[Standing]:
     """Time each callback that this thread's loops run within the block."""
     standing, run = Standing(), asyncio.Handle._run
     looker = threading.Thread(target=standing.look, args=(threading.get_ident(),))
-    clock = _clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio.Handle, "_run", lambda handle: standing.time(clock, run, handle))
+        patch.setattr(asyncio.Handle, "_run", lambda handle: standing.time(run, handle))
         gc.collect()
         gc.freeze()
         looker.start()
@@ -73,12 +79,14 @@ def watched() -> Iterator[Standing]:
             gc.unfreeze()
 
 
-def _clock() -> Callable[[], float]:
-    """A clock that stands while this thread waits for a processor."""
+def _times_asleep() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw if sys.platform == "linux" else 0
+
+
+def _ready() -> float:
+    """Return the seconds for which this thread waited for a processor."""
     told = _told(threading.get_ident())
-    if told is None:  # not Linux
-        return time.thread_time
-    return lambda: time.perf_counter() - int(os.pread(told, 100, 0).split()[1]) / 1e9
+    return 0.0 if told is None else int(os.pread(told, 100, 0).split()[1]) / 1e9
 
 
 @cache

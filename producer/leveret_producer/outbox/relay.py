@@ -28,7 +28,7 @@ from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.declare import Declared
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, Publisher, Unroutable
 from leveret_producer.metrics import Metrics
-from leveret_producer.outbox.bound import Bound
+from leveret_producer.outbox.bound import Bound, Known
 from leveret_producer.outbox.gone import GoneQueues
 from leveret_producer.outbox.hand import Hand, Held
 from leveret_producer.outbox.ledger import LONGEST_WAIT, Ledger
@@ -79,10 +79,9 @@ class Relay:
         room = self._hand.waiting + jobs <= ROOM_JOBS and self._hand.waiting_bytes < ROOM_BYTES
         return LEASE if self.connected and not self.alarm.raised and not self._leaving and room else 0.0
 
-    def offer(self, jobs: Sequence[Envelope], leased_until: datetime, asked_at: float | None = None) -> None:
-        """Publish stored jobs, which this replica holds the lease of; it was asked for then, by `clock`, or just now."""
-        taken = [Taken(job, Lease(job.id, leased_until), False) for job in jobs]
-        self._hold(taken, self.clock() if asked_at is None else asked_at, own=True)
+    def offer(self, jobs: Sequence[Envelope], leased_until: datetime, asked_at: float, known: Known) -> None:
+        """Publish stored jobs, which this replica holds the lease of; it was asked for then, by `clock`."""
+        self._hold([Taken(job, Lease(job.id, leased_until), False) for job in jobs], asked_at, known)
 
     def unconfirmed(self) -> Mapping[str, int]:
         """Return how many jobs of each queue this replica is publishing."""
@@ -132,9 +131,9 @@ class Relay:
 
     # -- inside
 
-    def _hold(self, taken: Sequence[Taken], asked_at: float, *, own: bool) -> None:
+    def _hold(self, taken: Sequence[Taken], asked_at: float, known: Known) -> None:
         """Put jobs in the line; what is in hand already, since its lease ran out, keeps its place with the new lease."""
-        leases, known = self._ledger.leases, self._bound.known(own=own)
+        leases = self._ledger.leases
         takes = self.connected and not self.alarm.raised  # else that was before
         for one in taken:
             publication = Publication.of(one.job, one.returned)
@@ -155,12 +154,12 @@ class Relay:
                     found = await self._rows.take(TAKE, self._gone.names())
                     taken = len(found)
                     self._arrived.update(one.job.queue for one in found if one.arrived)
-                    self._hold([one for one in found if not one.returned], asked_at, own=False)
+                    self._hold([one for one in found if not one.returned], asked_at, self._bound.known(own=False))
                     came_back = [one for one in found if one.returned]
                     # One that no JobQueue has any more is not waited for: its jobs become dead letters.
                     live = await self._rows.live({one.job.queue for one in came_back}) if came_back else ()
                     await self._gone.look(connection, live)
-                    self._hold(came_back, asked_at, own=False)
+                    self._hold(came_back, asked_at, self._bound.known(own=False))
                 except (DatabaseUnavailable, TryAgain) as problem:
                     log.debug("the outbox can't be read", because=str(problem))
             if taken < TAKE:

@@ -40,7 +40,7 @@ async def test_what_is_accepted_while_an_alarm_begins_is_given_back_at_once() ->
         until_then = outbox.insert(new, LEASE)
         one.blocked(True)
         await until(lambda: one.relay.alarm.raised)
-        one.relay.offer(new, until_then)
+        one.offer(new, until_then, one.relay.clock())
         await until(lambda: outbox.released > 0)
         outbox.now = LONGEST_WAIT
         await until(lambda: len(other.connection.arrived) == 1)
@@ -70,7 +70,7 @@ async def test_what_waited_too_long_in_memory_is_left_to_whoever_has_it_by_now()
         old = outbox.insert(new, LEASE)
         outbox.now = LEASE + 1
         theirs = outbox.insert(new[:1], LEASE)
-        one.relay.offer(new, old, 0.0)
+        one.offer(new, old, 0.0)
         await until(lambda: one.connection.arrived == [str(new[1].id)])  # whose lease was nobody's, and is ours again
         await until(lambda: outbox.leases == {new[0].id: theirs})
         assert not one.relay.unconfirmed()

@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -13,7 +13,7 @@ import pytest
 
 from leveret.events import RELAXED, HandlerInfo
 from leveret_producer.metrics import Metrics
-from leveret_producer.outbox.bound import Bound
+from leveret_producer.outbox.bound import Bound, Known
 from leveret_producer.problems import Refused
 from leveret_producer.queue_bound import Length
 from leveret_producer.schemas import Schemas
@@ -34,6 +34,8 @@ class Played:
     stored: int = 0
     hinted: list[int] = field(default_factory=list)
     handlers: dict[str, HandlerInfo] = field(default_factory=dict)
+    lease: float = 0.0
+    offered: Callable[[int, Known], None] = lambda jobs, known: None
 
     async def find(self, name: str) -> KnownQueue:
         return KnownQueue(name, 5, self.handlers, "v1", self.length)
@@ -50,7 +52,10 @@ class Played:
         return 0.0
 
     def lease_for(self, jobs: int) -> float:
-        return 0.0
+        return self.lease
+
+    def offer(self, jobs: list[object], until: object, asked_at: float, known: Known) -> None:
+        self.offered(len(jobs), known)
 
     def committed(self, queue: str, jobs: int) -> None:
         self.hinted.append(jobs)
@@ -120,6 +125,20 @@ async def test_what_may_have_been_stored_needs_room_until_it_is_counted(problem:
     door.bound.begin_count()
     door.bound.counted(0)
     assert await refusal(door, jobs(1)) is None
+
+
+async def test_a_list_of_which_only_a_part_is_handed_over_while_the_outbox_is_counted_is_known_since_it_was_stored() -> (
+    None
+):
+    seen: list[tuple[int, Known]] = []
+
+    def offered(jobs: int, known: Known) -> None:
+        seen.append((jobs, known))
+        door.bound.begin_count()
+
+    door = front_door(Played(None, lease=1.0, offered=offered))
+    await door.submit("leveret.a", jobs(500), in_list=True)
+    assert seen == [(jobs, Known(0, own=True)) for jobs in (200, 200, 100)]
 
 
 async def test_a_full_outbox_says_what_was_kept_and_when_to_come_again() -> None:
