@@ -41,8 +41,8 @@ class Pages:
     def __init__(self, prometheus: Prometheus | None, clock: Callable[[], float], assets: dict[str, str]) -> None:
         self._clock, self._assets = clock, assets
         self._readings = Readings(prometheus) if prometheus else None
-        self._drawings = Shared(self._draw, clock)
-        self._pages = Shared(self._write, clock)
+        self._drawings = Shared(self._draw)
+        self._pages = Shared(self._write)
         self._few = asyncio.Semaphore(PANELS_AT_ONCE)
         self._thread = ThreadPoolExecutor(1, "console")
         templates = Environment(

@@ -1,6 +1,7 @@
 """One client's connection: uvicorn's, with bounds for what a stranger may send and how slowly, and an end that cuts nobody.
 
-All of it comes before authentication, since a head or a body that never ends never gets there.
+All of it comes before authentication, since a head or a body that never ends never gets there. Whoever is refused is told
+why, after the answers to what it asked before.
 """
 
 import asyncio
@@ -9,22 +10,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from leveret_producer.health import Health
-from leveret_producer.http.pace import BODY, FIRST_BYTE, HEAD, LEAST_RATE, Pace, Part
+from leveret_producer.http.pace import ANSWER, BODY, FIRST_BYTE, HEAD, LEAST_RATE, Pace, Part
 from leveret_producer.problems import Refused
 
 log = structlog.get_logger(__name__)
 
-MOST_HEAD = 32 << 10  # bytes of the request's line and headers
-UNHEARD = 60.0  # s that an answer may wait to be taken
+MOST_HEAD = 32 << 10  # bytes of the request's line and headers, and again of a chunked body's trailer and framing
+MOST_FRAMING = 8  # bytes more of that for each byte of the body: clients may send it by the byte
+MOST_WAITING = 64  # requests on one connection that others are before: each is some KiB, and 14,000 come in one segment
 AT_REST = 5.0  # s: as long as clients keep a connection that they don't use
 
 
-class TooLarge(Exception):
-    """A head is; httptools ends the request with it."""
+class Full(Exception):
+    """As many requests wait as may; httptools reads no further."""
 
 
 class Connection(HttpToolsProtocol):
@@ -33,84 +36,135 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, health: Health, clock: Callable[[], float] = time.monotonic, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._health, self._clock = health, clock
-        self._pace = Pace(clock())
-        self._head = 0  # bytes of the head that is being read
-        self._began = False  # a head began within what came last
+        self._pace, self._sending = Pace(Part.NOTHING, clock()), Pace(Part.DONE, clock())
+        self._unsent = 0  # bytes, when last looked at
+        self._told = self._raw = self._body = 0  # bytes of this part: whole headers; all but the body; the body
+        self._turned = False  # a part began or ended within what came last: nobody knows how much of that belongs to which
+        self._unanswered = 0  # requests
+        self._over = False  # nothing more is read
+        self._last: Refused | None = None  # to be said once all before it is answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNHEARD * 1000))
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(ANSWER * 1000))
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            if self._unanswered:
+                self.flow.pause_reading()
+            return
+        self._turned, before = False, self._body
+        self._parse(data)
+        if not self._turned and self._pace.part in (Part.HEAD, Part.BODY):  # of what doesn't end the parser never tells
+            self._raw += len(data) - (self._body - before)
+            if self._raw > self._most():
+                self._refuse(_too_large())
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as offered:  # and not taken (RFC 9110 7.8): what follows is HTTP too
+                data = data[offered.args[0] :]
+            except httptools.HttpParserError as error:
+                if isinstance(error.__context__, Full):
+                    self.cycle.keep_alive = False
+                    self._over = True
+                else:
+                    self._refuse(error.__context__ if isinstance(error.__context__, Refused) else _malformed())
+                return
 
     # -- what the parser calls
 
-    def data_received(self, data: bytes) -> None:
-        self._began = False
-        super().data_received(data)
-        if self._pace.part is Part.HEAD and not self._began:  # one header that doesn't end is told of at its end only
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self._refuse(_too_large())
-
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_WAITING:
+            raise Full
         super().on_message_begin()
-        self._head, self._began = 0, True
-        self._pace.begins(Part.HEAD, self._clock())
+        self._begins(Part.HEAD)
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        self._count(len(name) + len(value) + len(":\r\n"))
+        if self._pace.part is Part.HEAD:  # and not of a trailer: that is no place for a token (RFC 9110 6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if not self.url.startswith(b"/"):
+            self.url = _origin_form(self.url)
         super().on_headers_complete()
-        self._pace.begins(Part.BODY, self._clock())
+        self._unanswered += 1
+        self._begins(Part.BODY)
         if self._health.stopping:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        self._pace.received += len(body)
+        self._body += len(body)
+        if not self.cycle.response_complete:
+            self._pace.moved(len(body), self._clock())
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._pace.begins(Part.DONE, self._clock())
+        self._begins(Part.DONE)
         super().on_message_complete()
 
-    def on_response_complete(self) -> None:
-        if self._pace.part is Part.DONE:
-            self._pace.begins(Part.DONE, self._clock())
-        super().on_response_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for whatever the parser can't take."""
-        if self._head > MOST_HEAD:
-            self._refuse(_too_large())
-        else:
-            self._refuse(Refused("malformed-request", "This is not HTTP/1.1 as RFC 9112 has it; nothing was stored."))
+    def _begins(self, part: Part) -> None:
+        self._pace.begins(part, self._clock())
+        self._told = self._raw = self._body = 0
+        self._turned = True
 
     def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > MOST_HEAD:
-            raise TooLarge
+        self._told += size
+        if self._told > self._most():
+            raise _too_large()
+
+    def _most(self) -> int:
+        return MOST_HEAD + MOST_FRAMING * self._body
 
     # -- what the server calls
+
+    def on_response_complete(self) -> None:
+        self._unanswered -= 1
+        super().on_response_complete()
+        self._unset_keepalive_if_required()  # any byte would stop uvicorn's timer for good: `look` knows who rests
+        if self._pace.part is not Part.HEAD:
+            self._pace.begins(self._pace.part, self._clock())
+        if self._over and not self._unanswered and not self.transport.is_closing():
+            self._say()
 
     def look(self) -> None:
         """End the connection if its client takes too long."""
         now, cycle = self._clock(), self._cycle()
-        if self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
-            if self._pace.part is not Part.NOTHING:
-                self._pace.begins(self._pace.part, now)  # it's we who are late
-        elif self._pace.is_late(now) and not self.transport.is_closing():
-            answered = cycle is not None and cycle.response_complete
-            if self._pace.part is Part.NOTHING or (self._pace.part is Part.BODY and answered):
+        self._look_at_unsent(now)
+        if self.transport.is_closing() or (self._over and self._unanswered):
+            return
+        answered = cycle is not None and cycle.response_complete
+        if self._at_rest():
+            if now - self._pace.since >= self.timeout_keep_alive:
+                self.transport.close()
+        elif self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
+            self._pace.begins(self._pace.part, now)  # it's we who are late
+        elif self._pace.is_late(now):
+            if self._pace.part in (Part.NOTHING, Part.REFUSED) or (self._pace.part is Part.BODY and answered):
                 self.transport.close()
             else:
                 self._refuse(_too_slow(self._pace.part))
+
+    def _look_at_unsent(self, now: float) -> None:
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if not self._unsent:
+            self._sending.begins(Part.DONE, now)
+        elif self._sending.part is Part.DONE:
+            self._sending.begins(Part.ANSWER, now)
+        else:
+            self._sending.moved(max(before - self._unsent, 0), now)
+        if self._sending.is_late(now):
+            self.transport.abort()
 
     def stops(self) -> None:
         """Say at the end of the answer that is being made that it is the last."""
@@ -121,7 +175,7 @@ class Connection(HttpToolsProtocol):
         """Close now what can have no request on its way: else it is answered first, or has rested for long enough."""
         self.stops()
         rested = self._clock() - self._pace.since
-        if self._pace.part is Part.NOTHING or (self._at_rest() and rested >= AT_REST):
+        if self._pace.part in (Part.NOTHING, Part.REFUSED) or (self._at_rest() and rested >= AT_REST):
             self.transport.close()
         elif not self.transport.is_closing():
             self.loop.call_later(max(AT_REST - rested, 0.1), self.shutdown)
@@ -131,31 +185,60 @@ class Connection(HttpToolsProtocol):
         return self.cycle
 
     def _at_rest(self) -> bool:
-        cycle = self._cycle()
-        return self._pace.part is Part.DONE and (cycle is None or cycle.response_complete)
+        return self._pace.part is Part.DONE and not self._unanswered
+
+    # -- how it ends
 
     def _refuse(self, why: Refused) -> None:
-        """Answer and close; where an answer is under way, only what came after its request is dropped."""
+        """Read no more, and say why once the requests before are answered; the one whose body is at fault isn't."""
+        if self._over:
+            return
+        self._over, self._last = True, why
         cycle = self._cycle()
-        if cycle is not None and not cycle.response_complete:
-            if self._pace.part is Part.HEAD or cycle.response_started:
+        if cycle is not None and self._pace.part is Part.BODY:
+            if cycle.response_started:
                 cycle.keep_alive = False
-                self.flow.pause_reading()
-                return
-            cycle.disconnected = True
-            cycle.message_event.set()
-        log.info("a request is refused", because=why.problem.detail)
-        response = why.response()
+                self._last = None
+            elif self.pipeline and self.pipeline[0][0] is cycle:
+                self.pipeline.popleft()
+                self._unanswered -= 1
+            else:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                self._unanswered -= 1
+        if self._unanswered:
+            self.flow.pause_reading()
+        else:
+            self._say()
+
+    def _say(self) -> None:
+        if self._last is None:
+            self.transport.close()
+            return
+        log.info("a request is refused", because=self._last.problem.detail)
+        response = self._last.response()
         head = b"".join(b"%s: %s\r\n" % pair for pair in response.raw_headers)
-        status = b"HTTP/1.1 %d %s\r\n" % (response.status_code, why.problem.title.encode())
+        status = b"HTTP/1.1 %d %s\r\n" % (response.status_code, self._last.problem.title.encode())
         self.transport.write(status + head + b"connection: close\r\n\r\n" + bytes(response.body))
-        self.transport.close()
+        self.transport.write_eof()
+        self._pace.begins(Part.REFUSED, self._clock())
+
+
+def _origin_form(target: bytes) -> bytes:
+    """RFC 9112 3.2.2: a target may be a whole address, and that needs no path."""
+    parsed = httptools.parse_url(target)
+    return (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+
+
+def _malformed() -> Refused:
+    return Refused("malformed-request", "This is not HTTP/1.1 as RFC 9112 has it; nothing was stored.")
 
 
 def _too_large() -> Refused:
     return Refused(
         "header-too-large",
-        f"The request's line and headers may have {MOST_HEAD >> 10} KiB; nothing was stored.",
+        f"The request's line and headers may have {MOST_HEAD >> 10} KiB, and so may the trailer and the framing of a chunked "
+        f"body, which may have {MOST_FRAMING} bytes more for each byte of the body; nothing was stored.",
     )
 
 

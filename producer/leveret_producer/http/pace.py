@@ -1,14 +1,18 @@
-"""How long a client may take over each part of a request. Pure: the clock is an argument.
+"""How long a client may take over each part of its turn. Pure: the clock is an argument.
 
-Whoever says nothing, or sends its request by the byte, holds a connection that others need, and has shown no token yet.
+Whoever says nothing, or sends its request by the byte, or doesn't take its answer, holds a connection and memory that others
+need. What comes earns time, but never more than each part has from the start: who was quick at first can't rest for it.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from enum import Enum
 
 FIRST_BYTE = 10.0  # s
 HEAD = 5.0  # s from its first byte to its last
-BODY = 20.0  # s, and one more for each LEAST_RATE that has come
+BODY = 20.0  # s, and one more for each LEAST_RATE that comes
+ANSWER = 60.0  # s for what the client is to take, likewise
+REFUSED = 2.0  # s in which a client that is refused may still send, and read why: a close in the middle would reset it
 LEAST_RATE = 4096  # bytes a second
 
 
@@ -17,23 +21,30 @@ class Part(Enum):
     HEAD = "head"
     BODY = "body"
     DONE = "done"  # it's our turn, or both are at rest
+    ANSWER = "answer"
+    REFUSED = "refused"
+
+
+TIMES = {Part.NOTHING: FIRST_BYTE, Part.HEAD: HEAD, Part.BODY: BODY, Part.ANSWER: ANSWER, Part.REFUSED: REFUSED}
 
 
 @dataclass(slots=True)
 class Pace:
-    """One connection's."""
+    """One connection's, in one direction."""
 
+    part: Part
     since: float
-    part: Part = Part.NOTHING
-    received: int = 0  # of the body
+    until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begins(self.part, self.since)
 
     def begins(self, part: Part, now: float) -> None:
-        self.part, self.since, self.received = part, now, 0
+        self.part, self.since, self.until = part, now, now + TIMES.get(part, math.inf)
+
+    def moved(self, size: int, now: float) -> None:
+        """Count bytes that came, or were taken."""
+        self.until = min(self.until + size / LEAST_RATE, now + TIMES.get(self.part, math.inf))
 
     def is_late(self, now: float) -> bool:
-        took = now - self.since
-        if self.part is Part.NOTHING:
-            return took > FIRST_BYTE
-        if self.part is Part.HEAD:
-            return took > HEAD
-        return self.part is Part.BODY and took > BODY + self.received / LEAST_RATE
+        return now > self.until

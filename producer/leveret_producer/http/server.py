@@ -5,6 +5,8 @@ anew; the door is closed after that, and what is idle then only once nothing can
 """
 
 import signal
+import time
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -21,7 +23,9 @@ TICKS = 10  # of uvicorn, in a second
 
 
 class Server(uvicorn.Server):
-    def __init__(self, app: ASGIApp, settings: Settings, health: Health) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, health: Health, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         config = uvicorn.Config(
             app,
             host="0.0.0.0",  # noqa: S104 - a pod is reached from outside
@@ -37,9 +41,9 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=FINISH_REQUESTS,
         )
         super().__init__(config)
-        self._health = health
-        self._announce_ticks = round(settings.announce_stop_seconds * TICKS)
-        self._leave_at: int | None = None
+        self._health, self._clock = health, clock
+        self._announce = settings.announce_stop_seconds
+        self._leave_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGTERM and not self._health.stopping:
@@ -50,10 +54,10 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if self._health.stopping:
             if self._leave_at is None:
-                self._leave_at = counter + self._announce_ticks
+                self._leave_at = self._clock() + self._announce  # the counter begins anew once a day
                 for connection in self._connections():
                     connection.stops()
-            self.should_exit = self.should_exit or counter >= self._leave_at
+            self.should_exit = self.should_exit or self._clock() >= self._leave_at
         if counter % TICKS == 0:
             for connection in self._connections():
                 connection.look()
