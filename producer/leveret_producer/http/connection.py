@@ -15,13 +15,12 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from leveret_producer.health import Health
-from leveret_producer.http.pace import ANSWER, BODY, FIRST_BYTE, HEAD, LEAST_RATE, Pace, Part
+from leveret_producer.http import refusals
+from leveret_producer.http.pace import ANSWER, Pace, Part
 from leveret_producer.problems import Refused
 
 log = structlog.get_logger(__name__)
 
-MOST_HEAD = 32 << 10  # bytes of the request's line and headers, and again of a chunked body's trailer and framing
-MOST_FRAMING = 8  # bytes more of that for each byte of the body: clients may send it by the byte
 MOST_WAITING = 64  # requests on one connection that others are before: each is some KiB, and 14,000 come in one segment
 AT_REST = 5.0  # s: as long as clients keep a connection that they don't use
 
@@ -39,7 +38,9 @@ class Connection(HttpToolsProtocol):
         self._pace, self._sending = Pace(Part.NOTHING, clock()), Pace(Part.DONE, clock())
         self._unsent = 0  # bytes, when last looked at
         self._told = self._raw = self._body = 0  # bytes of this part: whole headers; all but the body; the body
-        self._turned = False  # a part began or ended within what came last: nobody knows how much of that belongs to which
+        self._turned = (
+            False  # a part began or ended within what came last: nobody knows how much of that belongs to which
+        )
         self._unanswered = 0  # requests
         self._over = False  # nothing more is read
         self._last: Refused | None = None  # to be said once all before it is answered
@@ -60,22 +61,31 @@ class Connection(HttpToolsProtocol):
         if not self._turned and self._pace.part in (Part.HEAD, Part.BODY):  # of what doesn't end the parser never tells
             self._raw += len(data) - (self._body - before)
             if self._raw > self._most():
-                self._refuse(_too_large())
+                self._refuse(refusals.too_large())
 
     def _parse(self, data: bytes) -> None:
         while data:
             try:
                 self.parser.feed_data(data)
                 return
-            except httptools.HttpParserUpgrade as offered:  # and not taken (RFC 9110 7.8): what follows is HTTP too
-                data = data[offered.args[0] :]
+            except httptools.HttpParserUpgrade as offered:  # which nobody has to take (RFC 9110 7.8)
+                data = self._without_offer() + data[offered.args[0] :]
             except httptools.HttpParserError as error:
                 if isinstance(error.__context__, Full):
                     self.cycle.keep_alive = False
                     self._over = True
                 else:
-                    self._refuse(error.__context__ if isinstance(error.__context__, Refused) else _malformed())
+                    self._refuse(error.__context__ if isinstance(error.__context__, Refused) else refusals.malformed())
                 return
+
+    def _without_offer(self) -> bytes:
+        """The head again: after one that offers an upgrade the parser takes the body for the other protocol.
+
+        Java's own client offers h2c with its first request, a POST or not.
+        """
+        lines = [b"%s: %s\r\n" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        start = f"{self.scope['method']} {self.url.decode()} HTTP/{self.parser.get_http_version()}\r\n"
+        return start.encode() + b"".join(lines) + b"\r\n"
 
     # -- what the parser calls
 
@@ -95,6 +105,11 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():  # see `_parse`
+            self.scope["method"] = self.parser.get_method().decode()
+            if self.scope["method"] == "CONNECT":
+                raise refusals.malformed()
+            return
         if not self.url.startswith(b"/"):
             self.url = _origin_form(self.url)
         super().on_headers_complete()
@@ -110,6 +125,8 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._begins(Part.DONE)
         super().on_message_complete()
 
@@ -121,10 +138,10 @@ class Connection(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._told += size
         if self._told > self._most():
-            raise _too_large()
+            raise refusals.too_large()
 
     def _most(self) -> int:
-        return MOST_HEAD + MOST_FRAMING * self._body
+        return refusals.MOST_HEAD + refusals.MOST_FRAMING * self._body
 
     # -- what the server calls
 
@@ -144,16 +161,16 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing() or (self._over and self._unanswered):
             return
         answered = cycle is not None and cycle.response_complete
-        if self._at_rest():
+        if self._at_rest() and not self._unsent:
             if now - self._pace.since >= self.timeout_keep_alive:
                 self.transport.close()
-        elif self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
-            self._pace.begins(self._pace.part, now)  # it's we who are late
+        elif self._at_rest() or self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
+            self._pace.begins(self._pace.part, now)  # the client has to take an answer first, or it's we who are late
         elif self._pace.is_late(now):
             if self._pace.part in (Part.NOTHING, Part.REFUSED) or (self._pace.part is Part.BODY and answered):
                 self.transport.close()
             else:
-                self._refuse(_too_slow(self._pace.part))
+                self._refuse(refusals.too_slow(self._pace.part))
 
     def _look_at_unsent(self, now: float) -> None:
         before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
@@ -228,26 +245,3 @@ def _origin_form(target: bytes) -> bytes:
     """RFC 9112 3.2.2: a target may be a whole address, and that needs no path."""
     parsed = httptools.parse_url(target)
     return (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-
-
-def _malformed() -> Refused:
-    return Refused("malformed-request", "This is not HTTP/1.1 as RFC 9112 has it; nothing was stored.")
-
-
-def _too_large() -> Refused:
-    return Refused(
-        "header-too-large",
-        f"The request's line and headers may have {MOST_HEAD >> 10} KiB, and so may the trailer and the framing of a chunked "
-        f"body, which may have {MOST_FRAMING} bytes more for each byte of the body; nothing was stored.",
-    )
-
-
-def _too_slow(part: Part) -> Refused:
-    within = f"its headers within {HEAD:.0f} s"
-    if part is Part.BODY:
-        within = f"its body within {BODY:.0f} s and one more for each {LEAST_RATE >> 10} KiB"
-    return Refused(
-        "request-timeout",
-        f"A request has to come with {within} (and its first byte within {FIRST_BYTE:.0f} s); nothing was stored. "
-        "Send it again.",
-    )

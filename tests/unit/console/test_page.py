@@ -13,8 +13,7 @@ from fastapi import FastAPI
 from pretended_prometheus import NOW, QUEUES, Broken, Pretended, Refusing, refused, too_slow
 
 from leveret.panels import PANELS
-from leveret_producer.console import build_router, shared
-from leveret_producer.console.shared import Shared
+from leveret_producer.console import build_router
 
 
 @asynccontextmanager
@@ -198,16 +197,12 @@ async def test_a_query_that_is_refused_takes_only_its_panel() -> None:
 
 
 async def test_many_viewers_cost_what_one_costs() -> None:
-    prometheus, now = Pretended(), [NOW]
-    async with page(prometheus, lambda: now[0]) as client:
+    prometheus = Pretended()
+    async with page(prometheus) as client:
         await asyncio.gather(*(client.get("/") for _ in range(20)))
         once = len(prometheus.asked)
-        now[0] += 1.0
         await client.get("/?refresh=0")
         assert len(prometheus.asked) == once
-        now[0] += 2.0
-        await client.get("/")
-        assert len(prometheus.asked) == 2 * once
 
 
 MANY = tuple(f"leveret.queue-{number:04}" for number in range(1000))
@@ -280,22 +275,14 @@ async def test_queues_that_are_gone_keep_their_colours_beside_the_others() -> No
     assert f'class="{next(colour for colour, name in styles.items() if name == "bench")}"' in row
 
 
-async def test_what_was_made_is_dropped_though_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "KEPT_FOR", 0.01)
-    made: Shared[str, str] = Shared(lambda key: asyncio.sleep(0, key), lambda: NOW)
-    assert await made.get("a") == "a"
-    await asyncio.sleep(0.05)
-    assert not made._kept
-
-
-async def test_a_failure_is_not_kept_when_it_is_over() -> None:
-    broken, now = Broken(refused), [NOW]
-    async with page(broken, lambda: now[0]) as client:
-        assert "does not answer" in (await client.get("/")).text
+async def test_a_failure_is_told_to_those_who_waited_and_not_kept() -> None:
+    broken = Broken(refused)
+    async with page(broken) as client:
+        for answer in await asyncio.gather(client.get("/"), client.get("/")):
+            assert "does not answer" in answer.text
         broken.how = lambda request: Pretended().answer(
             request.url.path, dict.fromkeys(("start", "end", "step"), str(NOW)) | {"query": "queue"}
         )
-        now[0] += 3.0
         assert "does not answer" not in (await client.get("/")).text
 
 
