@@ -8,14 +8,14 @@ MOST_FRAMING = 8  # bytes more of that for each byte of the body: clients may se
 
 
 def malformed() -> Refused:
-    return Refused("malformed-request", "This is not HTTP/1.1 as RFC 9112 has it; nothing was stored.")
+    return Refused("malformed-request", "This is not HTTP/1.1 as RFC 9112 has it; nothing of it was stored.")
 
 
 def too_large() -> Refused:
     return Refused(
         "header-too-large",
         f"The request's line and headers may have {MOST_HEAD >> 10} KiB, and so may the trailer and the framing of a chunked "
-        f"body, which may have {MOST_FRAMING} bytes more for each byte of the body; nothing was stored.",
+        f"body, which may have {MOST_FRAMING} bytes more for each byte of the body; nothing of it was stored.",
     )
 
 
@@ -25,6 +25,6 @@ def too_slow(part: Part) -> Refused:
         within = f"its body within {BODY:.0f} s and one more for each {LEAST_RATE >> 10} KiB"
     return Refused(
         "request-timeout",
-        f"A request has to come with {within} (and its first byte within {FIRST_BYTE:.0f} s); nothing was stored. "
+        f"A request has to come with {within} (and its first byte within {FIRST_BYTE:.0f} s); nothing of it was stored. "
         "Send it again.",
     )

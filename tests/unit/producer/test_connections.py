@@ -182,7 +182,7 @@ async def test_a_head_that_does_not_come_is_told_so(data: bytes) -> None:
         door.look(2)
         answer = await whole(reader)
         told = problem(answer[answer.rindex(b"HTTP/1.1 ") :], 408)
-        assert "nothing was stored" in told["detail"]
+        assert "nothing of it was stored" in told["detail"]
 
 
 @pytest.mark.parametrize(
