@@ -70,6 +70,9 @@ class Connection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as offered:  # which nobody has to take (RFC 9110 7.8)
                 data = self._without_offer() + data[offered.args[0] :]
+                self.parser = httptools.HttpRequestParser(
+                    self
+                )  # the other takes nothing more if the client is to close
             except httptools.HttpParserError as error:
                 if isinstance(error.__context__, Full):
                     self.cycle.keep_alive = False

@@ -466,19 +466,25 @@ async def test_who_takes_an_answer_at_the_least_rate_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("data", [POST + b"0123456789", GET], ids=["POST", "GET"])
-async def test_an_upgrade_that_is_offered_is_not_taken_however_it_comes(data: bytes) -> None:
-    offer = data.replace(b"Host: x", b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket")
+@pytest.mark.parametrize(
+    ("options", "answers"),
+    [(b"Upgrade\r\nUpgrade: websocket", 2), (b"Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c", 1)],
+)
+async def test_an_upgrade_that_is_offered_is_not_taken_however_it_comes(
+    data: bytes, options: bytes, answers: int
+) -> None:
+    offer = data.replace(b"Host: x", b"Host: x\r\nConnection: " + options)
     async with opened() as door:
-        for at in range(1, len(offer) + 1):
+        for at in range(1, len(offer) + 1, 3):
+            door.asked.clear()
             reader, _ = await door.connect()
             (protocol,) = [one for one in door.state.connections if isinstance(one, Connection) and one.cycle is None]
             protocol.data_received(offer[:at])
             protocol.data_received(offer[at:] + GET)
-            for _ in range(2):
+            for body in (b" 10" if data != GET else b"  0", b"  0")[:answers]:
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-                await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(3)
-        assert len(door.asked) == 2 * len(offer)
+                await reader.readuntil(b"\r\n\r\n" + body)
+            assert door.asked == ["/jobs"] * answers
 
 
 @pytest.mark.parametrize(
