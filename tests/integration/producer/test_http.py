@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -153,6 +154,40 @@ async def test_ten_megabytes_are_refused_at_once(producer: Producer) -> None:
         status, told = await asyncio.to_thread(post, chunked)
         assert status == 413
         assert b"too-large" in told
+
+
+async def test_what_strangers_send_ends_and_harms_nobody_beside(producer: Producer) -> None:
+    body = _job()
+    start = b"POST /v1/queues/%s/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" % QUEUE.encode()
+    post = start + b"Authorization: Bearer %s\r\n%%sContent-Length: %d\r\n\r\n" % (TOKEN.encode(), len(body)) + body
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAE\r\n"
+    chunked = start + b"Authorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n" % TOKEN.encode()
+    sent = {
+        post % b"" + b"\x16\x03\x01": [202, 400],
+        post % offer + post % b"Connection: close\r\n": [202, 202],
+        chunked + b"0\r\n" + b"a: b\r\n" * 50_000: [431],
+        chunked + b"1;" + b"a" * 300_000: [431],
+        b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 500_000: [431],
+        start + b"Transfer-Encoding: chunked\r\n\r\n0\r\nAuthorization: Bearer %s\r\n\r\n\0" % TOKEN.encode(): [
+            401,
+            400,
+        ],
+    }
+
+    async def answers(data: bytes) -> list[int]:
+        reader, writer = await asyncio.open_connection(producer.http.base_url.host, producer.http.base_url.port)
+        with contextlib.suppress(ConnectionError):
+            writer.write(data)
+            await writer.drain()
+        found = re.findall(rb"HTTP/1\.1 (\d+) ", await reader.read())
+        writer.close()
+        return [int(status) for status in found]
+
+    found = await asyncio.gather(
+        *(answers(data) for data in sent), *(producer.submit({"type": "free", "payload": 1}) for _ in range(20))
+    )
+    assert found[: len(sent)] == list(sent.values())
+    assert {answer.status_code for answer in found[len(sent) :]} == {202}
 
 
 async def test_ten_thousand_jobs_are_stored_and_published(producer: Producer) -> None:
