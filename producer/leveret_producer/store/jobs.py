@@ -103,11 +103,11 @@ class Jobs:
         self._postgres = postgres
 
     async def insert(self, new: Sequence[NewJob], created_at: datetime, lease_seconds: float) -> datetime:
-        """Store jobs of one queue in one transaction; those for now are leased to this replica for so long.
+        """Store jobs of one queue, all or none; those for now are leased to this replica for so long.
 
         Return when that lease ends, by the database's clock.
         """
-        async with self._postgres.transaction(timeout=10) as connection:
+        async with self._postgres.statement(timeout=10) as connection:
             stored = await connection.execute(
                 _INSERT,
                 {

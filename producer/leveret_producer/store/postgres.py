@@ -9,12 +9,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from leveret.settings import Database, MissingSetting
 
@@ -22,11 +24,14 @@ ACQUIRE_TIMEOUT = 4.0  # s until a connection that answers is there: waiting for
 CONNECT_TIMEOUT = 3.0  # s
 STATEMENT_TIMEOUT = 8.0  # s, also kept by the server for a client that is gone
 POOL_TIMEOUT = 3.0  # s to wait for a free connection
+RESTED = 1.0  # s that a connection wasn't used: then it is asked whether it answers, which takes three round trips
 LAST_WORD = 1.0  # s; so much longer do we wait for a statement than the server, that it says itself that it gave it up
 
 # SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
 # 57 shutting down, 58 system error. And what nobody's data can help: no such schema, table or column, no right to them.
 _AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58")
+# What doesn't tell whether a commit is done: no word, or one that the connection or the server ends with. Others refuse it.
+_NO_ANSWER = ("08", "57", "58")
 _GIVEN_UP = "57014"  # by the server's time-out, or by somebody's hand
 _AGAIN = ("40",)
 _DATA = ("21", "22", "23", "54")  # 54: too long for an index
@@ -43,7 +48,7 @@ _TROUBLES = (
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not take this. Nothing was stored, unless `maybe_stored`: the answer to COMMIT was lost."""
+    """The database did not take this. Nothing was stored, unless `maybe_stored`: the answer to what commits was lost."""
 
     def __init__(self, because: str, *, maybe_stored: bool = False) -> None:
         super().__init__(because)
@@ -103,8 +108,9 @@ class Postgres:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT,
-            pool_pre_ping=True,
         )
+        event.listen(self._engine.sync_engine, "checkout", _look_at)
+        self._committing = self._engine.execution_options(isolation_level="AUTOCOMMIT")  # of the same pool
         self.trouble: str | None = None  # of the last transaction; None: it went well
         self.asked_at = 0.0  # of the monotonic clock
 
@@ -112,6 +118,12 @@ class Postgres:
     async def transaction(self, timeout: float = 5.0) -> AsyncIterator[AsyncConnection]:
         """Commit at the end of the block; raise one of this module's errors for what the database does not do."""
         async with self._transaction(self._engine, timeout) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def statement(self, timeout: float = 5.0) -> AsyncIterator[AsyncConnection]:
+        """The same for one statement, which commits itself: one round trip instead of three."""
+        async with self._transaction(self._committing, timeout, commits=True) as connection:
             yield connection
 
     @asynccontextmanager
@@ -135,14 +147,18 @@ class Postgres:
         return await connect(self._read(), self._name, settings, timeout=CONNECT_TIMEOUT, command_timeout=patience)
 
     @asynccontextmanager
-    async def _transaction(self, engine: AsyncEngine, timeout: float) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(
+        self, engine: AsyncEngine, timeout: float, *, commits: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         committing = False
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT) as limit, engine.connect() as connection:
                 limit.reschedule(asyncio.get_running_loop().time() + timeout)
+                committing = commits
                 yield connection
-                committing = True
-                await connection.commit()
+                if not commits:
+                    committing = True
+                    await connection.commit()
         except _TROUBLES as problem:
             raise self._sorted(problem, committing) from problem
         else:
@@ -161,10 +177,27 @@ class Postgres:
         if isinstance(problem, DBAPIError) and state and not state.startswith(_AWAY):
             return problem  # a defect of ours
         self._note(because := _first_line(problem))
-        return DatabaseUnavailable(because, maybe_stored=committing)
+        return DatabaseUnavailable(because, maybe_stored=committing and (not state or state.startswith(_NO_ANSWER)))
 
     def _note(self, trouble: str | None) -> None:
         self.trouble, self.asked_at = trouble, time.monotonic()
+
+
+def _look_at(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
+    """Have the pool open another connection in place of one that is closed, or has rested and doesn't answer.
+
+    If one breaks that is in use all the time, its BEGIN fails, and nothing is stored.
+    """
+    now = time.monotonic()
+    rested = now - record.info.get("used_at", now)
+    record.info["used_at"] = now
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("it is closed")
+    if rested > RESTED:
+        try:
+            connection.ping()
+        except Exception as problem:
+            raise DisconnectionError("it doesn't answer") from problem
 
 
 def _sqlstate(problem: Exception) -> str:

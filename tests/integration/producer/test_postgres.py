@@ -1,16 +1,18 @@
 """What is told of statements that take long: who gave them up, and whether the database is there."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
+from containers import Server
 from producers import database_url
 from sqlalchemy import text
 
 from leveret.settings import Database
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, Postgres, TookTooLong
+from leveret_producer.store.postgres import RESTED, DatabaseUnavailable, DataRefused, Postgres, TookTooLong
 
 SHORT = 0.5  # s
 
@@ -23,8 +25,8 @@ async def hasty(database: Database) -> AsyncIterator[Postgres]:
     await one.close()
 
 
-async def _run(postgres: Postgres, statement: str, timeout: float = 5.0, **values: Any) -> None:
-    async with postgres.transaction(timeout) as connection:
+async def _run(postgres: Postgres, statement: str, timeout: float = 5.0, *, alone: bool = False, **values: Any) -> None:
+    async with (postgres.statement if alone else postgres.transaction)(timeout) as connection:
         await connection.execute(text(statement), values)
 
 
@@ -89,3 +91,67 @@ async def _run_each(postgres: Postgres, *statements: str) -> None:
     async with postgres.transaction() as connection:
         for statement in statements:
             await connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["a statement alone", "a transaction"])
+async def test_connections_that_were_closed_while_they_rested_are_replaced(
+    hasty: Postgres, database: Database, alone: bool
+) -> None:
+    """Nobody is refused for it, however short the rest was."""
+    connection = await asyncpg.connect(database_url(database))
+    try:
+        for _ in range(5):
+            await asyncio.gather(*(_run(hasty, "SELECT pg_sleep(0.05)", alone=alone) for _ in range(2)))
+            ended = (
+                "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = 'test'"
+            )
+            assert await connection.fetchval(ended) == 2
+            await asyncio.sleep(0.05)  # until the end is here, too
+            await asyncio.gather(*(_run(hasty, "SELECT 1", alone=alone) for _ in range(4)))
+    finally:
+        await connection.close()
+
+
+async def test_a_database_that_hangs_has_stored_nothing_of_what_came_after_a_rest(
+    hasty: Postgres, postgres: Server
+) -> None:
+    await _run(hasty, "SELECT 1")
+    await asyncio.sleep(1.1 * RESTED)
+    await asyncio.to_thread(postgres.pause)
+    try:
+        with pytest.raises(DatabaseUnavailable) as hangs:
+            await _run(hasty, "SELECT 1", 20.0, alone=True)
+    finally:
+        await asyncio.to_thread(postgres.unpause)
+    assert not hangs.value.maybe_stored
+    await _run(hasty, "SELECT 1", alone=True)
+
+
+@pytest.mark.parametrize(
+    ("statement", "maybe_stored"),
+    [
+        pytest.param("SELECT pg_terminate_backend(pg_backend_pid())", True, id="the server ends it"),
+        pytest.param("SELECT pg_sleep(2)", True, id="our patience ends"),
+        pytest.param("SELECT * FROM not_there", False, id="the server refuses it"),
+    ],
+)
+async def test_a_statement_that_commits_itself_may_be_stored_unless_the_server_refuses_it(
+    hasty: Postgres, statement: str, maybe_stored: bool
+) -> None:
+    for alone in (True, False):  # a transaction's COMMIT was not sent yet
+        with pytest.raises(DatabaseUnavailable) as unavailable:
+            await _run(hasty, statement, SHORT / 2, alone=alone)
+        assert unavailable.value.maybe_stored is (maybe_stored and alone)
+
+
+async def test_a_connection_that_committed_by_itself_does_so_no_more_in_a_transaction(database: Database) -> None:
+    one = Postgres(lambda: database, connections=1, name="test")
+    try:
+        await _run(one, "CREATE TABLE kept (n integer)", alone=True)
+        with pytest.raises(DataRefused):
+            await _run_each(one, "INSERT INTO kept VALUES (1)", "SELECT 1 / 0")
+        await _run(one, "INSERT INTO kept VALUES (2)", alone=True)
+        async with one.transaction() as connection:
+            assert (await connection.execute(text("SELECT array_agg(n) FROM kept"))).scalar_one() == [2]
+    finally:
+        await one.close()
