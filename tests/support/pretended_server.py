@@ -40,6 +40,8 @@ class Answering:
         yield self
         self.trouble()
 
+    statement = transaction
+
     async def execute(self, statement: object, values: dict[str, Any] | None = None) -> "Answering":
         self.asked.append(values or {})
         return self
