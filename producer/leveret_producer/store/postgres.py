@@ -186,7 +186,7 @@ class Postgres:
 def _look_at(connection: Any, record: ConnectionPoolEntry, _: object) -> None:
     """Have the pool open another connection in place of one that is closed, or has rested and doesn't answer.
 
-    If one breaks that is in use all the time, its BEGIN fails, and nothing is stored.
+    One that breaks while it is in use all the time fails with what it is asked first.
     """
     now = time.monotonic()
     rested = now - record.info.get("used_at", now)
