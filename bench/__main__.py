@@ -15,13 +15,13 @@ import yaml
 from rich.console import Console
 
 from bench import report
-from bench.comparisons import BASE, Comparison, against, bare
+from bench.comparisons import BASE, Comparison, against, bare, on_a_large_table
 from bench.measures import Measure, PureMeasure, results_of
 from bench.processes import Failed
 from bench.ratios import Limit, Result, WrongLimits, checked_limits, judge, part_of
 from bench.run import measure_all, needs_servers
 from bench.servers import NoServers, servers
-from bench.versions import TODAY, NoCommit, version_of
+from bench.versions import TODAY, NoCommit, Version, version_of
 
 LIMITS = Path(__file__).with_name("limits.yaml")
 MOST_REPETITIONS = 20
@@ -33,6 +33,7 @@ class Options:
     only: tuple[str, ...]  # names of measures; none asks for all
     repeat: int
     json: Path | None
+    table: bool = False
 
 
 def options(arguments: list[str] | None = None) -> Options:
@@ -47,16 +48,25 @@ def options(arguments: list[str] | None = None) -> Options:
         metavar="COMMIT",
         help=f"against Leveret at this commit ({BASE} if none is named)",
     )
+    parser.add_argument(
+        "--table", action="store_true", help="what statements read of a large table, beside a small one"
+    )
     parser.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="make these measures")
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     given = parser.parse_args(arguments)
     if not 1 <= given.repeat <= MOST_REPETITIONS:
         parser.error(f"--repeat must be 1 to {MOST_REPETITIONS}, not {given.repeat}")
-    names = [one.name for one in (against(TODAY) if given.base else bare()).measures]
+    if given.base and given.table:
+        parser.error("--base and --table are two comparisons: ask for one")
+    names = [one.name for one in compared(TODAY if given.base else None, table=given.table).measures]
     if odd := [name for name in given.only if name not in names]:
         parser.error(f"--only: there is no {', '.join(odd)} here, there are {', '.join(names)}")
-    return Options(given.base, tuple(given.only), given.repeat, given.json)
+    return Options(given.base, tuple(given.only), given.repeat, given.json, given.table)
+
+
+def compared(base: Version | None, *, table: bool) -> Comparison:
+    return on_a_large_table() if table else against(base) if base else bare()
 
 
 def chosen(comparison: Comparison, only: Sequence[str]) -> list[Measure | PureMeasure]:
@@ -90,7 +100,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     wanted, console = options(), Console()
     try:
-        comparison = against(version_of(wanted.base)) if wanted.base else bare()
+        comparison = compared(version_of(wanted.base) if wanted.base else None, table=wanted.table)
         measures, limits = chosen(comparison, wanted.only), limits_of(comparison)
         results = measured(measures, wanted.repeat, comparison.longest, console)
     except WrongLimits as problem:

@@ -11,6 +11,7 @@ from bench.measures.decide import DECIDE
 from bench.measures.publish import PUBLISH
 from bench.measures.record import RECORD
 from bench.measures.submit import SUBMIT
+from bench.measures.table import TABLE
 from bench.versions import Version
 
 BASE = "66f6c15"  # the commit that goals are told against, unless another is named
@@ -27,6 +28,10 @@ class Comparison:
 
 def bare() -> Comparison:
     return Comparison("bare", "Leveret ÷ bare reference, in the same run", BARE_MEASURES, longest=200.0)
+
+
+def on_a_large_table() -> Comparison:
+    return Comparison("table", "the same statements on 1,000,000 jobs ÷ on 20,000", (TABLE,), longest=270.0)
 
 
 def against(base: Version) -> Comparison:

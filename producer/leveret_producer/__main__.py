@@ -11,13 +11,33 @@ if __name__ == "__main__":
 import gc
 import sys
 
+import structlog
+
+from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import configure_logs
 from leveret.telemetry.probes import ProbeServer
+from leveret_producer.access.token import LEAST, flaw_of
 from leveret_producer.app import create_app
 from leveret_producer.health import Health
 from leveret_producer.http.server import Server
 from leveret_producer.metrics import Metrics
 from leveret_producer.settings import read_settings
+
+log = structlog.get_logger(__name__)
+
+
+def check_token(places: Places) -> None:
+    """End with a sentence for a token that nobody could use; one that isn't there yet may come."""
+    try:
+        token = places.token()
+    except (MissingSetting, OSError):
+        return
+    if flaw := flaw_of(token):
+        sys.exit(f"leveret-producer: {flaw}")
+    if len(token) < LEAST:
+        log.warning(
+            "the API's token is short: whoever gets hold of a session's cookie can guess it", characters_at_least=LEAST
+        )
 
 
 def main() -> None:
@@ -26,12 +46,15 @@ def main() -> None:
     except ValueError as problem:
         sys.exit(f"leveret-producer: {problem}")
     configure_logs(settings.log)
+    check_token(settings.places)
     health, metrics = Health(), Metrics()
     probes = ProbeServer(metrics.registry, port=settings.metrics_port)
     probes.start()
     gc.freeze()  # what is there now stays: each full collection, which 80,000 lists in a body bring on, took 0.1 s over it
     Server(create_app(settings, health, metrics), settings, health).run()
     probes.close()
+    if health.gave_up:
+        sys.exit(f"leveret-producer: {health.right_missing}")
 
 
 if __name__ == "__main__":

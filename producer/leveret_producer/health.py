@@ -48,6 +48,9 @@ class Beginnings:
 class Health:
     migrated: bool = False
     stopping: bool = False
+    right_missing: str | None = None  # without which nothing can be done; with the statement that gives it
+    warnings: list[str] = field(default_factory=list)  # of the database, at the start
+    gave_up: bool = False  # the process ends, so that Kubernetes shows what it ends with
     broker: dict[str, str] = field(default_factory=dict)  # connection → what is the matter
     events: Beginnings = field(default_factory=Beginnings)
     returned: Beginnings = field(default_factory=Beginnings)  # messages that no queue took
@@ -59,6 +62,8 @@ class Health:
         database = database_trouble or "connected"
         if self.stopping:
             return Ready(False, "stopping: finishing what was begun", database, broker)
+        if self.right_missing:
+            return Ready(False, self.right_missing, database, broker)
         if not self.migrated:
             return Ready(False, "waiting for the database, to make its tables", database, broker)
         says = "serving"
@@ -78,7 +83,7 @@ class Health:
                     f"; of {queue} the same messages were begun anew {begun.anew} times, the first with the routing key "
                     f"{begun.key[:100]!r}: they are kept, and what came after them waits; the log says why"
                 )
-        return Ready(True, says, database, broker)
+        return Ready(True, "; ".join((says, *self.warnings)), database, broker)
 
 
 @dataclass(frozen=True, slots=True)

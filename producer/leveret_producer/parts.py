@@ -23,6 +23,7 @@ from leveret_producer.recorder.writer import Writer
 from leveret_producer.retention.keeper import Keeper
 from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
+from leveret_producer.store import budget
 from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.dead_letters import DeadLetters
 from leveret_producer.store.jobs import Jobs
@@ -33,8 +34,6 @@ from leveret_producer.store.recording import Recording
 from leveret_producer.store.returning import Returning
 from leveret_producer.store.sweeping import Sweeping
 from leveret_producer.submit import FrontDoor
-
-REQUEST_CONNECTIONS, WORK_CONNECTIONS = 8, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,8 @@ def now() -> datetime:
 @asynccontextmanager
 async def assemble(settings: Settings, health: Health, metrics: Metrics) -> AsyncIterator[Parts]:
     read = settings.places.database
-    requests = Postgres(read, connections=REQUEST_CONNECTIONS, name=f"{settings.name} requests")
-    work = Postgres(read, connections=WORK_CONNECTIONS, name=f"{settings.name} work")
+    requests = Postgres(read, connections=budget.REQUESTS, name=f"{settings.name} requests")
+    work = Postgres(read, connections=budget.WORK, name=f"{settings.name} work")
     rows = OutboxRows(work)
     bound = Bound(settings.outbox_limit)
     relay = Relay(rows, metrics, bound)

@@ -7,6 +7,7 @@ what it hasn't goes back to the broker.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
@@ -21,10 +22,12 @@ from leveret_producer.outbox.together import together
 from leveret_producer.parts import Parts
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+from leveret_producer.store.rights import RightMissing
 
 log = structlog.get_logger(__name__)
 
 MIGRATE_AGAIN = 1.0  # s
+RIGHT_AGAIN = 3.0  # s
 AFTER_DEFECT = 1.0  # s until a task that failed is started again
 FLUSH = 5.0  # s for what was accepted to be published at a stop
 LAST_BATCH = 10.0  # s for the recorders'
@@ -99,16 +102,27 @@ async def _declare(connection: AbstractConnection) -> None:
 
 
 async def _migrate(parts: Parts, migrated: asyncio.Event) -> None:
+    health, give_up_at = parts.health, float("inf")
     while True:
         try:
-            await migrate(parts.work_database)
+            health.warnings = await migrate(parts.work_database)
+        except RightMissing as problem:
+            if str(problem) != health.right_missing:
+                log.error("the database can't be used as it is", because=str(problem), next_try_seconds=RIGHT_AGAIN)
+            if health.right_missing is None:
+                give_up_at = time.monotonic() + parts.settings.without_rights_seconds
+            health.right_missing = str(problem)
+            health.gave_up = time.monotonic() >= give_up_at
+            await asyncio.sleep(RIGHT_AGAIN)
         except (DatabaseUnavailable, TryAgain) as problem:
             log.warning("the database is not there yet", because=str(problem), next_try_seconds=MIGRATE_AGAIN)
             await asyncio.sleep(MIGRATE_AGAIN)
         else:
-            parts.health.migrated = True
+            health.migrated, health.right_missing = True, None
             migrated.set()
             log.info("the tables are there")
+            for warning in health.warnings:
+                log.warning("the database is not as it should be", because=warning)
             return
 
 

@@ -29,6 +29,9 @@ class Settings:
     prometheus_url: str | None = None  # where the console asks; None: the console says that there is none
     log: Literal["json", "text"] = "text"
     keep_alive: timedelta = timedelta(seconds=75)  # longer than proxies keep theirs, so that it's they who close
+    without_rights_seconds: float = (
+        60.0  # so long it waits for an administrator who may be at it, and then ends and says why
+    )
     announce_stop_seconds: float = 3.0  # not ready, and still serving: until no new requests are sent here
 
 

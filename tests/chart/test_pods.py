@@ -143,6 +143,30 @@ def broker_settings(objects):
     return found
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["producer.replicas=5"],
+        ["producer.replicas=9", "postgresql.maxConnections=163"],
+        ["producer.replicas=40", "postgresql.enabled=false", "postgresql.existingSecret=mine"],
+    ],
+    ids=str,
+)
+def test_so_many_producers_have_their_connections(chart, settings):
+    assert chart.render(*settings)
+
+
+def test_the_databases_log_holds_no_payload(pods):
+    (container,) = pods["postgresql"]["spec"]["containers"]
+    quiet = {"-clog_error_verbosity=terse", "-clog_parameter_max_length=0", "-clog_parameter_max_length_on_error=0"}
+    assert quiet <= set(container["args"])
+
+
+def test_a_producers_last_words_are_shown(pods):
+    (container,) = pods["producer"]["spec"]["containers"]
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_the_database_is_in_a_subfolder_of_its_volume_and_commits_to_disk(pods):
     (container,) = pods["postgresql"]["spec"]["containers"]
     environment = {each["name"]: each.get("value") for each in container["env"]}

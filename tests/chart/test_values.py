@@ -91,6 +91,11 @@ def test_components_have_the_same_keys(component):
             ["postgresql.enabled=false"],
             "set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname.",
         ),
+        (
+            ["producer.replicas=6"],
+            "postgresql.maxConnections is 100: raise it to at least 115, or run fewer producers.",
+        ),
+        (["producer.replicas=5", "postgresql.maxConnections=98"], "raise it to at least 99"),
         (["rabbitmq.resources.limits.memory=512m"], "is 512m, which is no amount of memory that RabbitMQ can be told"),
         (["rabbitmq.resources.limits.memory=much"], "or one with k, M, G, T, Ki, Mi, Gi or Ti, such as 1.5Gi."),
         (["prometheus.url=http://mine"], "set prometheus.enabled to false, or leave prometheus.url empty."),

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import aio_pika
 import httpx
@@ -47,12 +48,17 @@ class Producer:
 
 
 def database_url(place: Database) -> str:
-    return f"postgresql://{place.username}:{place.password}@{place.host}:{place.port}/{place.dbname}"
+    return f"postgresql://{quote(place.username)}:{quote(place.password)}@{place.host}:{place.port}/{place.dbname}"
 
 
 @contextlib.asynccontextmanager
 async def producing(
-    broker: Broker, database: Database, name: str = "producer-a", *, outbox_limit: int = 1_000_000
+    broker: Broker,
+    database: Database,
+    name: str = "producer-a",
+    *,
+    outbox_limit: int = 1_000_000,
+    without_rights: float = 60.0,
 ) -> AsyncIterator[Producer]:
     """Run a producer for as long as the context lasts."""
     environment = {
@@ -60,7 +66,7 @@ async def producing(
         "LEVERET_DATABASE_URL": database_url(database),
         "LEVERET_TOKEN": TOKEN,
     }
-    settings = Settings(Places(environment), name, outbox_limit=outbox_limit)
+    settings = Settings(Places(environment), name, outbox_limit=outbox_limit, without_rights_seconds=without_rights)
     health, metrics = Health(), Metrics()
     server = Server(create_app(settings, health, metrics), settings, health)
     listener = socket.create_server(("127.0.0.1", 0))  # ours from the start: nobody else can take the port meanwhile

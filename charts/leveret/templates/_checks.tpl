@@ -8,6 +8,10 @@
 {{- if not (or $values.postgresql.enabled $values.postgresql.existingSecret) -}}
 {{- fail "postgresql.enabled is false, so Leveret needs a PostgreSQL of yours: set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname." -}}
 {{- end -}}
+{{- $connections := add (mul 16 (add1 (int $values.producer.replicas))) 3 -}}
+{{- if and $values.postgresql.enabled (lt (int $values.postgresql.maxConnections) (int $connections)) -}}
+{{- fail (printf "producer.replicas is %d, and so many producers and the one more of a rolling update may open %d connections, 3 for an administrator included, where postgresql.maxConnections is %d: raise it to at least %d, or run fewer producers." (int $values.producer.replicas) $connections (int $values.postgresql.maxConnections) $connections) -}}
+{{- end -}}
 {{- if and $values.prometheus.enabled $values.prometheus.url -}}
 {{- fail "prometheus.url names a Prometheus of yours and prometheus.enabled installs another: set prometheus.enabled to false, or leave prometheus.url empty." -}}
 {{- end -}}

@@ -19,6 +19,19 @@ _REREAD = 2.0  # s
 _SALT = "leveret browser session"
 
 
+LEAST = 16  # characters; from a stolen cookie a shorter one can be guessed without asking us
+
+
+def flaw_of(token: str) -> str | None:
+    """Say why nobody could use a token; None: nothing."""
+    if token.isascii() and token.isprintable() and token == token.strip():
+        return None
+    return (
+        "the API's token must be of ASCII letters, digits and signs, with no space at its ends: no client could send another "
+        "one as a bearer token"
+    )
+
+
 class Token:
     def __init__(self, read: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read

@@ -58,6 +58,7 @@ class Server(uvicorn.Server):
                 for connection in self._connections():
                     connection.stops()
             self.should_exit = self.should_exit or self._clock() >= self._leave_at
+        self.should_exit = self.should_exit or self._health.gave_up
         if counter % TICKS == 0:
             for connection in self._connections():
                 connection.look()

@@ -15,6 +15,7 @@ from leveret_producer.retention.partitions import Crowded, Partitions
 from leveret_producer.retention.plan import Action, Create, Retention, plan
 from leveret_producer.retention.rows import Rows, Walk
 from leveret_producer.retention.session import alone
+from leveret_producer.store.postgres import AWAY, Defect, said
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +29,6 @@ _ANOTHER_TIME = (
     asyncpg.CheckViolationError,
     asyncpg.QueryCanceledError,
 )
-# SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
-# 57 shutting down, 58 system error. Any other is a defect of ours.
-_AWAY = ("08", "25", "28", "3D", "53", "57", "58")
 
 
 class Keeper:
@@ -46,9 +44,9 @@ class Keeper:
             try:
                 done = await self.turn()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, MissingSetting) as problem:
-                if isinstance(problem, asyncpg.PostgresError) and not str(problem.sqlstate).startswith(_AWAY):
-                    raise
-                log.warning("retention waits for the database", because=str(problem), next_try_seconds=SOON)
+                if isinstance(problem, asyncpg.PostgresError) and not str(problem.sqlstate).startswith(AWAY):
+                    raise Defect(said(problem)) from None
+                log.warning("retention waits for the database", because=said(problem), next_try_seconds=SOON)
                 done = False
             await asyncio.sleep(EVERY if done else SOON)
 
@@ -65,13 +63,13 @@ class Keeper:
                     await self._carry_out(action, partitions, rows, now)
                 except _ANOTHER_TIME as problem:
                     # The others wait behind us while we wait: once a turn is enough.
-                    log.info("left for another time", partition=action.partition.name, because=str(problem))
+                    log.info("left for another time", partition=action.partition.name, because=said(problem))
                     done = False
                     break
             try:
                 await self._clear(rows, now)
             except _ANOTHER_TIME as problem:
-                log.info("old rows are left for another time", because=str(problem))
+                log.info("old rows are left for another time", because=said(problem))
                 done = False
             return done
 

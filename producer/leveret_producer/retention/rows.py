@@ -80,9 +80,9 @@ class Rows:
 
     async def _walk_step(self, name: str, table: str, over_before: datetime, walk: Walk) -> int:
         key = KEYS[table]
+        behind = "" if walk.behind is None else f"WHERE {key} > $1"  # as one statement it would be read from the start
         page = await self.session.connection.fetch(
-            f"SELECT DISTINCT {key} AS id FROM {name} WHERE $1::uuid IS NULL OR {key} > $1 ORDER BY 1 LIMIT {STEP}",
-            walk.behind,
+            f"SELECT DISTINCT {key} AS id FROM {name} {behind} ORDER BY 1 LIMIT {STEP}", *filter(None, [walk.behind])
         )
         if not page:
             return 0
@@ -94,7 +94,7 @@ class Rows:
         else:
             walk.deleted += await self.session.run(
                 f"DELETE FROM {name} WHERE {key} = ANY($2::uuid[]) AND ({key} IN ({over}) "
-                f"OR NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = {name}.{key}))",
+                f"OR {key} NOT IN (SELECT id FROM jobs WHERE id = ANY($2::uuid[])))",
                 over_before,
                 ids,
             )

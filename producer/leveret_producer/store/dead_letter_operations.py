@@ -112,12 +112,18 @@ _REDRIVE = text(
     UPDATE jobs SET generation = generation + 1, state = 'accepted', merge_key = key, tie = 0, attempt = 0,
         next_attempt = 1, returned = 0, published_at = NULL, due_at = now(), lease_until = now(), started_at = NULL,
         finished_at = NULL, result = NULL, error = NULL, progress = NULL, dead_reason = NULL
-    FROM meant WHERE jobs.id = meant.id AND jobs.generation < :most
-        AND EXISTS (SELECT 1 FROM payloads WHERE payloads.id = meant.id)
+    FROM meant WHERE jobs.id = meant.id AND jobs.id = ANY(CAST(:ids AS uuid[])) AND jobs.generation < :most
+        AND jobs.id IN (SELECT payloads.id FROM payloads WHERE payloads.id = ANY(CAST(:ids AS uuid[])))
     RETURNING jobs.id
     """
 )
-_PURGE = text(f"{_LOCKED} UPDATE jobs SET purged_at = now() FROM meant WHERE jobs.id = meant.id RETURNING jobs.id")
+_PURGE = text(
+    f"""
+    {_LOCKED}
+    UPDATE jobs SET purged_at = now() FROM meant WHERE jobs.id = meant.id AND jobs.id = ANY(CAST(:ids AS uuid[]))
+    RETURNING jobs.id
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ before it went away, it gave a statement up, it asks to try again, or it refuses
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -29,7 +30,14 @@ LAST_WORD = 1.0  # s; so much longer do we wait for a statement than the server,
 
 # SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
 # 57 shutting down, 58 system error. And what nobody's data can help: no such schema, table or column, no right to them.
-_AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58")
+AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58")
+_NOT_LET_IN = {
+    "42501": "GRANT CONNECT ON DATABASE {database} TO {role}",
+    "3D000": "CREATE DATABASE {database} OWNER {role} ENCODING 'UTF8' TEMPLATE template0, or name another one in the Secret",
+    "28P01": "write the password of {role} into the Secret, or ALTER ROLE {role} PASSWORD '…'",
+}
+_DRIVERS_CLASS = re.compile(r"^<class '[^']*'>: ")
+_VALUE = re.compile(r"""\s*(".*"|".*|:\s.*)""", re.DOTALL)
 # What doesn't tell whether a commit is done: no word, or one that the connection or the server ends with. Others refuse it.
 _NO_ANSWER = ("08", "57", "58")
 _GIVEN_UP = "57014"  # by the server's time-out, or by somebody's hand
@@ -63,6 +71,10 @@ class TryAgain(Exception):
     """Two transactions stood in each other's way, and this one was rolled back."""
 
 
+class Defect(Exception):
+    """The database does not take a statement of ours; that is nobody's data and nobody's settings."""
+
+
 class DataRefused(Exception):
     """The database will never take these values."""
 
@@ -78,16 +90,30 @@ async def connect(
     place: Database, name: str, settings: Mapping[str, str], *, timeout: float, command_timeout: float
 ) -> asyncpg.Connection:
     """Open one connection, under a name that pg_stat_activity shows; `settings` are the server's for it. Times in s."""
-    return await asyncpg.connect(
-        host=place.host,
-        port=place.port,
-        user=place.username,
-        password=place.password,
-        database=place.dbname,
-        timeout=timeout,
-        command_timeout=command_timeout,
-        server_settings={"application_name": name, **settings},
-    )
+    try:
+        connection: asyncpg.Connection = await asyncpg.connect(
+            host=place.host,
+            port=place.port,
+            user=place.username,
+            password=place.password,
+            database=place.dbname,
+            timeout=timeout,
+            command_timeout=command_timeout,
+            server_settings={"application_name": name, **settings},
+        )
+    except asyncpg.PostgresError as problem:
+        if remedy := _NOT_LET_IN.get(str(problem.sqlstate)):
+            names = {"role": quoted(place.username), "database": quoted(place.dbname)}
+            problem.args = (f"{problem.args[0]}: {remedy.format(**names)}",)
+        raise
+    try:
+        # No statement of ours is worth compiling, which takes a second. Not among the settings that a connection begins
+        # with: a pooler may refuse one that it doesn't know.
+        await connection.execute("SET jit = off")
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 class Postgres:
@@ -108,6 +134,7 @@ class Postgres:
             pool_size=connections,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT,
+            hide_parameters=True,  # payloads, in its exceptions' texts
         )
         event.listen(self._engine.sync_engine, "checkout", _look_at)
         self._committing = self._engine.execution_options(isolation_level="AUTOCOMMIT")  # of the same pool
@@ -130,7 +157,10 @@ class Postgres:
     async def long_transaction(self, timeout: float) -> AsyncIterator[AsyncConnection]:
         """The same on a connection of its own, each statement of which may take as long as all."""
         engine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=lambda: self._open(timeout), poolclass=NullPool
+            "postgresql+asyncpg://",
+            async_creator=lambda: self._open(timeout),
+            poolclass=NullPool,
+            hide_parameters=True,
         )
         async with self._transaction(engine, timeout) as connection:
             yield connection
@@ -160,7 +190,8 @@ class Postgres:
                     committing = True
                     await connection.commit()
         except _TROUBLES as problem:
-            raise self._sorted(problem, committing) from problem
+            # Without where it came from: the driver's own text has the values of the row, and of the statement.
+            raise self._sorted(problem, committing) from None
         else:
             self._note(None)
 
@@ -169,14 +200,14 @@ class Postgres:
         state = _sqlstate(problem)
         if state == _GIVEN_UP:
             self._note(None)  # it answers
-            return TookTooLong(_first_line(problem))
+            return TookTooLong(said(problem))
         if state.startswith(_AGAIN):
-            return TryAgain(str(problem))
+            return TryAgain(said(problem))
         if state.startswith(_DATA):
-            return DataRefused(_first_line(problem))
-        if isinstance(problem, DBAPIError) and state and not state.startswith(_AWAY):
-            return problem  # a defect of ours
-        self._note(because := _first_line(problem))
+            return DataRefused(said(problem))
+        if isinstance(problem, DBAPIError) and state and not state.startswith(AWAY):
+            return Defect(f"{said(problem)}, at {' '.join((problem.statement or '').split())[:200]}")
+        self._note(because := said(problem))
         return DatabaseUnavailable(because, maybe_stored=committing and (not state or state.startswith(_NO_ANSWER)))
 
     def _note(self, trouble: str | None) -> None:
@@ -211,6 +242,15 @@ def _sqlstate(problem: Exception) -> str:
     return ""
 
 
-def _first_line(problem: Exception) -> str:
-    said = str(getattr(problem, "orig", None) or problem).strip()
-    return f"{type(problem).__name__}: {said.splitlines()[0] if said else 'no answer in time'}"
+def quoted(name: str) -> str:
+    """Write a name as SQL needs it."""
+    plain = name.isascii() and name.isidentifier() and name == name.lower()
+    return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+def said(problem: Exception) -> str:
+    """Return what the database or its driver said, in one line without any value: payloads are among those."""
+    told = _DRIVERS_CLASS.sub("", str(getattr(problem, "orig", None) or problem).strip())
+    if _sqlstate(problem).startswith("22"):  # what the data is blamed for is quoted, or stands behind a colon
+        told = _VALUE.sub(" …", told)
+    return f"{type(problem).__name__}: {told.splitlines()[0] if told else 'no answer in time'}"

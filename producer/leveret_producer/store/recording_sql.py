@@ -1,4 +1,8 @@
-"""The statements of the recorder: each writes any number of rows."""
+"""The statements of the recorder: each writes any number of rows.
+
+Rows are joined to others by their ids, and the ids are named once more as one array: from that the planner knows which
+days' partitions they can be in. Of a join alone it can't, and at the planner's own defaults it then reads all the days.
+"""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -44,11 +48,14 @@ LOCK = text(
 # makes that void: there is a message again. A consumer's clock may be ahead: what is shown is no later than ours.
 JOBS = text(
     f"""
+    WITH stored AS MATERIALIZED (
+        SELECT id, max_attempts FROM jobs WHERE id = ANY(CAST(:id AS uuid[]))
+    )
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at,
         started_at, finished_at, result, error, progress, correlation_id, dead_reason, over_amqp, published_at, due_at,
         lease_until, next_attempt)
-    SELECT id, queue, type, state, merge_key, tie, generation, attempt,
-        coalesce(max_attempts, (SELECT stored.max_attempts FROM jobs AS stored WHERE stored.id = new.id),
+    SELECT new.id, queue, type, state, merge_key, tie, generation, attempt,
+        coalesce(new.max_attempts, stored.max_attempts,
                  (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)),
         {_within("created_at", _LATEST)}, {_within("started_at", _LATEST)}, {_within("finished_at", _LATEST)},
         result, error, progress, correlation_id, dead_reason, true,
@@ -62,9 +69,10 @@ JOBS = text(
         CAST(:error AS text[]), CAST(:progress AS text[]), CAST(:correlation_id AS text[]),
         CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[])
     ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
-        finished_at, result, error, progress, correlation_id, due_at, dead_reason),
+        finished_at, result, error, progress, correlation_id, due_at, dead_reason)
+    LEFT JOIN stored ON stored.id = new.id,
     LATERAL (SELECT {_within("due_at", f"now() + {_LONGEST_DELAY}")}) AS due (at)
-    ORDER BY id
+    ORDER BY new.id
     ON CONFLICT (id) DO UPDATE SET
         state = excluded.state, merge_key = excluded.merge_key, tie = excluded.tie,
         generation = excluded.generation, attempt = excluded.attempt,
@@ -95,7 +103,8 @@ FIRST_SEEN = text(
     """
     UPDATE jobs SET created_at = greatest(new.seen, timestamptz 'epoch')
     FROM unnest(CAST(:ids AS uuid[]), CAST(:seen AS timestamptz[])) AS new (id, seen)
-    WHERE jobs.id = new.id AND jobs.over_amqp AND jobs.created_at > greatest(new.seen, timestamptz 'epoch')
+    WHERE jobs.id = new.id AND jobs.id = ANY(CAST(:ids AS uuid[])) AND jobs.over_amqp
+        AND jobs.created_at > greatest(new.seen, timestamptz 'epoch')
     """
 )
 

@@ -55,7 +55,7 @@ _CLAIM = text(
 _KNOWN = text(
     """
     SELECT id, queue, state, generation, purged_at IS NOT NULL AS purged,
-           EXISTS (SELECT 1 FROM payloads WHERE payloads.id = jobs.id) AS has_payload
+           id IN (SELECT payloads.id FROM payloads WHERE payloads.id = ANY(CAST(:ids AS uuid[]))) AS has_payload
     FROM jobs WHERE id = ANY(CAST(:ids AS uuid[]))
     """
 )

@@ -1,6 +1,7 @@
 """What is told of statements that take long: who gave them up, and whether the database is there."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import text
 
 from leveret.settings import Database
 from leveret_producer.store.migrate import migrate
-from leveret_producer.store.postgres import RESTED, DatabaseUnavailable, DataRefused, Postgres, TookTooLong
+from leveret_producer.store.postgres import RESTED, DatabaseUnavailable, DataRefused, Postgres, TookTooLong, TryAgain
 
 SHORT = 0.5  # s
 
@@ -85,6 +86,50 @@ async def test_what_no_event_can_help_is_the_databases_doing(
     await _run(hasty, "CREATE TABLE short (name text PRIMARY KEY)")
     with pytest.raises(problem):
         await _run_each(hasty, *statement.split("; "))
+
+
+SECRET = "card 4111 1111"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("INSERT INTO kept VALUES (NULL, :body)", id="a row that is refused"),
+        pytest.param("INSERT INTO kept VALUES (1, :body)", id="a check that fails"),
+        pytest.param("SELECT CAST(CAST(:body AS text) AS json)", id="no JSON"),
+        pytest.param("SELECT CAST(:body AS integer)", id="what the driver can't encode"),
+        pytest.param("SELECT kept(CAST(:body AS text))", id="a defect of ours"),
+        pytest.param("SELECT :body FROM nowhere", id="no such table"),
+        pytest.param("SELECT CAST(:body AS text), pg_sleep(2)", id="given up"),
+    ],
+)
+async def test_no_value_of_a_statement_is_in_what_is_raised(hasty: Postgres, statement: str) -> None:
+    await _run(hasty, "CREATE TABLE kept (id integer NOT NULL CHECK (id > 1), body text)")
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - whichever it is
+        await _run(hasty, statement, body=SECRET)
+    assert SECRET not in "".join(traceback.format_exception(raised.value))
+
+
+async def test_two_that_stand_in_each_others_way_tell_no_value(database: Database) -> None:
+    one = Postgres(lambda: database, connections=3, name="test")
+    await _run(one, "CREATE TABLE kept (id integer PRIMARY KEY, body text)")
+    await _run(one, "INSERT INTO kept VALUES (1, ''), (2, '')")
+    both = asyncio.Barrier(2)
+
+    async def change(*ids: int) -> None:
+        async with one.transaction() as connection:
+            for one_id in ids:
+                await connection.execute(
+                    text("UPDATE kept SET body = :body WHERE id = :id"), {"id": one_id, "body": SECRET}
+                )
+                if one_id == ids[0]:
+                    await both.wait()
+
+    ended = await asyncio.gather(change(1, 2), change(2, 1), return_exceptions=True)
+    [lost] = [end for end in ended if end is not None]
+    assert isinstance(lost, TryAgain)
+    assert SECRET not in "".join(traceback.format_exception(lost))
+    await one.close()
 
 
 async def _run_each(postgres: Postgres, *statements: str) -> None:

@@ -89,10 +89,25 @@ async def test_it_serves_and_leaves_in_order(process: Process, broker: Broker) -
         assert set(await message_ids(broker, QUEUE)) == {job["id"] for job in json.loads(told)["jobs"]}
 
 
-def test_a_setting_that_can_not_be_is_told_in_a_sentence() -> None:
-    environment = {**os.environ, "LEVERET_LISTEN_PORT": "door"}
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("LEVERET_LISTEN_PORT", "door", "LEVERET_LISTEN_PORT is 'door', and must be a port, 1 to 65535"),
+        *(
+            (
+                "LEVERET_TOKEN",
+                token,
+                "the API's token must be of ASCII letters, digits and signs, with no space at its ends: no client could send another "
+                "one as a bearer token",
+            )
+            for token in ("schlüssel-zum-tor-der-jobs",)
+        ),
+    ],
+)
+def test_a_setting_that_can_not_be_is_told_in_a_sentence(variable: str, value: str, told: str) -> None:
+    environment = {**os.environ, variable: value}
     done = subprocess.run(
         [sys.executable, "-m", "leveret_producer"], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr == "leveret-producer: LEVERET_LISTEN_PORT is 'door', and must be a port, 1 to 65535\n"
+    assert done.stderr == f"leveret-producer: {told}\n"

@@ -8,7 +8,7 @@ import yaml
 from bench.__main__ import LIMITS, limits_of
 from bench.against import Done, figures
 from bench.against.post import BODY, REQUEST
-from bench.comparisons import BASE, against, bare
+from bench.comparisons import BASE, against, bare, on_a_large_table
 from bench.measures import results_of
 from bench.processes import running
 from bench.ratios import Repetition
@@ -43,12 +43,12 @@ def test_each_figure_is_compared_within_its_repetition() -> None:
 
 def test_there_is_a_limit_of_the_right_kind_for_each_result() -> None:
     """A rate must not fall, a time must not rise."""
-    assert list(yaml.safe_load(LIMITS.read_text())) == ["bare", "base"]
-    for comparison in (bare(), against(TODAY)):
+    assert list(yaml.safe_load(LIMITS.read_text())) == ["bare", "base", "table"]
+    for comparison in (bare(), against(TODAY), on_a_large_table()):
         limits = limits_of(comparison)
         assert list(limits) == [name for one in comparison.measures for name in results_of(one)]
         assert {name for name, limit in limits.items() if limit.highest} == {
-            name for name in limits if name.endswith((".cpu", ".p50"))
+            name for name in limits if name.endswith((".cpu", ".p50")) or name.startswith("table.")
         }
 
 

@@ -53,7 +53,8 @@ def test_options(arguments: list[str], base: str | None, measures: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--repeat", "0"], ["--repeat", "21"], ["--only", "post"], ["--only", "decide", "--base"]]
+    "arguments",
+    [["--repeat", "0"], ["--repeat", "21"], ["--only", "post"], ["--only", "decide", "--base"], ["--base", "--table"]],
 )
 def test_wrong_options_end_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
