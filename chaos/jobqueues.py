@@ -50,8 +50,10 @@ def witness() -> tuple[Manifest, ...]:
         "command": ["python", "-m", "examples.bench.witness_server"],
         "readinessProbe": {"tcpSocket": {"port": WITNESS_PORT}, "periodSeconds": 2},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     pod: Manifest = {
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 1,
