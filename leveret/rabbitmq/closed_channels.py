@@ -21,8 +21,10 @@ from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel, exception_by_code
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp.base import Frame
+from pamqp.constants import REPLY_SUCCESS
 
 _lock: Any = Channel.lock  # for those who write, and who look only whether the channel counts as closed
+_CLOSE = spec.Channel.Close(REPLY_SUCCESS, "", 0, 0)
 
 
 def heed_closing() -> None:
@@ -47,12 +49,14 @@ async def _answer(channel: Channel, asked: spec.Channel.Close) -> None:
 
 
 async def _close(channel: Channel, because: object = None) -> None:
-    """Return once it's answered. Whoever waits may be cancelled; the close goes on, and nobody writes beside it."""
+    """Return once it's answered, or at once to whoever is cancelled; the close goes on, and nobody writes after it."""
     if not channel.connection.is_opened or _closed(channel).is_set():
         return
-    if isinstance(because, Exception):  # the channel's reader may have ended with it: nobody would read the answer
+    task = asyncio.current_task()
+    # With an exception the channel's reader may have ended: nobody would read the answer.
+    if isinstance(because, Exception) or (task and task.cancelling()):
         _closed(channel).set()
-        channel.connection.create_task(_write(channel, spec.Channel.Close(reply_code=200)))
+        channel.connection.create_task(_write(channel, _CLOSE))
         return
     asking: Any = channel.create_task(_ask(channel))  # ends with the channel
     await asyncio.wait({asking.task})
@@ -62,7 +66,7 @@ async def _ask(channel: Channel) -> None:
     with contextlib.suppress(ChannelInvalidStateError):  # it's closed meanwhile
         async with channel.lock:
             if not _closed(channel).is_set():
-                await _write(channel, spec.Channel.Close(reply_code=200))
+                await _write(channel, _CLOSE)
                 await _closed(channel).wait()
 
 
