@@ -10,6 +10,10 @@ The kernel tells both, also of a process that was paused or a loop that stood, a
 waits for the broker's window says nothing: under an alarm a broker takes none of ours for hours, and is heard all along.
 A proxy that takes octets for a broker that it can't reach acknowledges them; then it is the broker who gives up.
 
+What the kernel can't tell is whether we ourselves take what came and write what waits. Nothing but a flaw keeps the one who
+reads from reading, or the one who writes from writing where there is room, and nobody would notice: jobs that have ended
+stand until somebody restarts the consumer. So that counts as a lost connection too, once it was so at many looks in a row.
+
 Our client library has one place for this, its heartbeats: `beat_and_look` changes them for the whole process. They are not
 queued behind what waits to be written, either: that is proof enough of life, and a full queue ended the connection.
 """
@@ -36,6 +40,7 @@ log = structlog.get_logger(__name__)
 LIMIT = 1.4  # heartbeats
 STOPS_WITHIN = 0.5  # s for whoever works over a connection that is given up, before the broker may know
 CLOSES_WITHIN = 3.0  # s for the broker's answer; it reads nothing under an alarm
+LOOKS_STOOD = 20  # in a row; they are counted, so that a pause of ours is one
 _LOOKS_EVERY = 1.0  # s at most
 
 _TCP_INFO = struct.Struct(
@@ -51,6 +56,8 @@ class Octets:
     came_ago: float  # s since the last one came; 0 while some wait to be read
     acknowledged: int  # of ours, so far
     on_their_way: bool  # of ours, though the other side has room for them
+    unread: bool = False  # some have come, or the end, and the one who reads waits for something else
+    unwritten: bool = False  # frames wait, though the socket takes all that it's given
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +67,22 @@ class Heard:
     acknowledged: int
     acknowledged_at: float
     waits_since: float | None = None  # for an acknowledgement
+    unread: int = 0  # looks in a row
+    unwritten: int = 0
 
 
-def look(before: Heard, octets: Octets, now: float) -> Heard:
+def look(before: Heard, octets: Octets, now: float, *, took: bool = True) -> Heard:
+    """`took` tells whether a frame was taken up since the last look."""
+    heard = _hears(before, octets, now)
+    wrote = octets.acknowledged != before.acknowledged
+    return replace(
+        heard,
+        unread=before.unread + 1 if octets.unread and not took else 0,
+        unwritten=before.unwritten + 1 if octets.unwritten and not wrote else 0,
+    )
+
+
+def _hears(before: Heard, octets: Octets, now: float) -> Heard:
     if octets.acknowledged != before.acknowledged:
         return Heard(octets.acknowledged, now, now if octets.on_their_way else None)
     if not octets.on_their_way:
@@ -77,6 +97,8 @@ def lost(heard: Heard, octets: Octets, now: float, limit: float) -> str:
     """
     if octets.came_ago >= limit:
         return f"nothing came from the broker for {octets.came_ago:.0f} s"
+    if max(heard.unread, heard.unwritten) >= LOOKS_STOOD:
+        return "what came from the broker is not read" if heard.unread >= LOOKS_STOOD else "what waits is not written"
     if heard.waits_since is None:
         return ""
     unheard = min(now - heard.acknowledged_at, 2 * (now - heard.waits_since))
@@ -88,18 +110,19 @@ class Link(TransportFactory):
 
     def __init__(self) -> None:
         self.give_up: Callable[[str], Awaitable[object]] | None = None
+        self._reader: Any = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        reader, self._writer = await factory.create(url, **kwargs)
-        return reader, self._writer
+        self._reader, self._writer = await factory.create(url, **kwargs)
+        return self._reader, self._writer
 
-    def octets(self) -> Octets | None:
-        """None where the kernel doesn't tell."""
+    def octets(self, frames: int = 0) -> Octets | None:
+        """None where the kernel doesn't tell; `frames` is how many wait to be written."""
         tcp_info = getattr(socket, "TCP_INFO", None)
         its = self._writer.get_extra_info("socket") if self._writer else None
-        if tcp_info is None or its is None or its.fileno() < 0:
+        if tcp_info is None or self._writer is None or its is None or its.fileno() < 0:
             return None
         waiting = array.array("i", [0])
         try:
@@ -110,7 +133,14 @@ class Link(TransportFactory):
         if len(told) < _TCP_INFO.size:
             return None
         unacknowledged, came_ago, acknowledged, room = _TCP_INFO.unpack(told)
-        return Octets(0.0 if waiting[0] else came_ago / 1000, acknowledged, unacknowledged > 0 and room > 0)
+        return Octets(
+            0.0 if waiting[0] else came_ago / 1000,
+            acknowledged,
+            unacknowledged > 0 and room > 0,
+            # The stream has no word for either: whether somebody waits for it, and whether there is something to wait for.
+            unread=self._reader._waiter is None and bool(waiting[0] or self._reader._buffer or self._reader.at_eof()),
+            unwritten=frames > 0 and self._writer.transport.get_write_buffer_size() == 0,
+        )
 
     def hang_up(self) -> None:
         """At once, whatever is still to be written."""
@@ -155,13 +185,17 @@ async def _beat(connection: Connection) -> None:
         return
     now, limit = connection.loop.time(), LIMIT * connection.heartbeat_timeout
     beats_at, heard = now, Heard(octets.acknowledged, now)
-    while (octets := link.octets()) is not None:
-        now = connection.loop.time()
+    took_at = connection._Connection__last_frame_time  # type: ignore[attr-defined]
+    while (octets := link.octets(connection.write_queue.qsize())) is not None:
+        now, took_before = connection.loop.time(), took_at
+        took_at = connection._Connection__last_frame_time  # type: ignore[attr-defined]
         if now >= beats_at and connection.write_queue.empty():
             connection.write_queue.put_nowait(ChannelFrame.marshall(frames=[Heartbeat()], channel_number=0))
             beats_at = now + connection.heartbeat_timeout / 2
-        heard = look(heard, octets, now)
+        heard = look(heard, octets, now, took=took_at != took_before)
         if because := lost(heard, octets, now, limit):
             await link.give_up(because)
             return
-        await asyncio.sleep(min(_LOOKS_EVERY, limit / 16))
+        await asyncio.sleep(min(_LOOKS_EVERY, limit / LOOKS_STOOD))
+    await asyncio.sleep(CLOSES_WITHIN)  # this ends with the connection, mostly in that time
+    await link.give_up("its socket is closed, and nobody has noticed")

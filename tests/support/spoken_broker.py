@@ -61,6 +61,7 @@ class SpokenBroker:
                     if (answer := _ANSWERS.get(type(frame))) is not None:  # one without fields counts as false
                         self.send(channel, answer)
         beating.cancel()
+        writer.close()
 
     async def _beat(self) -> None:
         while True:
@@ -70,6 +71,10 @@ class SpokenBroker:
     def send(self, channel: int, *frames: Frame | ContentHeader | ContentBody | Heartbeat) -> None:
         assert self._writer
         self._writer.write(b"".join(pamqp.frame.marshal(frame, channel) for frame in frames))
+
+    def hang_up(self) -> None:
+        assert self._writer
+        self._writer.close()
 
     def deliver(self, channel: int, messages: int, body: bytes = b"{}") -> None:
         delivery = spec.Basic.Deliver("tag", 1, False, "", "q"), ContentHeader(body_size=len(body)), ContentBody(body)

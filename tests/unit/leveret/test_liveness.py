@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from leveret.rabbitmq.connection import HEARTBEAT
-from leveret.rabbitmq.liveness import LIMIT, STOPS_WITHIN, Heard, Link, Octets, look, lost
+from leveret.rabbitmq.liveness import LIMIT, LOOKS_STOOD, STOPS_WITHIN, Heard, Link, Octets, look, lost
 from leveret_consumer import runtime
 
 CONSUMERS = LIMIT * runtime.HEARTBEAT
@@ -85,6 +85,34 @@ def test_whoever_was_paused_is_not_judged_by_its_own_silence() -> None:
 
 def test_whoever_was_paused_in_a_cut_gives_up_at_once() -> None:
     assert played([(0, Octets(0.0, 1, False)), (300, Octets(300.0, 1, True))]) == 300
+
+
+STANDS = [
+    pytest.param({"unread": True}, id="what comes is not read"),
+    pytest.param({"unwritten": True}, id="what waits is not written"),
+]
+
+
+@pytest.mark.parametrize("ours", STANDS)
+def test_whoever_does_not_read_or_write_is_given_up_though_the_broker_is_heard(ours: dict[str, bool]) -> None:
+    """Its heartbeats came to the socket, and so nobody noticed: 185 jobs stood until the end of the run."""
+    heard = Heard(7, 0)
+    for now in range(60):
+        octets = Octets(now % 20, 7, False, **ours)
+        heard = look(heard, octets, now, took=False)
+        if lost(heard, octets, now, CONSUMERS):
+            break
+    assert now == LOOKS_STOOD - 1
+
+
+@pytest.mark.parametrize("ours", STANDS)
+def test_one_that_is_busy_or_was_paused_is_not_said_to_stand(ours: dict[str, bool]) -> None:
+    heard = Heard(0, 0)
+    for now in (*range(0, 3600, 5), *range(10_000, 10_000 + LOOKS_STOOD - 1)):
+        busy = now < 10_000
+        octets = Octets(0.0, now // 5 if busy else 720, False, **ours)
+        heard = look(heard, octets, now, took=busy)
+        assert not lost(heard, octets, now, CONSUMERS)
 
 
 def test_our_bounds_are_below_the_brokers() -> None:

@@ -5,6 +5,7 @@ Its one reader waited for ever for such a channel, and nothing told: 185 jobs st
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from aiormq import spec
 from spoken_broker import CHANNELS, SpokenBroker, spoken_broker
 
 from leveret import topology
-from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.connection import open_connection, stay_connected
 from leveret.rabbitmq.declare import declare
 
 HEARTBEAT = 1  # s; the client library asked for a close again after so long
@@ -142,3 +143,33 @@ async def test_channels_have_the_lowest_free_number_and_none_that_the_broker_doe
     await opened[2].close()
     again = await connection.channel()
     assert (await again.get_underlay_channel()).number == 3
+
+
+class _Stands:
+    """A channel's frames that nobody reads, as the library has them."""
+
+    async def put(self, frame: object) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("hangs_up", [False, True], ids=["the broker sends its heartbeats", "the broker has gone"])
+async def test_a_connection_that_is_not_read_any_more_is_given_up_and_the_next_one_works(
+    broker: SpokenBroker, hangs_up: bool
+) -> None:
+    """Whatever it is that the reader waits for."""
+    worked: list[AbstractConnection] = []
+
+    async def work(connection: AbstractConnection) -> None:
+        worked.append(connection)
+        channel = await connection.channel()
+        if len(worked) == 1:
+            underlay: Any = await channel.get_underlay_channel()
+            underlay.frames = _Stands()
+            broker.deliver(1, 1)
+            if hangs_up:
+                broker.hang_up()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(15):
+        await stay_connected(lambda: broker.broker, "test", work, opens=partial(open_connection, heartbeat=HEARTBEAT))
+    assert len(worked) == 2
