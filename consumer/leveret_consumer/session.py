@@ -71,6 +71,12 @@ class Session:
         self._process, self._connection, self._publisher = process, connection, publisher
         settings = process.settings
         self._demand = Demand(settings, process.load)
+        self._replies = Replies(
+            partial(Publisher.open, connection, alarm=alarm),
+            process.load.dropped,
+            places=self._demand.most_waiting_replies,
+            patience=alarm.patience,
+        )
         settling = Settling(
             settings.queue,
             settings.pod,
@@ -79,12 +85,7 @@ class Session:
             now=process.now,
             new_id=uuid7,
             takes=partial(takes, FewChannels(connection)),
-            replies=Replies(
-                partial(Publisher.open, connection, alarm=alarm),
-                process.load.dropped,
-                places=self._demand.most_waiting_replies,
-                patience=alarm.patience,
-            ),
+            replies=self._replies,
         )
         self._deliveries = Deliveries(
             settings.queue,
@@ -200,11 +201,15 @@ class Session:
         return await self._deliveries.give_back_all()
 
     async def flush_events(self) -> None:
+        """And the replies that were left to arrive, in the same time."""
+        finishing = asyncio.create_task(self._replies.finish(CONFIRMS_WITHIN))
         try:
             async with asyncio.timeout(CONFIRMS_WITHIN):
                 await self._process.reports.flush()
         except TimeoutError:
             log.warning("the last events are not confirmed; their jobs run again")
+        finally:
+            await asyncio.wait({finishing})
         await self._tell_that_it_stops()
 
     async def _tell_that_it_stops(self) -> None:

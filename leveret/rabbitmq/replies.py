@@ -13,35 +13,30 @@ messages wait on one channel: there are never half as many.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import aio_pika
 import structlog
+from aiormq.exceptions import ChannelInvalidStateError
 
-from leveret.rabbitmq.connection import BrokerErrors
+from leveret.ending import end
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
-from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed
+from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.reply_lane import Lane, Opens, Reply
 from leveret.reply import may_reply_to
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
-DEFAULT_EXCHANGE = ""  # the routing key is a queue's name, or a direct reply's address
 BRIEFLY = 0.05  # s that every reply is waited for
 STUCK_AFTER = 1.0  # s without an answer; a reply to an address that failed before is given up then
 DROPPED_AFTER = 10.0  # s without an answer; any other is
 PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
 LANES = 4  # channels
-AT_ONCE = 180  # replies on one of them without an answer
-LEFT, LEFT_OF_ONE = (
-    200,
-    50,
-)  # replies that wait beyond that moment, of all and of one address, before one more is dropped
+LEFT, LEFT_OF_ONE = 200, 50  # that wait beyond that moment, of all and of one address, before one more is dropped
 
 
 class Dropped(StrEnum):
@@ -49,63 +44,12 @@ class Dropped(StrEnum):
 
     REFUSED = "refused"  # as by a queue that is full
     UNCONFIRMED = "unconfirmed"  # in time
+    UNCONNECTED = "unconnected"  # its connection ended before it was confirmed
     CROWDED = "crowded"  # not sent: too much before it has no answer
     NOT_ALLOWED = "not_allowed"  # the address is a queue of Leveret's own
 
 
 REPLIES_DROPPED = "Replies that were not sent, or not confirmed in time"
-
-
-class Channel(Protocol):
-    """With publisher confirms."""
-
-    @property
-    def is_closed(self) -> bool: ...
-
-    async def publish(
-        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
-    ) -> None: ...
-
-
-Opens = Callable[[], Awaitable[Channel]]
-
-
-class Lane:
-    """One channel, opened when it's needed."""
-
-    def __init__(self, opens: Opens) -> None:
-        self._opens, self._opening = opens, asyncio.Lock()
-        self._channel: Channel | None = None
-        self._room = asyncio.Semaphore(AT_ONCE)
-        self.unanswered: dict[_Reply, None] = {}  # the oldest first
-        self.stuck = False
-
-    async def publish(self, reply: "_Reply") -> None:
-        """Return once it's confirmed; raise NotConfirmed, or one of BrokerErrors."""
-        async with self._room:
-            async with self._opening:
-                if self._channel is None or self._channel.is_closed:
-                    self._channel = await self._opens()
-            self.unanswered[reply] = None
-            try:
-                await self._channel.publish(
-                    DEFAULT_EXCHANGE, reply.address, reply.message, LATE_CONFIRM_TIMEOUT, mandatory=False
-                )
-            finally:
-                del self.unanswered[reply]
-                self.stuck = False
-
-
-@dataclass(slots=True, eq=False)
-class _Reply:
-    address: str
-    message: aio_pika.Message
-    job: str
-    queue: str  # the job's
-    lane: Lane
-    failed_before: bool
-    refused: asyncio.Future[None]  # once it was, and may be tried again
-    dropped: bool = False
 
 
 class Replies:
@@ -125,8 +69,8 @@ class Replies:
         self._lanes = [Lane(opens) for _ in range(LANES)]
         now = asyncio.get_running_loop().time
         self._failed, self._said = FailedAddresses(now), FailedAddresses(now)
-        self._given_up: set[_Reply] = set()  # and not answered yet
-        self._sending: set[asyncio.Task[Any]] = set()
+        self._given_up: set[Reply] = set()  # and not answered yet
+        self._sending: dict[asyncio.Task[bool], Reply] = {}
         self._watches: set[asyncio.Task[Any]] = set()
         self._left: Counter[str] = Counter()  # of each address, the watched ones
         self._waiting = 0
@@ -144,13 +88,17 @@ class Replies:
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
             self._dropped(Dropped.CROWDED, queue)
             return False
-        reply = _Reply(address, message, job, queue, lane, failed, asyncio.get_running_loop().create_future())
-        sending = _kept(self._sending, self._publish(reply))
+        reply = Reply(address, message, job, queue, lane, failed, asyncio.get_running_loop().create_future())
+        sending = asyncio.create_task(self._publish(reply))
+        self._sending[sending] = reply
+        sending.add_done_callback(self._sending.pop)
         if not failed:
             await self._answered(sending, BRIEFLY, reply.refused)
         if sending.done():
             return _confirmed(sending)
-        watch = _kept(self._watches, self._watch(reply, sending))
+        watch = asyncio.create_task(self._watch(reply, sending))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
         self._left[address] += 1
         watch.add_done_callback(lambda _: self._let_go(address))
         if self._waiting >= self._places():
@@ -162,6 +110,14 @@ class Replies:
             self._waiting -= 1
         return _confirmed(watch)
 
+    async def finish(self, within: float) -> None:
+        """Before the connection is closed: wait so long for what is under way; the rest counts as dropped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while some := [sending for sending, reply in self._sending.items() if not reply.dropped]:
+                    await asyncio.wait(some)
+        await end([*self._watches, *self._sending])
+
     def _let_go(self, address: str) -> None:
         self._left[address] -= 1
         if not self._left[address]:
@@ -171,14 +127,14 @@ class Replies:
         lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]
         return next((lane for lane in lanes if not lane.stuck), None)
 
-    async def _publish(self, reply: _Reply) -> bool:
-        because = ""
+    async def _publish(self, reply: Reply) -> bool:
+        because, reason = "", Dropped.REFUSED
         try:
             for pause in (0.0,) if reply.failed_before else (*self._pauses, 0.0):
                 try:
                     await reply.lane.publish(reply)
                 except (NotConfirmed, *BrokerErrors, ValueError) as problem:  # the last: a name that can't be written
-                    because = f"{type(problem).__name__}: {problem}"
+                    because, reason = f"{type(problem).__name__}: {problem}", _reason(problem)
                     if reply.dropped:
                         break
                     if not reply.refused.done():
@@ -187,13 +143,19 @@ class Replies:
                 else:
                     self._failed.forget(reply.address)
                     return True
+        except BrokerGone as problem:
+            because, reason = str(problem), Dropped.UNCONFIRMED
+        except asyncio.CancelledError:  # by the client library, too, with its connection
+            self._drop(reply, Dropped.UNCONNECTED, "a reply is dropped: its connection has ended")
+            raise
         finally:
             self._given_up.discard(reply)
-        self._drop(reply, Dropped.REFUSED, "a reply is dropped: its queue refuses it", because=because)
-        self._failed.note(reply.address)
+        self._drop(reply, reason, "a reply is dropped", because=because)
+        if reason is not Dropped.UNCONNECTED:
+            self._failed.note(reply.address)
         return False
 
-    async def _watch(self, reply: _Reply, sending: "asyncio.Task[bool]") -> bool:
+    async def _watch(self, reply: Reply, sending: "asyncio.Task[bool]") -> bool:
         """See to what has no answer, until it's given up."""
         if await self._answered(sending, STUCK_AFTER):
             return _confirmed(sending)
@@ -213,7 +175,7 @@ class Replies:
         self._leave(reply, sending)
         return False
 
-    def _leave(self, reply: _Reply, sending: "asyncio.Task[bool]") -> None:
+    def _leave(self, reply: Reply, sending: "asyncio.Task[bool]") -> None:
         """To the broker, if it has it."""
         if reply in reply.lane.unanswered:
             self._given_up.add(reply)
@@ -226,7 +188,7 @@ class Replies:
                 await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
         return sending.done()
 
-    def _drop(self, reply: _Reply, reason: Dropped, what: str, **fields: str) -> None:
+    def _drop(self, reply: Reply, reason: Dropped, what: str, **fields: str) -> None:
         if reply.dropped:
             return
         reply.dropped = True
@@ -236,12 +198,12 @@ class Replies:
         self._dropped(reason, reply.queue)
 
 
+def _reason(problem: Exception) -> Dropped:
+    """Why it's not confirmed: the broker has something against it, or isn't there."""
+    cause = problem.__cause__ or problem
+    isnt_there = isinstance(cause, OSError | ChannelInvalidStateError)
+    return Dropped.UNCONNECTED if isnt_there else Dropped.REFUSED
+
+
 def _confirmed(task: "asyncio.Task[bool]") -> bool:
     return not task.cancelled() and task.result()
-
-
-def _kept(tasks: set["asyncio.Task[Any]"], work: Coroutine[None, None, T]) -> "asyncio.Task[T]":
-    task = asyncio.create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task

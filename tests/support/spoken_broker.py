@@ -29,6 +29,7 @@ _ANSWERS: dict[type, Frame] = {
     spec.Exchange.Declare: spec.Exchange.DeclareOk(),
     spec.Queue.Declare: spec.Queue.DeclareOk(queue="q", message_count=0, consumer_count=0),
     spec.Queue.Bind: spec.Queue.BindOk(),
+    spec.Basic.Qos: spec.Basic.QosOk(),
     spec.Basic.Consume: spec.Basic.ConsumeOk(consumer_tag="tag"),
 }
 _START = spec.Connection.Start(
@@ -43,12 +44,14 @@ class SpokenBroker:
     broker: Broker
     asked: list[tuple[int, Frame]] = field(default_factory=list)  # with the channel's number
     reads: asyncio.Event = field(default_factory=asyncio.Event)  # set while it takes what is sent
+    stands_at: type | None = None  # what it takes, and then nothing more
     _writer: asyncio.StreamWriter | None = None
+    _serving: asyncio.Task[object] | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+        self._writer, self._serving = writer, asyncio.current_task()
         beating = asyncio.create_task(self._beat())
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await reader.readexactly(8)
             self.send(0, _START)
             while True:
@@ -58,6 +61,8 @@ class SpokenBroker:
                 _, channel, frame = pamqp.frame.unmarshal(head + rest)
                 if isinstance(frame, Frame):
                     self.asked.append((channel, frame))
+                    if type(frame) is self.stands_at:
+                        await asyncio.Event().wait()
                     if (answer := _ANSWERS.get(type(frame))) is not None:  # one without fields counts as false
                         self.send(channel, answer)
         beating.cancel()
@@ -96,5 +101,6 @@ async def spoken_broker() -> AsyncIterator[SpokenBroker]:
             yield made
         finally:
             made.reads.set()
-            if made._writer:
+            if made._writer and made._serving:
+                made._serving.cancel()
                 made._writer.close()

@@ -21,6 +21,7 @@ from leveret_producer.recorder.chunks import chunks
 from leveret_producer.recorder.merge import Report
 
 AT_ONCE = 100
+FINISHES_WITHIN = 2.0  # s, at a stop
 
 
 class Answers:
@@ -38,6 +39,10 @@ class Answers:
     async def watch(self) -> None:
         """Follow the connection's alarms until it ends."""
         await self._alarm.watch(self._connection)
+
+    async def finish(self) -> None:
+        """Before the connection is closed: see to what is under way."""
+        await self._replies.finish(FINISHES_WITHIN)
 
     async def answer(self, reports: Iterable[Report]) -> None:
         """Reply to whoever submitted these jobs, which are dead, and waits for an answer."""

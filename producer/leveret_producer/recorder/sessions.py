@@ -14,6 +14,7 @@ async def until_stopped(
 ) -> None:
     """Run `work` to its end; raise BrokerGone once nothing can be published any more."""
     await together(work, _watch(stopping, publisher, answers))
+    await answers.finish()
 
 
 async def _watch(stopping: asyncio.Event, publisher: Publisher, answers: Answers) -> None:

@@ -13,12 +13,15 @@ from typing import Any
 
 import aio_pika
 import pytest
+from aiormq.exceptions import ChannelPreconditionFailed, ConnectionClosed, DeliveryError
 from moved_clock import with_moved_clock
 
 from leveret.rabbitmq import failed_addresses
+from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
 from leveret.rabbitmq.publisher import NotConfirmed
-from leveret.rabbitmq.replies import AT_ONCE, BRIEFLY, LANES, LEFT, Dropped, Replies
+from leveret.rabbitmq.replies import BRIEFLY, LANES, LEFT, Dropped, Replies
+from leveret.rabbitmq.reply_lane import AT_ONCE
 
 MESSAGE = aio_pika.Message(b"1")
 BLOCKS = 65.0  # s for which the broker answers nothing on a channel for one message to a hung queue, as measured
@@ -265,6 +268,70 @@ def test_each_is_counted_once_with_its_reason(address: str, reason: str) -> None
         for _ in range(3):
             assert not (await scene.send(address))[0]
         assert scene.dropped == {reason: 3}
+
+    with_moved_clock(run())
+
+
+@story
+async def test_what_is_under_way_at_a_stop_is_waited_for_and_what_does_not_arrive_is_counted() -> None:
+    """The connection was closed at once: what had been left to arrive was lost, and nobody counted it."""
+    scene = Scene(places=0)
+    sending = [asyncio.create_task(scene.send(address)) for address in ("slow", "silent", "slow", "good")]
+    await asyncio.sleep(2 * BRIEFLY)
+    assert all(one.done() for one in sending)
+    before = asyncio.get_running_loop().time()
+    await scene.replies.finish(3.0)
+    assert asyncio.get_running_loop().time() - before <= 3.0
+    assert scene.broker.arrived == {"slow": 2, "good": 1}
+    assert scene.dropped == {"unconnected": 1}
+    assert not scene.replies._sending
+    assert not scene.replies._watches
+
+
+@story
+async def test_a_stop_waits_for_nothing_that_is_given_up() -> None:
+    scene = Scene(places=0)
+    await scene.send("silent")
+    await asyncio.sleep(60)
+    before = asyncio.get_running_loop().time()
+    await scene.replies.finish(3.0)
+    assert asyncio.get_running_loop().time() == before
+    assert scene.dropped == {"unconfirmed": 1}
+
+
+def _not_confirmed(cause: Exception) -> NotConfirmed:
+    problem = NotConfirmed("no")
+    problem.__cause__ = cause
+    return problem
+
+
+WHYS = [
+    pytest.param(_not_confirmed(DeliveryError(None, None)), "refused", id="the queue is full"),  # type: ignore[arg-type]
+    pytest.param(_not_confirmed(ChannelPreconditionFailed("no")), "refused", id="the broker takes it from nobody"),
+    pytest.param(ValueError("too long"), "refused", id="a name that can't be written"),
+    pytest.param(_not_confirmed(ConnectionClosed(320, "forced")), "unconnected", id="the broker closed the connection"),
+    pytest.param(ConnectionResetError("gone"), "unconnected", id="there is no connection"),
+    pytest.param(asyncio.CancelledError(), "unconnected", id="the library cancels calls whose connection is gone"),
+    pytest.param(BrokerGone("no confirm for 3600 s"), "unconfirmed", id="nothing for an hour"),
+]
+
+
+@pytest.mark.parametrize(("problem", "reason"), WHYS)
+def test_why_it_was_dropped_is_told_as_it_is(problem: BaseException, reason: str) -> None:
+    """A lost connection counted as a queue that refuses, and its addresses as failed ones."""
+
+    async def run() -> None:
+        scene = Scene()
+
+        class Fails(Channel):
+            async def publish(self, *_: object, **__: object) -> None:
+                raise problem
+
+        for lane in scene.replies._lanes:
+            lane._channel = Fails(scene.broker)
+        assert not (await scene.send("any"))[0]
+        assert scene.dropped == {reason: 1}
+        assert ("any" in scene.replies._failed) == (reason != "unconnected")
 
     with_moved_clock(run())
 
