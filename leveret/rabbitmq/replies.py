@@ -49,6 +49,11 @@ class Dropped(StrEnum):
     NOT_ALLOWED = "not_allowed"  # the address is a queue of Leveret's own
 
 
+_WHAT = {
+    Dropped.REFUSED: "a reply is dropped: its queue refuses it",
+    Dropped.UNCONFIRMED: "a reply is dropped: the broker does not confirm it",
+    Dropped.UNCONNECTED: "a reply is dropped: its connection has ended",
+}
 REPLIES_DROPPED = "Replies that were not sent, or not confirmed in time"
 
 
@@ -146,11 +151,11 @@ class Replies:
         except BrokerGone as problem:
             because, reason = str(problem), Dropped.UNCONFIRMED
         except asyncio.CancelledError:  # by the client library, too, with its connection
-            self._drop(reply, Dropped.UNCONNECTED, "a reply is dropped: its connection has ended")
+            self._drop(reply, Dropped.UNCONNECTED, _WHAT[Dropped.UNCONNECTED])
             raise
         finally:
             self._given_up.discard(reply)
-        self._drop(reply, reason, "a reply is dropped", because=because)
+        self._drop(reply, reason, _WHAT[reason], because=because)
         if reason is not Dropped.UNCONNECTED:
             self._failed.note(reply.address)
         return False
@@ -171,7 +176,7 @@ class Replies:
         # One more of an address that has failed by now is not waited for as long as the first.
         if first and not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
             return _confirmed(sending)
-        self._drop(reply, Dropped.UNCONFIRMED, "a reply is dropped: the broker does not confirm it")
+        self._drop(reply, Dropped.UNCONFIRMED, _WHAT[Dropped.UNCONFIRMED])
         self._leave(reply, sending)
         return False
 
