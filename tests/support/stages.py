@@ -84,7 +84,7 @@ STAGES = {
         Stage("docs", GENERATED, needs=("tools",)),
         Stage("tools", ((*KIT, "tools"),)),
         Stage("check", CHECKS, needs=("tools",), all_commands=True),
-        Stage("unit", tests="tests/unit"),
+        Stage("unit", workers=2, tests="tests/unit"),
         Stage("servers", ((*KIT, "images", "postgres", "rabbitmq", "prometheus"),)),
         Stage("images", ((*KIT, "images"),)),
         Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=5, repeats=True),
