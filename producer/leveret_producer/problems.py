@@ -145,7 +145,11 @@ async def on_http_exception(request: Request, problem: Exception) -> Response:
         return Refused("not-found", f"There is nothing at {request.url.path}; /docs lists what there is.").response()
     if problem.status_code == 405:
         methods = ", ".join(allowed(request.app.state.routes, request.scope))
-        detail = f"{request.url.path} does not take {request.method}, but {methods}."
+        path = request.url.path
+        submits = request.method == "POST" and path.startswith("/v1/") and "/dead-letters" not in path
+        hint = "POST /v1/queues/{queue}/jobs submits jobs; " if submits else ""
+        kept = "" if reads(request) else " Nothing was changed."
+        detail = f"{path} does not take {request.method}, but {methods}.{kept} {hint}/docs lists what there is."
         return Refused("method-not-allowed", detail, headers={"Allow": methods}).response()
     document = Problem("about:blank", str(problem.detail), problem.status_code, str(problem.detail))
     return Response(_encode(document), problem.status_code, problem.headers, MEDIA_TYPE)

@@ -34,6 +34,11 @@ _HALF = re.compile(
     rb"(?:[^\\]++|\\[^u]|\\u(?![dD][89a-fA-F])|" + _PAIR + rb")*+(\\u[dD][89a-fA-F][0-9a-fA-F]{2})?", re.DOTALL
 )
 _STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)|\[\.\.\.\]")
+# In place of the decoder's words, which name Python's types.
+_MEANT = {
+    "/run_at": 'is not a time: write a text as RFC 3339 has it, with an offset, such as "2026-05-01T15:00:00Z"',
+    "/delay": 'is not a duration: write a text with a number and one of ms, s, m, h, such as "30s"',
+}
 
 
 _Time = Annotated[
@@ -116,7 +121,7 @@ def _read(body: bytes, at: int, index: int | None) -> tuple[Submission, int]:
         str(job.payload, "utf-8")  # all else was looked at
     except msgspec.ValidationError as problem:
         flaw = flaw_of(str(problem), {"": Submission})
-        raise _invalid([Flaw(pointer + flaw.pointer, flaw.detail)]) from problem
+        raise _invalid([Flaw(pointer + flaw.pointer, _MEANT.get(flaw.pointer, flaw.detail))]) from problem
     except msgspec.DecodeError as problem:
         half = _HALF.match(body, at, at + len(seen))
         if half and half[1] and (is_all or half.end(1) + 6 <= at + len(seen)):  # not one that was cut in two here

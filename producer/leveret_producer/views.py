@@ -146,15 +146,20 @@ class QueueView(msgspec.Struct, frozen=True):
     leveret_version: Annotated[
         str | None, msgspec.Meta(description="The oldest that its consumers run; null while none is heard")
     ]
-    ready: int | None
-    unacked: int | None
-    backlog: int | None
+    ready: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="Jobs that wait. `kubectl get jobqueue` tells whether the JobQueue is Ready, and why not"
+        ),
+    ]
+    unacked: Annotated[int | None, msgspec.Meta(description="Jobs that consumers hold")]
+    backlog: Annotated[int | None, msgspec.Meta(description="Both, and those on their way to the broker")]
     dead_letters: int | None
     arrival_rate: float | None
     completion_rate: float | None
     oldest_age_seconds: float | None
-    replicas: int | None
-    ready_replicas: int | None
+    replicas: Annotated[int | None, msgspec.Meta(description="Consumer pods there are, ready or not")]
+    ready_replicas: Annotated[int | None, msgspec.Meta(description="Those that take jobs")]
     desired_replicas: int | None
     observed_at: Time | None
     decisions: list[DecisionView]

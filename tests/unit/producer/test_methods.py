@@ -61,7 +61,12 @@ async def test_what_a_path_does_not_take_is_told_with_all_that_it_takes(
     assert (answer.status_code, answer.headers["allow"]) == (405, PATHS[path])
     if method != "HEAD":
         assert answer.json()["type"].endswith("/method-not-allowed")
-        assert f"does not take {method}, but {PATHS[path]}" in answer.json()["detail"]
+        said = answer.json()["detail"]
+        assert f"does not take {method}, but {PATHS[path]}." in said
+        assert ("Nothing was changed." in said, "/docs lists what there is." in said) == (method != "GET", True)
+        assert ("POST /v1/queues/{queue}/jobs submits jobs" in said) == (
+            method == "POST" and path.startswith("/v1/") and not path.startswith(DEAD)
+        )
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/login", "/docs", "/openapi.json", "/static/console.css", "/nowhere"])

@@ -60,6 +60,23 @@ def test_a_field_that_is_none_names_those_there_are(body: bytes) -> None:
     assert "the fields there are type, payload, run_at and delay." in refused.value.problem.detail
 
 
+TIMES = {
+    "a delay that is a number": ('"delay":30', '/delay: is not a duration: .*such as "30s"'),
+    "a delay that is none": ('"delay":true', '/delay: is not a duration: .*such as "30s"'),
+    "a time that is a number": ('"run_at":30', "/run_at: is not a time: .*RFC 3339 has it, with an offset"),
+    "a time that is none": ('"run_at":"tomorrow"', "/run_at: is not a time: .*RFC 3339 has it, with an offset"),
+    "a time without an offset": ('"run_at":"2026-05-01T15:00:00"', "/run_at: is not a time: .*with an offset"),
+}
+
+
+@pytest.mark.parametrize(("field", "said"), TIMES.values(), ids=TIMES.keys())
+def test_a_time_that_is_none_is_told_with_what_is_meant(field: str, said: str) -> None:
+    with pytest.raises(Refused, match=f"^{said}"):
+        read(f'{{"type":"a","payload":1,{field}}}'.encode())
+    with pytest.raises(Refused, match=f"^/0{said}"):
+        read(f'[{{"type":"a","payload":1,{field}}}]'.encode())
+
+
 KEPT = [
     "1",
     " 1.50",
