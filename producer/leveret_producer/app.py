@@ -17,7 +17,7 @@ from leveret_producer.health import Health
 from leveret_producer.http.methods import HeadIsGet
 from leveret_producer.metrics import Metrics
 from leveret_producer.parts import Parts, assemble
-from leveret_producer.routes import dead_letters, docs, health, jobs, openapi, queues
+from leveret_producer.routes import dead_letters, docs, health, jobs, openapi, outcomes, queues
 from leveret_producer.running import running
 from leveret_producer.settings import Settings
 from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TryAgain
@@ -62,7 +62,14 @@ def create_app(settings: Settings, health_state: Health | None = None, metrics: 
     app.add_exception_handler(DataRefused, problems.on_data_refused)
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
-    routers = [health.router, jobs.router, queues.router, dead_letters.router, login.build_router(token)]
+    routers = [
+        health.router,
+        jobs.router,
+        outcomes.router,
+        queues.router,
+        dead_letters.router,
+        login.build_router(token),
+    ]
     routers += [docs.build_router(app), console.build_router(settings.prometheus_url)]
     for router in routers:
         app.include_router(router)

@@ -27,7 +27,9 @@ from leveret_producer.store import budget
 from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.dead_letters import DeadLetters
 from leveret_producer.store.jobs import Jobs
+from leveret_producer.store.keys import Keys
 from leveret_producer.store.outbox import OutboxRows
+from leveret_producer.store.outcomes import Outcomes
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
@@ -44,6 +46,7 @@ class Parts:
     requests_database: Postgres
     work_database: Postgres  # apart, so that a flood of requests doesn't hold up relay and recorder
     jobs: Jobs
+    outcomes: Outcomes
     queues: Queues
     work_queues: Queues
     rows: OutboxRows
@@ -87,6 +90,7 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             requests_database=requests,
             work_database=work,
             jobs=jobs,
+            outcomes=Outcomes(requests),
             queues=queues,
             work_queues=Queues(work),
             rows=rows,
@@ -95,7 +99,7 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             recorder=Recorder(writer, metrics, health),
             returned=ReturnedMessages(writer, Returning(work), metrics, health),
             keeper=Keeper(read, settings.name, settings.retention, now),
-            front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now),
+            front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now, Keys(requests)),
             dead_letters=DeadLetters(requests),
             operations=Operations(requests),
             dead_letter_worker=Worker(Operations(work), bound),

@@ -31,9 +31,11 @@ _TITLES = {
     "not-found": (404, "Nothing is at this path"),
     "method-not-allowed": (405, "Method not allowed"),
     "request-timeout": (408, "The request took too long"),
+    "request-in-progress": (409, "The same request is being stored"),
     "too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "invalid-request": (422, "Invalid request"),
+    "key-reused": (422, "The key was used for another request"),
     "queue-full": (429, "The queue is full"),
     "header-too-large": (431, "The headers are too large"),
     "internal-error": (500, "Internal error"),
@@ -85,9 +87,13 @@ class Refused(Exception):
         return Response(_encode(self.problem), self.problem.status, self.headers, MEDIA_TYPE)
 
 
+class CutOff(Exception):
+    """Ends an answer that has begun: the connection is closed before its end, which is said to whoever reads it."""
+
+
 def reads(request: Request) -> bool:
     """Say whether a request only asks: whoever sent it has nothing that could have been stored."""
-    return request.method in ("GET", "HEAD")
+    return request.method in ("GET", "HEAD") or request.scope.get("path") == "/v1/jobs/get"
 
 
 def database_unavailable(problem: DatabaseUnavailable | None = None, *, reads: bool = False) -> Refused:
@@ -102,7 +108,7 @@ def database_unavailable(problem: DatabaseUnavailable | None = None, *, reads: b
     elif stored == "unknown":
         detail = (
             "The database went away while it was storing this, so it isn't known whether it was stored. "
-            "Look at GET /v1/jobs before sending it again."
+            "Look at GET /v1/jobs before sending it again; with the Idempotency-Key that it had it can be sent again at once."
         )
     else:
         detail = f"The database does not answer{kept}. Send the same request again in a few seconds."
@@ -179,6 +185,8 @@ class CrashesAreProblems:
 
         try:
             await self._app(scope, receive, watching_send)
+        except CutOff:
+            return None
         except Exception:
             incident = secrets.token_hex(6)
             log.exception("a request failed", incident=incident, path=scope["path"])

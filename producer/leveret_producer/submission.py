@@ -210,7 +210,9 @@ def flaw_of(said: str, structs: Mapping[str, type[msgspec.Struct]]) -> Flaw:
         inside = [step for step in steps if step and not step.isdecimal()]
         if "unknown" in field[0]:
             *others, last = structs[inside[-1] if inside else ""].__struct_fields__
-            sentence += f"; the fields there are {', '.join(others)} and {last}"
+            sentence += (
+                f"; the fields there are {', '.join(others)} and {last}" if others else f"; the field there is {last}"
+            )
         steps.append(field["name"])
     pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
     return Flaw(pointer, sentence[:1].lower() + sentence[1:])

@@ -1,13 +1,19 @@
-"""Take jobs in: check them, store them all in one transaction, and hand them to the relay."""
+"""Take jobs in: check them, store them all in one transaction, and hand them to the relay.
+
+A request with a key that was stored before is answered as it was then, whatever has become of its queue meanwhile. That is
+looked for only when nothing could be stored, so what comes for the first time costs no more for having a key.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 import uuid_utils.compat
 
 from leveret.jobs import Envelope
+from leveret_producer import idempotency
 from leveret_producer.catalog import Catalog
 from leveret_producer.in_flight import InFlight
 from leveret_producer.metrics import Metrics
@@ -19,6 +25,7 @@ from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
 from leveret_producer.schemas import MOST_FLAWS, Schemas
 from leveret_producer.store.jobs import Jobs, NewJob
+from leveret_producer.store.keys import First, Key, Keys, KeyTaken
 from leveret_producer.store.postgres import nothing_stored
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission, invalid
@@ -32,6 +39,7 @@ AT_ONCE = 200  # jobs, of which each takes some 10 us
 class Stored:
     jobs: list[NewJob]
     warning: str | None  # what whoever submitted them may not have meant
+    before: bool = False  # by an earlier request with the same key
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +54,42 @@ class FrontDoor:
     hinting: Hinting
     metrics: Metrics
     clock: Callable[[], datetime]
+    keys: Keys
     queue_bound: QueueBound = field(default_factory=QueueBound)
     in_flight: InFlight = field(default_factory=InFlight)
     turns: Turns = field(default_factory=Turns)
 
-    async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool) -> Stored:
-        """Return what was stored; raise Refused or DatabaseUnavailable."""
+    async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool, key: Key | None = None) -> Stored:
+        """Return what was stored, now or before with this key; raise Refused or DatabaseUnavailable."""
+        if key is None:
+            return await self._store(queue, asked, None, in_list=in_list)
+        try:
+            return await self._store(queue, asked, key, in_list=in_list)
+        except (Refused, KeyTaken) as problem:
+            first = await self.keys.first(key)
+            if first is None:
+                raise idempotency.in_progress() if isinstance(problem, KeyTaken) else problem from None
+        if first.request != key.request:
+            raise idempotency.reused(key.name)
+        return await self.turns.run(_again(first, queue, asked, in_list=in_list))
+
+    async def _store(self, queue: str, asked: Sequence[Submission], key: Key | None, *, in_list: bool) -> Stored:
         known = await self.catalog.find(queue)
         if flaws := await self.turns.run(self._flaws(known, asked, in_list=in_list)):
             raise invalid(flaws)
-        now = self.clock()
-        new = await self.turns.run(_made(known, asked, now, in_list=in_list))
+        now, ids = self.clock(), iter(uuid_utils.compat.uuid7, None)
+        new = await self.turns.run(_made(queue, asked, now, ids, known.attempts_for, in_list=in_list))
         at_once = [one.job for one in new if one.due_at is None]
+        said = warning(known, {one.type for one in asked})
         with self._room(known, len(at_once)), self._room_in_outbox(len(at_once)):
             asked_at, lease = self.relay.clock(), self.relay.lease_for(len(at_once))
-            until = await self.jobs.insert(new, now, lease)
+            until = await self.jobs.insert(new, now, lease, key, said)
         if at_once:
             if lease > 0:
                 await self.turns.run(self._hand_over(at_once, until, asked_at, self.bound.known(own=True)))
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
-        return Stored(new, warning(known, {one.type for one in asked}))
+        return Stored(new, said)
 
     def _flaws(self, queue: KnownQueue, asked: Sequence[Submission], *, in_list: bool) -> Steps[list[Flaw]]:
         """Check the payloads one by one."""
@@ -140,22 +163,28 @@ def _outbox_full(full: OutboxFull) -> Refused:
     )
 
 
-def _made(queue: KnownQueue, asked: Sequence[Submission], now: datetime, *, in_list: bool) -> Steps[list[NewJob]]:
+def _again(first: First, queue: str, asked: Sequence[Submission], *, in_list: bool) -> Steps[Stored]:
+    """Make what was stored before from what was kept of it and the same request."""
+    new = yield from _made(
+        queue, asked, first.created_at, iter(first.ids), lambda _: first.max_attempts, in_list=in_list
+    )
+    return Stored(new, first.warning, before=True)
+
+
+def _made(
+    queue: str,
+    asked: Sequence[Submission],
+    now: datetime,
+    ids: Iterator[UUID],
+    attempts_for: Callable[[str], int | None],
+    *,
+    in_list: bool,
+) -> Steps[list[NewJob]]:
     made: list[NewJob] = []
     for start in range(0, len(asked), AT_ONCE):
         some = asked[start : start + AT_ONCE]
-        times = run_times(some, now, in_list=in_list, first=start)
-        made += [_new(queue, one, now, run_at) for one, run_at in zip(some, times, strict=True)]
+        for one, run_at in zip(some, run_times(some, now, in_list=in_list, first=start), strict=True):
+            job = Envelope(next(ids), queue, one.type, bytes(one.payload), submitted_at=now)
+            made.append(NewJob(job, attempts_for(one.type), run_at, run_at if run_at and run_at > now else None))
         yield
     return made
-
-
-def _new(queue: KnownQueue, asked: Submission, now: datetime, run_at: datetime | None) -> NewJob:
-    job = Envelope(
-        id=uuid_utils.compat.uuid7(),
-        queue=queue.name,
-        type=asked.type,
-        body=bytes(asked.payload),
-        submitted_at=now,
-    )
-    return NewJob(job, queue.attempts_for(asked.type), run_at, run_at if run_at and run_at > now else None)

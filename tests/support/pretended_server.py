@@ -1,7 +1,7 @@
 """The HTTP application over a database that answers at once, called as a server calls it, its body in pieces."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -20,6 +20,7 @@ from leveret_producer.parts import Parts
 from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
 from leveret_producer.store.jobs import Jobs
+from leveret_producer.store.keys import Keys
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submit import FrontDoor
@@ -47,7 +48,7 @@ class Answering:
         self.asked.append(values or {})
         return self
 
-    def scalar_one(self) -> datetime:
+    def scalar_one_or_none(self) -> datetime:
         return datetime.now(UTC)
 
     def scalars(self) -> list[str]:
@@ -75,7 +76,7 @@ class Server:
         known = Known(*(queues or [KnownQueue(QUEUE, 5, {}, "v1")]))
         self.front_door = FrontDoor(
             Catalog(cast(Any, known)), Schemas(), Jobs(postgres or cast(Any, self.database)), bound, relay,
-            Hinting("p", relay, bound), metrics, lambda: datetime.now(UTC),
+            Hinting("p", relay, bound), metrics, lambda: datetime.now(UTC), Keys(postgres or cast(Any, self.database)),
         )  # fmt: skip
         others: dict[str, Any] = dict.fromkeys(Parts.__dataclass_fields__)
         parts = Parts(**{**others, "health": health, "metrics": metrics, "front_door": self.front_door})
@@ -83,7 +84,7 @@ class Server:
 
     async def call(
         self, body: bytes = b"", path: str = f"/v1/queues/{QUEUE}/jobs", method: str = "POST",
-        pieces: AsyncIterator[bytes] | None = None,
+        pieces: AsyncIterator[bytes] | None = None, more: Sequence[tuple[bytes, bytes]] = (),
     ) -> tuple[int, dict[str, Any], dict[str, str]]:  # fmt: skip
         """Return status, document and headers."""
         sent: list[dict[str, Any]] = []
@@ -97,7 +98,7 @@ class Server:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        headers = [(b"content-type", b"application/json"), (b"authorization", b"Bearer t"), (b"host", b"x")]
+        headers = [(b"content-type", b"application/json"), (b"authorization", b"Bearer t"), (b"host", b"x"), *more]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
             "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers,

@@ -13,6 +13,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from leveret.settings import MissingSetting
 
+CALLER = "token"  # whoever shows it; by name, so that who has the next one is still the same
 COOKIE = "leveret-session"
 SESSION_SECONDS = 12 * 3600
 _REREAD = 2.0  # s

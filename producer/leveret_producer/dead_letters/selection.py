@@ -10,10 +10,11 @@ from uuid import UUID
 import msgspec
 
 from leveret.jobs import DeadReason
-from leveret_producer.problems import Flaw, Refused
-from leveret_producer.submission import flaw_of
+from leveret_producer.posted import decoded, flawed
+from leveret_producer.problems import Flaw
 
 MOST_IDS = 10_000
+KEPT = "Nothing was changed."
 EXAMPLE = '{"ids": […]}, {"filter": {…}} or {"all": true}'
 
 _Type = Annotated[str, msgspec.Meta(min_length=1)]
@@ -49,17 +50,9 @@ _selection = msgspec.json.Decoder(DeadLetterSelection)
 
 def read_selection(body: bytes) -> DeadLetterSelection:
     """Raise Refused for what can't be meant."""
-    try:
-        body.decode()
-        found = _selection.decode(body)
-    except msgspec.ValidationError as problem:
-        raise _invalid(flaw_of(str(problem), _STRUCTS)) from problem
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        because = str(problem).removeprefix("JSON is malformed: ") if body.strip() else "it is empty"
-        detail = f"The body is not JSON: {because}. Nothing was changed; send one of {EXAMPLE}."
-        raise Refused("invalid-json", detail) from problem
+    found = decoded(body, _selection, _STRUCTS, kept=KEPT, example=f"one of {EXAMPLE}")
     if flaw := _flaw(found):
-        raise _invalid(flaw)
+        raise flawed(flaw, kept=KEPT)
     return found if found.filter is None else msgspec.structs.replace(found, filter=_in_utc(found.filter))
 
 
@@ -70,7 +63,7 @@ def _in_utc(filter: DeadLetterFilter) -> DeadLetterFilter:
             times |= {name: at.astimezone(UTC)} if at else {}
         except OverflowError:
             flaw = Flaw(f"/filter/{name}", "is not between the years 1 and 9999 in UTC")
-            raise _invalid(flaw) from None
+            raise flawed(flaw, kept=KEPT) from None
     return msgspec.structs.replace(filter, **times)
 
 
@@ -90,7 +83,3 @@ def _flaw(found: DeadLetterSelection) -> Flaw | None:
     if found.filter.since and found.filter.until and found.filter.since >= found.filter.until:
         return Flaw("/filter/until", "is not after since: no dead letter is meant")
     return None
-
-
-def _invalid(flaw: Flaw) -> Refused:
-    return Refused("invalid-request", f"{flaw.pointer or 'the body'}: {flaw.detail}. Nothing was changed.", [flaw])

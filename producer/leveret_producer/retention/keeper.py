@@ -12,7 +12,7 @@ import structlog
 
 from leveret.settings import Database, MissingSetting
 from leveret_producer.retention.partitions import Crowded, Partitions
-from leveret_producer.retention.plan import Action, Create, Retention, plan
+from leveret_producer.retention.plan import KEYS_KEPT, Action, Create, Retention, plan
 from leveret_producer.retention.rows import Rows, Walk
 from leveret_producer.retention.session import alone
 from leveret_producer.store.postgres import AWAY, Defect, said
@@ -99,5 +99,6 @@ class Keeper:
                 deleted[table] += walk.deleted
         decisions = await rows.clear_decisions(self._retention, now)
         handlers = await rows.clear_handlers(now - self._retention.jobs)
-        if jobs or decisions or handlers or any(deleted.values()):
-            log.info("old rows were deleted", jobs=jobs, decisions=decisions, handlers=handlers, **deleted)
+        deleted |= {"decisions": decisions, "handlers": handlers, "keys": await rows.clear_keys(now - KEYS_KEPT)}
+        if jobs or any(deleted.values()):
+            log.info("old rows were deleted", jobs=jobs, **deleted)

@@ -14,6 +14,7 @@ from leveret.durations import format_duration
 
 DAY = timedelta(days=1)
 DAYS_AHEAD = 7  # so many days without any producer, and the first job of the next still finds its partition
+KEYS_KEPT = DAY  # idempotency keys: as long as a client may send again what it sent
 # In the order in which a day's are removed: what a job has, before the job.
 TABLES = ("attempts", "payloads", "jobs")
 

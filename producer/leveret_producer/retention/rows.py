@@ -70,6 +70,18 @@ class Rows:
         await self.session.run("DELETE FROM dead_letter_operations WHERE swept_at < $1", now - retention.jobs)
         return decisions
 
+    async def clear_keys(self, stored_before: datetime) -> int:
+        """Delete idempotency keys that were kept long enough; return how many."""
+        deleted = 0
+        while gone := await self.session.run(
+            "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys "
+            f"WHERE stored_at < $1 ORDER BY stored_at LIMIT {STEP}))",
+            stored_before,
+        ):
+            deleted += gone
+            await asyncio.sleep(BREATH)
+        return deleted
+
     async def clear_handlers(self, registered_before: datetime) -> int:
         """Delete what was registered for versions that no queue runs any more; return for how many."""
         return await self.session.run(

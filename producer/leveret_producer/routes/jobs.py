@@ -5,7 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from msgspec import UNSET
+from starlette.exceptions import HTTPException
 
+from leveret_producer.access.token import CALLER
+from leveret_producer.idempotency import HEADER, REPLAYED, keyed, read_key
 from leveret_producer.parts import Serving
 from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
@@ -14,6 +17,7 @@ from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor, read_wanted
 from leveret_producer.store.jobs import NewJob, Place
 from leveret_producer.submission import reading
+from leveret_producer.submit import Stored
 from leveret_producer.views import NOT_ASKED_FOR, Accepted, AcceptedJob, AcceptedList, JobPage, encode, raw
 
 router = APIRouter(tags=["jobs"])
@@ -23,20 +27,30 @@ JSON = "application/json"
 @router.post("/v1/queues/{queue}/jobs", status_code=202, **openapi.SUBMIT)
 async def submit(queue: str, request: Request, parts: Serving) -> Response:
     """Store one job, or a list of them all or none. Once this is answered no job is lost."""
+    name = read_key(request.headers.getlist(HEADER))
     async with json_body(request, parts, kept="Nothing was stored.") as body:
-        asked = await parts.front_door.turns.run(reading(body))
+        front_door = parts.front_door
+        asked = await front_door.turns.run(reading(body))
+        key = None if name is None else await front_door.turns.run(keyed(CALLER, name, queue, body))
         if isinstance(asked, list):
-            stored = await parts.front_door.submit(queue, asked, in_list=True)
-            answer = AcceptedList([Accepted(one.job.id, one.state) for one in stored.jobs], stored.warning or UNSET)
-            return Response(encode(answer), 202, media_type=JSON)
-        stored = await parts.front_door.submit(queue, [asked], in_list=False)
+            stored = await front_door.submit(queue, asked, in_list=True, key=key)
+            jobs = AcceptedList([Accepted(one.job.id, one.state) for one in stored.jobs], stored.warning or UNSET)
+            return Response(encode(jobs), 202, _told(stored), JSON)
+        stored = await front_door.submit(queue, [asked], in_list=False, key=key)
         [one] = stored.jobs
-        return Response(encode(_accepted(one, stored.warning)), 202, {"Location": f"/v1/jobs/{one.job.id}"}, JSON)
+        headers = {"Location": f"/v1/jobs/{one.job.id}", **_told(stored)}
+        return Response(encode(_accepted(one, stored.warning)), 202, headers, JSON)
+
+
+def _told(stored: Stored) -> dict[str, str]:
+    return {REPLAYED: "true"} if stored.before else {}
 
 
 @router.get("/v1/jobs/{id}", **openapi.GET_JOB)
 async def get_job(id: str, parts: Serving) -> Response:
     """Show one job with its payload, result and attempts."""
+    if id == "get":  # a path of its own, which takes POST
+        raise HTTPException(405)
     job = await parts.jobs.get(read_id(id, "a job's id"))
     if job is None:
         raise Refused("unknown-job", f"There is no job {id}. It was never accepted here, or its retention is over.")

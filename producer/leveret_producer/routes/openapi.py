@@ -17,6 +17,8 @@ from leveret.jobs import DeadReason, State
 from leveret_producer import views
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.health import Ready
+from leveret_producer.idempotency import BARE, HEADER, LONGEST, QUOTED, REPLAYED
+from leveret_producer.outcomes import OutcomeList, WantedJobs
 from leveret_producer.problems import BASE, MEDIA_TYPE, Problem, status_of
 from leveret_producer.routes import asked
 from leveret_producer.routes.listing import CURSOR, DEFAULT_LIMIT, MOST
@@ -28,10 +30,12 @@ _TYPES = (
     views.AcceptedJob,
     views.JobPage,
     views.AcceptedList,
+    OutcomeList,
     views.QueueView,
     views.QueueList,
     Ready,
     DeadLetterSelection,
+    WantedJobs,
     views.DeadLetterPage,
     views.WholeDeadLetter,
     views.DeadLetterOperation,
@@ -40,7 +44,7 @@ _TYPES = (
 _MORE = (Error, Progress)
 _PATH = "#/components/schemas/"
 _ANYWHERE = ("not-authenticated", "internal-error", "database-unavailable")
-_BODY = ("invalid-json", "unknown-queue", "too-large", "unsupported-media-type", "invalid-request", "overloaded")
+_BODY = ("invalid-json", "too-large", "unsupported-media-type", "invalid-request", "overloaded")
 
 
 def _ref(name: str) -> dict[str, str]:
@@ -56,7 +60,7 @@ def _problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     for status in sorted({status_of(slug) for slug in (*kinds, *_ANYWHERE)}):
         of_it = ", ".join(slug for slug in (*kinds, *_ANYWHERE) if status_of(slug) == status)
         described[status] = _answer(f"Problem `{of_it}`", "Problem", MEDIA_TYPE)
-        if status in (429, 503):
+        if status in (409, 429, 503):
             described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
         if status == 401:
             described[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -72,24 +76,39 @@ _NO_NUL = "^[^\\x00]*$"
 _one_or_many = {
     "oneOf": [_ref("Submission"), {"type": "array", "items": _ref("Submission"), "minItems": 1, "maxItems": MOST_JOBS}]
 }
+_key = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": f"^({QUOTED}|{BARE})$", "maxLength": 2 * LONGEST + 2},
+    "description": "A name for this request: sent again with it, it is stored once and answered as the first time",
+}
+_replayed = {REPLAYED: {"schema": {"type": "string", "enum": ["true"]}, "description": "An earlier request's answer"}}
 _location = {"Location": {"schema": {"type": "string"}, "description": "The job, if it was one and not a list"}}
 _job_or_list = {"schema": {"oneOf": [_ref("AcceptedJob"), _ref("AcceptedList")]}}
 
 SUBMIT: dict[str, Any] = {
     "responses": {
-        202: {"description": "Stored", "headers": _location, "content": {"application/json": _job_or_list}},
-        **_problems(*_BODY, "queue-full", "outbox-full"),
+        202: {"description": "Stored", "headers": _location | _replayed, "content": {"application/json": _job_or_list}},
+        **_problems(*_BODY, "unknown-queue", "request-in-progress", "key-reused", "queue-full", "outbox-full"),
     },
     "openapi_extra": {
+        "parameters": [_key],
         "requestBody": {
             "required": True,
             "content": {
                 "application/json": {"schema": _one_or_many, "example": {"type": "echo", "payload": {"value": 1}}}
             },
-        }
+        },
     },
 }
 GET_JOB: dict[str, Any] = {"responses": {200: _answer("The job", "Job"), **_problems("unknown-job", "invalid-request")}}
+_example = {"ids": ["019a3c5e-0000-7000-8000-000000000000"]}
+_wanted = {"application/json": {"schema": _ref("WantedJobs"), "example": _example}}
+GET_JOBS: dict[str, Any] = {
+    "responses": {200: _answer("Those that are known, in the order asked for", "OutcomeList"), **_problems(*_BODY)},
+    "openapi_extra": {"requestBody": {"required": True, "content": _wanted}},
+}
 LIST_JOBS: dict[str, Any] = {
     "responses": {200: _answer("A page of jobs", "JobPage"), **_problems("invalid-request")},
     "openapi_extra": {
@@ -138,7 +157,7 @@ _selection = {
     }
 }
 REDRIVE: dict[str, Any] = {
-    "responses": {202: _operation, **_problems(*_BODY)},
+    "responses": {202: _operation, **_problems(*_BODY, "unknown-queue")},
     "openapi_extra": {"requestBody": {"required": True, "content": _selection}},
 }
 PURGE = REDRIVE
@@ -166,11 +185,11 @@ def _document(app: FastAPI, year: int) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     _, components = msgspec.json.schema_components((*_TYPES, *_MORE), ref_template=_PATH + "{name}")
     schemas = {name: _as_3_0(schema) for name, schema in components.items()}
-    for name in ("Job", "AcceptedJob", "ListedJob", "Attempt", "WholeDeadLetter"):
+    for name in ("Job", "AcceptedJob", "ListedJob", "Outcome", "Attempt", "WholeDeadLetter"):
         schemas[name]["properties"]["error"] = {"nullable": True, "allOf": [_ref("Error")]}
     for name in ("Job", "AcceptedJob", "ListedJob"):
         schemas[name]["properties"]["progress"] = {"nullable": True, "allOf": [_ref("Progress")]}
-    for job, name in product(("Job", "AcceptedJob"), ("payload", "result")):
+    for job, name in (*product(("Job", "AcceptedJob"), ("payload", "result")), ("Outcome", "result")):
         schemas[job]["properties"][name] = {"nullable": True, "description": "Any JSON"}
     schemas["WholeDeadLetter"]["properties"]["payload"] = {
         "nullable": True,

@@ -12,12 +12,15 @@ from sqlalchemy import Row, TextClause, column, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
+from leveret_producer.store.keys import CLAIM, Key, KeyTaken, claim_values
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import NOT_ASKED_FOR, Attempt, Job, ListedJob, raw, shown_payload
 
-_INSERT = text(
-    """
-    WITH lease AS (SELECT now() + CAST(:lease AS double precision) * interval '1 second' AS until), stored AS (
+# One round trip, of which each costs more than what it does.
+_STORE = """
+    WITH {claim} lease AS (
+        SELECT now() + CAST(:lease AS double precision) * interval '1 second' AS until {claimed}
+    ), stored AS (
         INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until)
         SELECT id, :queue, type, state, :key, max_attempts, :created_at, run_at, due_at, coalesce(due_at, lease.until)
         FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:states AS text[]),
@@ -25,11 +28,12 @@ _INSERT = text(
              AS new (id, type, state, max_attempts, run_at, due_at), lease
     ), kept AS (
         INSERT INTO payloads (id, body)
-        SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body)
+        SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body), lease
     )
     SELECT until FROM lease
     """
-)  # one round trip, of which each costs more than what it does
+_INSERT = text(_STORE.format(claim="", claimed=""))
+_INSERT_ONCE = text(_STORE.format(claim=CLAIM, claimed="FROM claimed"))
 MOST_ATTEMPTS, MOST_LISTED_ATTEMPTS = 1_000, 20  # of a job: alone, and in a list
 # An error is stored as we encode it: the traceback is its last field, and within its strings all quotes are escaped.
 _SHORT_ERROR = """CASE WHEN strpos(error, ',"traceback":"') > 0
@@ -102,30 +106,40 @@ class Jobs:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def insert(self, new: Sequence[NewJob], created_at: datetime, lease_seconds: float) -> datetime:
+    async def insert(
+        self,
+        new: Sequence[NewJob],
+        created_at: datetime,
+        lease_seconds: float,
+        key: Key | None = None,
+        warning: str | None = None,
+    ) -> datetime:
         """Store jobs of one queue, all or none; those for now are leased to this replica for so long.
 
-        Return when that lease ends, by the database's clock.
+        Return when that lease ends, by the database's clock. With a key, and with the warning that is answered, they are
+        stored once: raise KeyTaken where it is taken.
         """
+        values = {
+            "ids": [one.job.id for one in new],
+            "bodies": [one.job.body.decode() for one in new],  # a thread would need Python's lock for it
+            "types": [one.job.type for one in new],
+            "states": [str(one.state) for one in new],
+            "max_attempts": [one.max_attempts for one in new],
+            "run_at": [one.run_at for one in new],
+            "due_at": [one.due_at for one in new],
+            "queue": new[0].job.queue,
+            "key": merge_key(State.ACCEPTED, generation=1),
+            "created_at": created_at,
+            "lease": lease_seconds,
+        }
+        statement = _INSERT
+        if key is not None:
+            statement, values = _INSERT_ONCE, values | claim_values(key, warning)
         async with self._postgres.statement(timeout=10) as connection:
-            stored = await connection.execute(
-                _INSERT,
-                {
-                    "ids": [one.job.id for one in new],
-                    "bodies": [one.job.body.decode() for one in new],  # a thread would need Python's lock for it
-                    "types": [one.job.type for one in new],
-                    "states": [str(one.state) for one in new],
-                    "max_attempts": [one.max_attempts for one in new],
-                    "run_at": [one.run_at for one in new],
-                    "due_at": [one.due_at for one in new],
-                    "queue": new[0].job.queue,
-                    "key": merge_key(State.ACCEPTED, generation=1),
-                    "created_at": created_at,
-                    "lease": lease_seconds,
-                },
-            )
-            until: datetime = stored.scalar_one()
-            return until
+            until: datetime | None = (await connection.execute(statement, values)).scalar_one_or_none()
+        if until is None:
+            raise KeyTaken
+        return until
 
     async def get(self, id: UUID) -> Job | None:
         query = (

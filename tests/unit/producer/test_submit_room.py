@@ -63,7 +63,7 @@ class Played:
 
 def front_door(played: Played, outbox_limit: int = 1_000) -> FrontDoor:
     part = cast(Any, played)
-    return FrontDoor(part, part, part, Bound(outbox_limit), part, part, Metrics(), lambda: NOW)
+    return FrontDoor(part, part, part, Bound(outbox_limit), part, part, Metrics(), lambda: NOW, part)
 
 
 def jobs(number: int, **more: Any) -> list[Submission]:
