@@ -21,6 +21,7 @@ from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
 from leveret_producer.store.jobs import Jobs
 from leveret_producer.store.keys import Keys
+from leveret_producer.store.outcomes import Outcomes
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submit import FrontDoor
@@ -79,7 +80,9 @@ class Server:
             Hinting("p", relay, bound), metrics, lambda: datetime.now(UTC), Keys(postgres or cast(Any, self.database)),
         )  # fmt: skip
         others: dict[str, Any] = dict.fromkeys(Parts.__dataclass_fields__)
-        parts = Parts(**{**others, "health": health, "metrics": metrics, "front_door": self.front_door})
+        outcomes = Outcomes(postgres or cast(Any, self.database))
+        made = {"health": health, "metrics": metrics, "front_door": self.front_door, "outcomes": outcomes}
+        parts = Parts(**{**others, **made})
         self._app, self._state = create_app(Settings(Places({"LEVERET_TOKEN": "t"}), "p"), health), {"parts": parts}
 
     async def call(
