@@ -19,7 +19,9 @@ from leveret_producer.recorder.merge import Report
 from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.dead_letters import DeadLetters, WantedDeadLetters
 from leveret_producer.store.jobs import Jobs, NewJob, Wanted
+from leveret_producer.store.keys import Key, Keys
 from leveret_producer.store.outbox import OutboxRows, Publication
+from leveret_producer.store.outcomes import Outcomes
 from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
 from leveret_producer.store.returning import Returning
@@ -30,6 +32,7 @@ QUEUE = "team-1.queue-1"
 CALLS = (
     "insert", "pending", "take", "renew", "mark", "running", "retrying", "succeeded", "foreign", "dead", "put back", "get",
     "page", "dead letters", "dead letter", "redrive", "purge", "sweep", "queues", "known", "oldest",
+    "insert once", "first answer", "outcomes",
 )  # fmt: skip
 _T = TypeVar("_T")
 
@@ -63,6 +66,12 @@ class Hot:
         dead = [replace(event, attempt=5, state=State.DEAD, error=boom) for event in running]
         new = [NewJob(_envelope(one), 5) for one in ids]
         await did("insert", Jobs(self.postgres).insert(new, now, 0.0))
+        key = Key("c", str(ids[0]), b"", (1, -1))
+        once = [NewJob(_envelope(one), 5, due_at=datetime.max.replace(tzinfo=UTC)) for one in _ids(5)]
+        await did("insert once", Jobs(self.postgres).insert(once, now, 0.0, key))
+        first = await did("first answer", Keys(self.postgres).first(key))
+        assert first is not None
+        assert list(first.ids) == [one.job.id for one in once]
         await did("pending", rows.pending())
         taken = await did("take", rows.take(batch))
         assert len(taken) == batch
@@ -75,6 +84,7 @@ class Hot:
         await did("succeeded", recording.record(_reports(succeeded)))
         await did("dead", recording.record(_reports(dead)))
         await did("get", Jobs(self.postgres).get(ids[0]))
+        assert len((await did("outcomes", Outcomes(self.postgres).part(ids))).jobs) == batch
         await did("page", Jobs(self.postgres).page(Wanted(queue=QUEUE)))
         await did("dead letters", DeadLetters(self.postgres).page(WantedDeadLetters(QUEUE, DeadLetterFilter())))
         await did("dead letter", DeadLetters(self.postgres).get(ids[0]))
