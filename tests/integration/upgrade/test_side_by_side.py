@@ -109,6 +109,18 @@ async def jobs_for_later(act: Act) -> None:
     assert all(job["run_at"] for job in await act.shown(jobs, "echo", ended("succeeded")))
 
 
+async def requests_with_a_key(act: Act) -> None:
+    """The older producer takes no notice of a key and stores what it is sent; today's stores it once."""
+    for door in act.doors:
+        headers = {"Idempotency-Key": f"{act.name} {door.version}".replace(" ", "-")}
+        job = {"type": "echo", "payload": "keyed"}
+        answers = [await door.http.post(f"/v1/queues/{QUEUE}/jobs", json=job, headers=headers) for _ in range(2)]
+        assert {answer.status_code for answer in answers} == {202}, [answer.text for answer in answers]
+        jobs = {answer.json()["id"] for answer in answers}
+        assert len(jobs) == (1 if door.version == "today" else 2)
+        await act.shown(jobs, "echo", ended("succeeded"))
+
+
 async def dead_letters_and_redrives(act: Act) -> None:
     """What one door accepted, another one redrives."""
     made = [await door.submit(QUEUE, *[{"type": "redriven", "payload": str(act.folder)}] * 10) for door in act.doors]
@@ -263,6 +275,7 @@ FLOWS = [
     jobs_of_both_ways,
     retries,
     jobs_for_later,
+    requests_with_a_key,
     dead_letters_and_redrives,
     purges,
     schemas,
