@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from api import Api, eventually
@@ -22,6 +23,18 @@ def test_a_job_goes_the_whole_way(api: Api, examples: None) -> None:
     assert (job["state"], job["result"], job["attempt"]) == ("succeeded", [1, "zwei", None], 1)
     assert [attempt["outcome"] for attempt in job["attempts"]] == ["succeeded"]
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
+
+
+def test_what_is_sent_again_with_its_key_is_stored_once(api: Api, examples: None) -> None:
+    """Whichever producer it comes to; and what became of it is told by its id."""
+    asked, key = {"type": "echo", "payload": {"value": "once"}}, {"idempotency-key": uuid4().hex}
+    answers = [api.call("POST", QUEUE, asked, **key) for _ in range(6)]
+    assert {answer.status for answer in answers} == {202}
+    [job] = {answer.body["id"] for answer in answers}
+    assert api.call("POST", QUEUE, [asked], **key).status == 422
+    api.wait_final("leveret.bench", [job], 180)
+    told = api.call("POST", "/v1/jobs/get", {"ids": [str(uuid4()), job]})
+    assert told.body == {"jobs": [{"id": job, "state": "succeeded", "result": "once", "error": None}]}
 
 
 @pytest.mark.parametrize(
