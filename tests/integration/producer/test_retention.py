@@ -471,9 +471,9 @@ async def test_tables_with_jobs_in_them_are_migrated_there_and_back(store: Store
 async def test_keys_go_a_day_after_they_came(store: Store) -> None:
     await migrate(store.postgres)
     await store.run(
-        "INSERT INTO idempotency_keys (caller, key, request, ids, created_at, stored_at) SELECT 'c', CAST(n AS text), '', "
-        "'{}', now(), now() - CASE WHEN n < 2500 THEN interval '25 hours' ELSE interval '23 hours' END "
-        "FROM generate_series(0, 2502) AS n"
+        "INSERT INTO idempotency_keys (caller, key, request, ids, created_at, stored_at) SELECT 'c', CAST(n AS text), "
+        "CAST('' AS bytea), CAST('{}' AS uuid[]), now(), now() - CASE WHEN n < 2500 THEN interval '25 hours' "
+        "ELSE interval '23 hours' END FROM generate_series(0, 2502) AS n"
     )
     await store.keeper(datetime.now(UTC) + 2 * DAY).turn()  # a clock that is ahead removes nothing that is not old
     left = await store.run("SELECT key FROM idempotency_keys ORDER BY 1")
