@@ -54,11 +54,12 @@ def run_stage(root: Path, stage: str, tests: str) -> list[str]:
     for name in ("stages.py", "reports.py"):
         shutil.copy(ROOT / "tests" / "support" / name, root / "tests" / "support")
     (root / "tests" / stage / "test_it.py").write_text(tests)
-    fast = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p pytest_timeout"}
+    fast = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p pytest_timeout -p xdist.plugin"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.stages", stage],
         cwd=root,
-        env=os.environ | fast | {"PYTHONPATH": str(root)},
+        env=environment | fast | {"PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,
