@@ -255,12 +255,12 @@ async def test_a_browser_logs_in_for_the_pages_only(producer: Producer) -> None:
 async def test_the_openapi_document_names_what_exists(producer: Producer) -> None:
     document = (await producer.http.get("/openapi.json")).json()
     assert set(document["paths"]) == {
-        "/healthz", "/readyz", "/v1/jobs", "/v1/jobs/{id}", "/v1/queues", "/v1/queues/{queue}", "/v1/queues/{queue}/jobs",
+        "/healthz", "/readyz", "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/get", "/v1/queues", "/v1/queues/{queue}", "/v1/queues/{queue}/jobs",
         *(f"/v1/queues/{{queue}}/dead-letters{path}" for path in ("", "/{id}", "/redrive", "/purge", "/operations/{id}")),
     }  # fmt: skip
     text = json.dumps(document)
     for reference in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert reference in document["components"]["schemas"]
     submit = document["paths"]["/v1/queues/{queue}/jobs"]["post"]
-    assert set(submit["responses"]) == {"202", "400", "401", "404", "413", "415", "422", "429", "500", "503"}
+    assert set(submit["responses"]) == {"202", "400", "401", "404", "409", "413", "415", "422", "429", "500", "503"}
     assert '"type": "null"' not in text
