@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -51,6 +52,21 @@ def database_url(place: Database) -> str:
     return f"postgresql://{quote(place.username)}:{quote(place.password)}@{place.host}:{place.port}/{place.dbname}"
 
 
+def environment_of(broker: Broker, database: Database) -> dict[str, str]:
+    """Return where a producer finds what it needs; a process needs ports beside it."""
+    return {
+        "LEVERET_BROKER_URL": broker.url(),
+        "LEVERET_DATABASE_URL": database_url(database),
+        "LEVERET_TOKEN": TOKEN,
+    }
+
+
+def process_environment(broker: Broker, database: Database, port: int, metrics_port: int) -> dict[str, str]:
+    """Return the environment of a `python -m leveret_producer`: ours, and its own settings."""
+    ports = {"LEVERET_LISTEN_PORT": str(port), "LEVERET_METRICS_PORT": str(metrics_port)}
+    return os.environ | environment_of(broker, database) | ports
+
+
 @contextlib.asynccontextmanager
 async def producing(
     broker: Broker,
@@ -61,12 +77,9 @@ async def producing(
     without_rights: float = 60.0,
 ) -> AsyncIterator[Producer]:
     """Run a producer for as long as the context lasts."""
-    environment = {
-        "LEVERET_BROKER_URL": broker.url(),
-        "LEVERET_DATABASE_URL": database_url(database),
-        "LEVERET_TOKEN": TOKEN,
-    }
-    settings = Settings(Places(environment), name, outbox_limit=outbox_limit, without_rights_seconds=without_rights)
+    settings = Settings(
+        Places(environment_of(broker, database)), name, outbox_limit=outbox_limit, without_rights_seconds=without_rights
+    )
     health, metrics = Health(), Metrics()
     server = Server(create_app(settings, health, metrics), settings, health)
     listener = socket.create_server(("127.0.0.1", 0))  # ours from the start: nobody else can take the port meanwhile

@@ -38,9 +38,8 @@ class Connection(HttpToolsProtocol):
         self._pace, self._sending = Pace(Part.NOTHING, clock()), Pace(Part.DONE, clock())
         self._unsent = 0  # bytes, when last looked at
         self._told = self._raw = self._body = 0  # bytes of this part: whole headers; all but the body; the body
-        self._turned = (
-            False  # a part began or ended within what came last: nobody knows how much of that belongs to which
-        )
+        # A part began or ended within what came last: nobody knows how much of that belongs to which.
+        self._turned = False
         self._unanswered = 0  # requests
         self._over = False  # nothing more is read
         self._last: Refused | None = None  # to be said once all before it is answered
@@ -70,9 +69,8 @@ class Connection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as offered:  # which nobody has to take (RFC 9110 7.8)
                 data = self._without_offer() + data[offered.args[0] :]
-                self.parser = httptools.HttpRequestParser(
-                    self
-                )  # the other takes nothing more if the client is to close
+                # The other takes nothing more if the client is to close.
+                self.parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError as error:
                 if isinstance(error.__context__, Full):
                     self.cycle.keep_alive = False

@@ -1,7 +1,6 @@
 """Dead letters are looked at, redriven and purged over HTTP, while producers are killed and jobs run."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -17,7 +16,19 @@ import msgspec
 import uuid_utils.compat
 from aio_pika.abc import AbstractIncomingMessage
 from containers import Server, free_port
-from producers import QUEUE, TOKEN, Producer, database_url, eventually_true, known, operating, producing, ready, tell
+from producers import (
+    QUEUE,
+    TOKEN,
+    Producer,
+    database_url,
+    eventually_true,
+    known,
+    operating,
+    process_environment,
+    producing,
+    ready,
+    tell,
+)
 
 from leveret import topology, wire
 from leveret.events import Error, JobEvent, QueueRemoved
@@ -324,15 +335,9 @@ async def _process(
     broker: Broker, database: Database
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], httpx.AsyncClient]]:
     port = free_port()
-    environment = {
-        "LEVERET_BROKER_URL": broker.url(),
-        "LEVERET_DATABASE_URL": database_url(database),
-        "LEVERET_TOKEN": TOKEN,
-        "LEVERET_LISTEN_PORT": str(port),
-        "LEVERET_METRICS_PORT": str(free_port()),
-    }
+    environment = process_environment(broker, database, port, free_port())
     process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-        [sys.executable, "-m", "leveret_producer"], env=os.environ | environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "leveret_producer"], env=environment, stderr=subprocess.DEVNULL
     )
     headers = {"Authorization": f"Bearer {TOKEN}"}
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import msgspec
 import pytest
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from containers import Server, free_port
-from producers import QUEUE, TOKEN, Producer, database_url, eventually_true, known, operating, producing, ready, tell
+from producers import QUEUE, Producer, eventually_true, known, operating, process_environment, producing, ready, tell
 from sqlalchemy import text
 
 from leveret import topology, wire
@@ -416,16 +415,9 @@ async def test_recorders_that_put_back_and_record_the_same_jobs_do_not_deadlock(
 async def test_a_recorder_that_is_killed_loses_no_dead_letter_and_makes_none_twice(
     broker: Broker, database: Database, store: Postgres, client: AbstractConnection, rabbitmq: Server
 ) -> None:
-    environment = {
-        **os.environ,
-        "LEVERET_BROKER_URL": broker.url(),
-        "LEVERET_DATABASE_URL": database_url(database),
-        "LEVERET_TOKEN": TOKEN,
-    }
-
     def start() -> subprocess.Popen[bytes]:
-        ports = {"LEVERET_LISTEN_PORT": str(free_port()), "LEVERET_METRICS_PORT": str(free_port())}
-        return subprocess.Popen([sys.executable, "-m", "leveret_producer"], env=environment | ports)
+        environment = process_environment(broker, database, free_port(), free_port())
+        return subprocess.Popen([sys.executable, "-m", "leveret_producer"], env=environment)
 
     async with operating(broker, GONE) as operator:
         await migrate(store)

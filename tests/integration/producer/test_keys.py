@@ -1,7 +1,6 @@
 """Requests with a key, on a real PostgreSQL: whoever is killed and however many come at once, each is stored once."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections import Counter
@@ -14,7 +13,18 @@ import httpx
 import pytest
 import uuid_utils.compat
 from containers import free_port
-from producers import QUEUE, TOKEN, Producer, database_url, eventually_true, known, operating, producing, ready, tell
+from producers import (
+    QUEUE,
+    TOKEN,
+    Producer,
+    eventually_true,
+    known,
+    operating,
+    process_environment,
+    producing,
+    ready,
+    tell,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.events import QueueRemoved
@@ -150,14 +160,7 @@ async def test_a_producer_that_is_killed_has_stored_each_request_once_or_not_at_
 ) -> None:
     """Whoever sends all of them again, to another one, has each job once, and the ids that were answered."""
     port = free_port()
-    environment = {
-        **os.environ,
-        "LEVERET_BROKER_URL": broker.url(),
-        "LEVERET_DATABASE_URL": database_url(database),
-        "LEVERET_TOKEN": TOKEN,
-        "LEVERET_LISTEN_PORT": str(port),
-        "LEVERET_METRICS_PORT": str(free_port()),
-    }
+    environment = process_environment(broker, database, port, free_port())
     async with producing(broker, database) as other, operating(broker, QUEUE):
         await ready(other)
         await known(other)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from containers import free_port, wait_until
-from producers import QUEUE, TOKEN, database_url, message_ids, operating
+from producers import QUEUE, TOKEN, message_ids, operating, process_environment
 
 from leveret.settings import Broker, Database
 
@@ -20,15 +20,7 @@ from leveret.settings import Broker, Database
 class Process:
     def __init__(self, broker: Broker, database: Database) -> None:
         self.port, self.metrics_port = free_port(), free_port()
-        environment = {
-            **os.environ,
-            "LEVERET_BROKER_URL": broker.url(),
-            "LEVERET_DATABASE_URL": database_url(database),
-            "LEVERET_TOKEN": TOKEN,
-            "LEVERET_LISTEN_PORT": str(self.port),
-            "LEVERET_METRICS_PORT": str(self.metrics_port),
-            "LEVERET_LOG": "json",
-        }
+        environment = process_environment(broker, database, self.port, self.metrics_port) | {"LEVERET_LOG": "json"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "leveret_producer"], env=environment, stderr=subprocess.PIPE
         )
