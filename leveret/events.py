@@ -58,7 +58,7 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     retry_at: Time | None = None  # with `retrying`: not before
     publish_at: Time | None = None  # with `retrying`: no message waits; the store publishes the next attempt then
     payload: msgspec.Raw = NO_RESULT  # with `publish_at`, like the next three: what the message brought, as it came
-    reply_to: str | None = None
+    reply_to: str | None = None  # also with `dead` by DeadlineExceeded: there is no dead letter then
     priority: int | None = None
     traceparent: str | None = None
     result: msgspec.Raw = NO_RESULT  # JSON, with `succeeded`
@@ -66,8 +66,8 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     progress: Progress | None = None  # with `running`: replaces an earlier one of the same attempt
     correlation_id: str | None = None
     given_back: bool = False  # with `retrying`: by a consumer of another version, which started no attempt
+    deadline: Time | None = None  # the job's
     # Of versions to come: read, so that their events aren't set aside here, and not looked at.
-    deadline: Time | None = None
     headers: dict[str, str] | None = None
 
     @property

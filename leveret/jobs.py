@@ -41,7 +41,7 @@ class DeadReason(StrEnum):
     GAVE_UP = "GaveUp"  # an exception that its policy does not try again
     DELIVERY_LIMIT = "DeliveryLimit"  # delivered too often without an end: it ends its consumer's process, perhaps
     QUEUE_GONE = "QueueGone"  # published for a queue that no JobQueue has
-    DEADLINE_EXCEEDED = "DeadlineExceeded"  # the expiration that its sender gave it passed while it waited
+    DEADLINE_EXCEEDED = "DeadlineExceeded"  # its deadline, or the expiration that its sender gave the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class Envelope:
     traceparent: str | None = None
     dead_letter: DeadLetterInfo | None = None  # made of another queue's
     given_back_since: datetime | None = None  # when a consumer of another version first gave it back
+    deadline: datetime | None = None  # no attempt starts then or later, and one that runs is stopped
 
 
 _STEP = {

@@ -46,15 +46,20 @@ def reply(outcome: State, correlation_id: str | None, body: bytes) -> aio_pika.M
     )
 
 
-def job_dead(job: UUID, queue: str, error: Error) -> bytes:
-    """Return the problem document (RFC 9457) that answers for a job that is a dead letter; it has no traceback."""
+def job_dead(job: UUID, queue: str, error: Error, *, kept: bool = True) -> bytes:
+    """Return the problem document (RFC 9457) that answers for a job that is dead; it has no traceback.
+
+    `kept`: it is a dead letter.
+    """
     place = "Leveret's database" if error.reason == DeadReason.QUEUE_GONE else topology.dead_queue(queue)
+    what = f"The job is kept in {place}, and runs again if it is redriven."
+    if not kept:
+        what = "No dead letter is kept, since this reply tells of it; send the job again if it is still wanted."
     return msgspec.json.encode(
         {
             "type": JOB_DEAD,
-            "title": "The job is a dead letter",
-            "detail": f"{error.message.removesuffix('.')}. "
-            f"The job is kept in {place}, and runs again if it is redriven.",
+            "title": "The job is a dead letter" if kept else "The job is dead",
+            "detail": f"{error.message.removesuffix('.')}. {what}",
             "reason": error.reason,
             "job": job,
             "queue": queue,

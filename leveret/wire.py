@@ -25,6 +25,7 @@ DIED_AT = "leveret-died-at"
 DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job that was made of it is tried again
 GIVEN_BACK_SINCE = "leveret-given-back-since"  # when a consumer of another version first gave the message back
 DELIVERED = "leveret-delivered"  # of what was given back: the broker's count until then; the copy's begins anew
+DEADLINE = "leveret-deadline"  # as RFC 3339 has it, with milliseconds
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
@@ -32,6 +33,7 @@ TAKEN_COUNT = "x-acquired-count"  # those that were given back, too
 _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two readings of a clock differ a bit
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
 _MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
 
 
@@ -56,6 +58,8 @@ def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> a
     headers: dict[str, FieldValue] = {ATTEMPT: job.attempt, GENERATION: job.generation}
     if job.traceparent:
         headers[TRACEPARENT] = job.traceparent
+    if job.deadline:
+        headers[DEADLINE] = as_time(job.deadline)
     return aio_pika.Message(
         job.body,
         headers=headers | dict(extra or {}),
@@ -132,7 +136,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         return Unreadable(*problem, job_id, attempt, generation, address(message.reply_to))
     assert job_id is not None
     assert message.type is not None
-    dead_letter = _dead_letter(headers.get(DEAD_LETTER))
+    dead_letter, deadline = _dead_letter(headers.get(DEAD_LETTER)), time_of(headers.get(DEADLINE))
     return Envelope(
         id=job_id,
         queue=queue,
@@ -141,7 +145,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         attempt=attempt,
         generation=generation,
         delivery=min(delivery(headers) + _number(headers.get(DELIVERED), at_least=0), MOST),
-        # The time on a message that was another queue's dead letter is that of the other job.
+        # The times on a message that was another queue's dead letter are those of the other job.
         submitted_at=None if dead_letter else _submitted(message.timestamp, job_id),
         priority=message.priority or None,  # our client library writes 0 for none
         correlation_id=message.correlation_id,
@@ -149,6 +153,7 @@ def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unr
         traceparent=_text(headers.get(TRACEPARENT)),
         dead_letter=dead_letter,
         given_back_since=time_of(headers.get(GIVEN_BACK_SINCE)),
+        deadline=deadline_of(deadline) if deadline and not dead_letter else None,
     )
 
 
@@ -160,10 +165,19 @@ def as_time(at: datetime) -> str:
 def time_of(value: object) -> datetime | None:
     """Read a header's time; None for what is none, or has no zone."""
     try:
-        at = datetime.fromisoformat(value) if isinstance(value, str) else None
+        at = datetime.fromisoformat(value.upper()) if isinstance(value, str) else None
         return at.astimezone(UTC) if at and at.tzinfo else None
     except (ValueError, OverflowError):
         return None
+
+
+def deadline_of(at: datetime) -> datetime:
+    """Return a deadline as a message carries it: in UTC, cut to the millisecond, and none is before 1970.
+
+    Raises OverflowError for one that is no time in UTC.
+    """
+    at = max(at.astimezone(UTC), _EPOCH)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def dead_letter_header(info: DeadLetterInfo) -> str:

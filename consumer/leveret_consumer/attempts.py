@@ -1,4 +1,4 @@
-"""One attempt: run the handler within its time, and tell what came of it.
+"""One attempt: run the handler within its time, which ends at the job's deadline, and tell what came of it.
 
 The attempt's slot is free when its work has really ended. After its time-out any work has a few seconds to end, whatever
 it runs on, and the outcome is the time-out all the same. Of work that goes on, a thread or a coroutine that swallows its
@@ -16,10 +16,10 @@ from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Handler, Pool
 from leveret_consumer.contexts import context_of, log_fields
-from leveret_consumer.ends import End, cancelled, failure_of, not_started, timed_out
+from leveret_consumer.ends import End, TooLate, cancelled, failure_of, not_started, stopped_at, timed_out
 from leveret_consumer.job_events import Ended, Telling
 from leveret_consumer.load import Load, Slot
-from leveret_consumer.outcomes import Draws, after_attempt
+from leveret_consumer.outcomes import DeadLetter, Draws, Unkept, after_attempt, by_deadline, too_late
 from leveret_consumer.pools.work import Call, Work, WorkPool
 from leveret_consumer.progress import Thinned
 from leveret_consumer.reports import Reports
@@ -57,14 +57,16 @@ class Attempts:
 
     async def run(self, job: Envelope, handler: Handler, payload: object, slot: Slot) -> Ended:
         """Run one attempt in the slot that was taken for it, and return how it ended."""
+        started_at = self._now()
+        if late := too_late(job, started_at):  # by now: it may have waited for its slot
+            return Ended(late)
         policy = handler.retry or self._rules.retry
         limit = min(handler.timeout or self._rules.timeout, self._rules.timeout)
-        started_at = self._now()
         loop = asyncio.get_running_loop()
         told = Telling(job, self._rules.consumer, started_at, policy.max_attempts, self._now)
         progress = Thinned(loop, lambda value: self._reports.tell(told.progress(value)))
         context = context_of(job, policy.max_attempts, started_at + limit, progress)
-        work = await self._start(Call(handler, context, payload, job, deadline=lambda: self._now() + limit))
+        work = await self._start(Call(handler, context, payload, job, deadline=lambda: self._until(job, limit)))
         slot.give_to(work.ended)
         work.ended.add_done_callback(_looked_at)
         self._reports.tell(told.start())
@@ -74,21 +76,36 @@ class Attempts:
         progress.close()
         self._load.count(seconds)
         outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
-        return Ended(outcome, policy.max_attempts, started_at, seconds)
+        return Ended(by_deadline(outcome, job, self._now()), policy.max_attempts, started_at, seconds)
+
+    def too_late(self, job: Envelope) -> DeadLetter | Unkept | None:
+        """Return the outcome of a job whose deadline has passed."""
+        return too_late(job, self._now())
+
+    def _until(self, job: Envelope, limit: timedelta) -> datetime:
+        """Return when an attempt whose handler starts now is stopped; raise TooLate if it must not start."""
+        now = self._now()
+        if job.deadline and job.deadline <= now:
+            raise TooLate(job.deadline)
+        return min(now + limit, job.deadline or now + limit)
 
     async def _start(self, call: Call) -> Work:
         try:
             return await self._pools[call.handler.pool].start(call)
+        except TooLate as problem:  # while its process started
+            end: End = failure_of(problem, None)
         except Exception as problem:
             # No thread, process or file to be had, say. It's this machine's fault, so no class of a policy counts.
             log.exception("a handler could not be started", **log_fields(call.job))
-            failed: asyncio.Future[End] = asyncio.get_running_loop().create_future()
-            failed.set_result(not_started(problem))
-            return Work(ended=failed, stop=None)
+            end = not_started(problem)
+        ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        ended.set_result(end)
+        return Work(ended=ended, stop=None)
 
     async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta) -> End:
+        left = min(limit, max(job.deadline - self._now(), timedelta())) if job.deadline else limit
         try:
-            await asyncio.wait({work.ended}, timeout=limit.total_seconds())
+            await asyncio.wait({work.ended}, timeout=left.total_seconds())
         except asyncio.CancelledError:
             if work.stop:
                 work.stop()
@@ -100,7 +117,7 @@ class Attempts:
         await asyncio.wait({work.ended}, timeout=self._stops_within)
         if not work.ended.done():
             self._overrun(f"job {job.id} of type {job.type!r} runs on after its time-out and can't be stopped")
-        return timed_out(limit, handler.retry)
+        return stopped_at(job.deadline) if job.deadline and left < limit else timed_out(limit, handler.retry)
 
 
 def _looked_at(ended: "asyncio.Future[End]") -> None:

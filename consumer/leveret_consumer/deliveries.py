@@ -21,7 +21,7 @@ from leveret_consumer.attempts import Attempts
 from leveret_consumer.failures import cut_message
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, Outcome, delivered_too_often, unreadable
+from leveret_consumer.outcomes import DeadLetter, Outcome, Unkept, delivered_too_often, unreadable
 from leveret_consumer.reports import Unreportable
 from leveret_consumer.runs import Run, Runs, key_of
 from leveret_consumer.settling import Settling
@@ -168,10 +168,11 @@ class Deliveries:
             await _settle(message.ack())
             return
         # The limit first: reading the payload may be what ends the process.
-        readable = self._too_often(job) or self._read(job)
-        if isinstance(readable, DeadLetter):
+        readable = self._too_often(job) or self._too_late(job) or self._read(job)
+        if isinstance(readable, DeadLetter | Unkept):
             held.started = True
-            await _settle(self._settling.job(message, job, Ended(self._judge(job, readable)), None))
+            outcome = self._judge(job, readable) if isinstance(readable, DeadLetter) else readable
+            await _settle(self._settling.job(message, job, Ended(outcome), None))
             return
         run = await self._run(held, job, *readable)
         try:
@@ -222,6 +223,10 @@ class Deliveries:
     def _too_often(self, job: Envelope) -> DeadLetter | None:
         """A run that is here already is not started again, however often its message comes: it's settled as it ends."""
         return None if self._runs.get(key_of(job)) else delivered_too_often(job.delivery, self._delivery_limit)
+
+    def _too_late(self, job: Envelope) -> DeadLetter | Unkept | None:
+        """Nor is a run that is here already judged by the clock; one that waits for a slot is once more, as it starts."""
+        return None if self._runs.get(key_of(job)) else self._attempts.too_late(job)
 
     def _read(self, job: Envelope) -> tuple[Handler, object] | DeadLetter:
         handler = self._handlers.get(job.type)

@@ -5,7 +5,7 @@ and in this one place. What crosses over is the verdict: a class may not exist o
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -47,6 +47,15 @@ class ResultTooLarge(ValueError):
     """A result above 256 KiB of JSON."""
 
 
+class TooLate(Exception):
+    """A handler does not start, because the job's deadline has passed."""
+
+    def __init__(self, deadline: datetime) -> None:
+        super().__init__(
+            f"the job's deadline, {said(deadline)}, passed before this attempt; the handler was not started"
+        )
+
+
 def end_of(result: bytes, policy: RetryPolicy | None) -> End:
     """Return the end of a run that returned; `policy` is the handler's own."""
     if len(result) <= LARGEST_RESULT:
@@ -67,6 +76,8 @@ def failure_of(problem: BaseException, policy: RetryPolicy | None) -> Failure:
             return Refused(_said(problem, DeadReason.REJECTED), DeadReason.REJECTED)
         case RetryLater():
             return Postponed(_said(problem, FAILED), problem.after)
+        case TooLate():
+            return _past_deadline(str(problem))
         case _:
             return _by_class(problem, error_of(problem), policy)
 
@@ -82,6 +93,19 @@ def timed_out(limit: timedelta, policy: RetryPolicy | None) -> Failure:
     """Return the end of an attempt that took too long: a TimeoutError to the policy's classes."""
     problem = TimeoutError(f"the attempt was not done within its time-out of {format_duration(limit)}")
     return _by_class(problem, Error(reason=TIMED_OUT, type="TimeoutError", message=str(problem)), policy)
+
+
+def stopped_at(deadline: datetime) -> Refused:
+    """Return the end of an attempt that ran until the job's deadline: no policy has another one after it."""
+    return _past_deadline(f"the attempt was not done by the job's deadline, {said(deadline)}, and was stopped")
+
+
+def said(deadline: datetime) -> str:
+    return deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _past_deadline(message: str) -> Refused:
+    return Refused(Error(DeadReason.DEADLINE_EXCEEDED, message), DeadReason.DEADLINE_EXCEEDED)
 
 
 def cancelled(policy: RetryPolicy | None) -> Failure:

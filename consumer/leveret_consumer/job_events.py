@@ -10,7 +10,7 @@ import msgspec
 from leveret.events import Error, JobEvent, Progress
 from leveret.jobs import Envelope, State
 from leveret.wire import Unreadable
-from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded, Unkept
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:
             )
         case DeadLetter(_, error):
             return msgspec.structs.replace(event, error=error)
+        case Unkept(error):
+            return msgspec.structs.replace(event, error=error, reply_to=job.reply_to)
 
 
 def never_read(message: Unreadable, job_id: UUID, type: str, *, consumer: str, at: datetime, error: Error) -> JobEvent:
@@ -110,7 +112,7 @@ def _state(outcome: Outcome) -> State:
             return State.SUCCEEDED
         case RetryAfter() | RetryFromStore() | GivenBack():
             return State.RETRYING
-        case DeadLetter():
+        case DeadLetter() | Unkept():
             return State.DEAD
 
 
@@ -126,6 +128,7 @@ def _about(job: Envelope, consumer: str, state: State, at: datetime) -> JobEvent
         delivery=job.delivery,
         submitted_at=job.submitted_at,
         correlation_id=job.correlation_id,
+        deadline=job.deadline,
     )
 
 

@@ -1,8 +1,10 @@
-"""What becomes of a message: exactly one of five outcomes, decided from values alone.
+"""What becomes of a message: exactly one of six outcomes, decided from values alone.
 
 An attempt that ended well is a result; one that failed is tried again by its policy, from a delay level of the broker
 or, after a longer wait, from the store, or given up; a message that no attempt could ever do right is a dead letter at
-once, unless a consumer of another version has to say so: then it is given back (`present_version`).
+once, unless a consumer of another version has to say so: then it is given back (`present_version`). No attempt starts or
+goes on after the job's deadline, and none is planned beyond it: such a job is dead, and a dead letter only if nobody waits
+for its reply.
 """
 
 from dataclasses import dataclass
@@ -12,9 +14,10 @@ import msgspec
 
 from leveret import retry
 from leveret.events import Error
-from leveret.jobs import DeadReason
+from leveret.jobs import DeadReason, Envelope
 from leveret.retry import GiveUp, RetryPolicy
-from leveret_consumer.ends import End, Failed, Postponed, Refused
+from leveret_consumer.ends import End, Failed, Postponed, Refused, TooLate, said
+from leveret_consumer.failures import cut_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Unkept:
+    """Dead by its deadline, and no dead letter: the reply tells whoever waits for it, and nobody would redrive it."""
+
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
 class GivenBack:
     """No attempt was started: the message comes again, as the same attempt, when the delay level's time has passed."""
 
@@ -61,7 +71,7 @@ class GivenBack:
         return timedelta(seconds=2**self.level)
 
 
-Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | GivenBack
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,33 @@ def _again(error: Error, following: retry.RetryAfter | GiveUp, draws: Draws) -> 
     if following.delay > retry.LONGEST_WAIT:
         return RetryFromStore(min(following.delay, retry.LONGEST_DELAY), error)
     return RetryAfter(retry.delay_level(following.delay, draws.level), error)
+
+
+def too_late(job: Envelope, now: datetime) -> DeadLetter | Unkept | None:
+    """Return the outcome of a job whose deadline has passed, None if it may start."""
+    if job.deadline is None or now < job.deadline:
+        return None
+    return _past_deadline(job, Error(DeadReason.DEADLINE_EXCEEDED, str(TooLate(job.deadline))))
+
+
+def by_deadline(outcome: Outcome, job: Envelope, now: datetime) -> Outcome:
+    """Return what an attempt's outcome is in view of the job's deadline: a retry that would be due then or later is none."""
+    match outcome:
+        case RetryAfter(_, error) | RetryFromStore(_, error) if job.deadline and now + outcome.wait >= job.deadline:
+            because = (
+                f"attempt {job.attempt} failed, and the next would be after the job's deadline, {said(job.deadline)}"
+            )
+            message = f"{because}: {error.message}"
+            late = msgspec.structs.replace(error, reason=DeadReason.DEADLINE_EXCEEDED, message=cut_message(message))
+            return _past_deadline(job, late)
+        case DeadLetter(DeadReason.DEADLINE_EXCEEDED, error):
+            return _past_deadline(job, error)
+        case _:
+            return outcome
+
+
+def _past_deadline(job: Envelope, error: Error) -> DeadLetter | Unkept:
+    return Unkept(error) if job.reply_to else DeadLetter(DeadReason.DEADLINE_EXCEEDED, error)
 
 
 def delivered_too_often(delivery: int, limit: int) -> DeadLetter | None:

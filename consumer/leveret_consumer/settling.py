@@ -3,7 +3,7 @@
 The order is what makes it at least once. The copy (a dead letter, or the next attempt in its delay level) is confirmed,
 then the event is confirmed, then the reply of a job that is final, then comes the single ack. A crash between two steps
 repeats an earlier one and loses nothing. A next attempt that waits in the store has no copy: the event is what the store
-publishes it from.
+publishes it from. Nor has a job that is dead by its deadline, where a reply tells of it.
 
 The broker closes the channel for a copy that it doesn't take, and the session ends with it. So a delivery that comes
 again is settled with care: a copy that the broker takes nowhere is not published, and the message goes to the dead
@@ -31,7 +31,7 @@ from leveret_consumer import job_events
 from leveret_consumer.contexts import log_fields
 from leveret_consumer.failures import as_header
 from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, GivenBack, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.outcomes import DeadLetter, GivenBack, RetryAfter, RetryFromStore, Succeeded, Unkept
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
 
@@ -108,7 +108,7 @@ class Settling:
 
     async def _copy(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
         match ended.outcome:
-            case Succeeded() | RetryFromStore():
+            case Succeeded() | RetryFromStore() | Unkept():
                 return True
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
@@ -127,6 +127,8 @@ class Settling:
                 state, body = State.SUCCEEDED, result
             case DeadLetter(_, error):
                 state, body = State.DEAD, job_dead(job.id, job.queue, error)
+            case Unkept(error):
+                state, body = State.DEAD, job_dead(job.id, job.queue, error, kept=False)
             case _:
                 return False
         answer = reply(state, message.correlation_id or message.message_id, body)
@@ -185,6 +187,8 @@ def _note(job: Envelope, ended: Ended) -> None:
             log.debug("given back", **fields, since=str(since), wait=str(ended.outcome.wait), **_of(error))
         case DeadLetter(_, error):
             log.warning("dead", **fields, **_of(error))
+        case Unkept(error):
+            log.info("dead, and no dead letter", **fields, **_of(error))
 
 
 def _of(error: Error) -> dict[str, str | None]:

@@ -45,6 +45,7 @@ def from_source(message: AbstractIncomingMessage, source_queue: str, own_queue: 
         delivery=_delivery(message),
         reply_to=None,
         given_back_since=None,  # by consumers of the other queue
+        deadline=None,  # that was the other job's, which may have died of it
         submitted_at=None,  # that is when the other job was submitted: this one has not waited since then
         dead_letter=DeadLetterInfo(
             id=dead.id,

@@ -1,9 +1,10 @@
-"""When a job may run: `run_at` or `delay` of a submission, as a time. The clock is an argument."""
+"""When a job may run: `run_at` or `delay` of a submission, as a time, which must be before its deadline. The clock is an argument."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from leveret.durations import parse_duration
+from leveret.wire import deadline_of
 from leveret_producer.problems import Flaw
 from leveret_producer.submission import Submission, invalid
 
@@ -19,7 +20,10 @@ def run_times(asked: Sequence[Submission], now: datetime, *, in_list: bool, firs
     times: list[datetime | None] = []
     flaws: list[Flaw] = []
     for index, job in enumerate(asked, first):
-        found = _run_time(job, now, f"/{index}" if in_list else "")
+        pointer = f"/{index}" if in_list else ""
+        found = _run_time(job, now, pointer)
+        if not isinstance(found, Flaw) and job.deadline is not None:
+            found = _in_time(job.deadline, found, now, pointer)
         if isinstance(found, Flaw):
             flaws.append(found)
         else:
@@ -46,3 +50,17 @@ def _run_time(job: Submission, now: datetime, pointer: str) -> datetime | Flaw |
         return Flaw(f"{pointer}/{field}", f"is not within {LATEST.days} days from now")
     except ValueError as problem:
         return Flaw(f"{pointer}/{field}", str(problem))
+
+
+def _in_time(deadline: datetime, run_at: datetime | None, now: datetime, pointer: str) -> datetime | Flaw | None:
+    """Return `run_at` if the job can run before its deadline."""
+    field = f"{pointer}/deadline"
+    try:
+        deadline = deadline_of(deadline)
+    except OverflowError:
+        return Flaw(field, "is no time in UTC")
+    if deadline <= now:
+        return Flaw(field, f"has passed: it is {now.isoformat(timespec='milliseconds')} here")
+    if run_at is not None and deadline <= run_at:
+        return Flaw(field, f"is not after the time that the job waits for, {run_at.isoformat(timespec='milliseconds')}")
+    return run_at

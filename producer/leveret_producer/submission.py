@@ -44,6 +44,9 @@ _MEANT = {
 _Time = Annotated[
     datetime, msgspec.Meta(tz=True, description="Not before then, at most 366 days ahead; with an offset")
 ]
+_Deadline = Annotated[
+    datetime, msgspec.Meta(tz=True, description="No attempt starts or runs after it; with an offset, cut to the ms")
+]
 _Delay = Annotated[str, msgspec.Meta(description="Instead of run_at: not before so long from now, such as 10m")]
 
 
@@ -54,6 +57,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: msgspec.Raw
     run_at: _Time | None = None
     delay: _Delay | None = None  # `leveret_producer.scheduling` reads it
+    deadline: _Deadline | None = None
 
 
 _job = msgspec.json.Decoder(Submission)

@@ -13,6 +13,7 @@ from uuid import UUID
 import uuid_utils.compat
 
 from leveret.jobs import Envelope
+from leveret.wire import deadline_of
 from leveret_producer import idempotency
 from leveret_producer.catalog import Catalog
 from leveret_producer.in_flight import InFlight
@@ -184,7 +185,8 @@ def _made(
     for start in range(0, len(asked), AT_ONCE):
         some = asked[start : start + AT_ONCE]
         for one, run_at in zip(some, run_times(some, now, in_list=in_list, first=start), strict=True):
-            job = Envelope(next(ids), queue, one.type, bytes(one.payload), submitted_at=now)
+            deadline = one.deadline and deadline_of(one.deadline)
+            job = Envelope(next(ids), queue, one.type, bytes(one.payload), submitted_at=now, deadline=deadline)
             made.append(NewJob(job, attempts_for(one.type), run_at, run_at if run_at and run_at > now else None))
         yield
     return made

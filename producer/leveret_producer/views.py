@@ -71,12 +71,14 @@ class Job(msgspec.Struct, frozen=True):
     run_at: Annotated[Time | None, msgspec.Meta(description="Not before then, as asked for with run_at or delay")]
     started_at: Annotated[Time | None, msgspec.Meta(description="Start of the latest attempt")]
     finished_at: Annotated[Time | None, msgspec.Meta(description="Set once the state is final")]
+    deadline: Annotated[
+        Time | None, msgspec.Meta(description="No attempt starts or runs after it; a redrive takes it off")
+    ]
     correlation_id: str | None
     # Nobody can ask for these yet: NOT_ASKED_FOR.
     cancel_requested_at: Time | None
     after: tuple[UUID, ...]
     priority: int | None
-    deadline: Time | None
 
 
 class AcceptedJob(Job, frozen=True):
@@ -102,14 +104,14 @@ class ListedJob(msgspec.Struct, frozen=True):
     run_at: Time | None
     started_at: Time | None
     finished_at: Time | None
+    deadline: Time | None
     correlation_id: str | None
     cancel_requested_at: Time | None
     after: tuple[UUID, ...]
     priority: int | None
-    deadline: Time | None
 
 
-NOT_ASKED_FOR: dict[str, Any] = {"cancel_requested_at": None, "after": (), "priority": None, "deadline": None}
+NOT_ASKED_FOR: dict[str, Any] = {"cancel_requested_at": None, "after": (), "priority": None}
 
 
 class JobPage(msgspec.Struct, frozen=True):

@@ -63,9 +63,9 @@ class ProcessPool:
             failed: asyncio.Future[End] = asyncio.get_running_loop().create_future()
             failed.set_result(got)
             return Work(ended=failed, stop=None)
-        request = _request(call)
-        got.serves(request)
         try:
+            request = _request(call)
+            got.serves(request)
             running = submit(self._threads, self._run, got, request, call.context.report_progress)
         except BaseException:
             self._put_back(got)

@@ -26,7 +26,8 @@ class Call:
     context: Context
     payload: object  # as the handler takes it
     job: Envelope  # whose body is the same as JSON
-    deadline: Callable[[], datetime] | None = None  # asked when the handler starts; without it the context's own holds
+    # Asked when the handler starts, and raises what keeps it from that; without it the context's own holds.
+    deadline: Callable[[], datetime] | None = None
 
     def begin(self) -> Context:
         """Return the context of a handler that starts now."""

@@ -103,6 +103,7 @@ def _report(message: AbstractIncomingMessage, error: Error, at: datetime, *, una
         traceparent=job.traceparent if isinstance(job, Envelope) else None,
         error=error,
         correlation_id=message.correlation_id,
+        deadline=job.deadline if isinstance(job, Envelope) else None,
     )
     return Report(queue, event, Letter(message, keeps_body, unanswered))
 

@@ -17,7 +17,7 @@ import msgspec
 from aio_pika.abc import AbstractIncomingMessage
 
 from leveret.events import JobEvent
-from leveret.jobs import FINAL, State
+from leveret.jobs import FINAL, DeadReason, State
 from leveret_producer.turns import Steps, at_once
 
 # Of two ends of an attempt the one that the job's state goes by. Versions before 0.2.0 wrote 3 for a success.
@@ -69,6 +69,8 @@ class JobRow:
     # The store publishes the next attempt then; None: a message is with the broker, or none is needed.
     due_at: datetime | None
     dead_reason: str | None
+    deadline: datetime | None
+    purged_at: datetime | None  # with a dead job that is no dead letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def merging_attempts(reports: Iterable[Report]) -> Steps[list[AttemptRow]]:
 def job_row(report: Report) -> JobRow:
     event, final = report.event, report.event.state in FINAL
     created_at = event.submitted_at or first_seen(event)
+    finished_at = max(event.at, created_at) if final else None  # retention counts from it, whatever a clock says
     return JobRow(
         id=event.id,
         queue=clean(report.queue, LONGEST_TYPE),
@@ -155,14 +158,23 @@ def job_row(report: Report) -> JobRow:
         max_attempts=None if event.max_attempts is None else _integer(event.max_attempts),
         created_at=created_at,
         started_at=event.started_at,
-        finished_at=max(event.at, created_at) if final else None,  # retention counts from it, whatever a clock says
+        finished_at=finished_at,
         result=_result(event),
         error=_error(event),
         progress=None if event.progress is None else _encode(event.progress).decode(),
         correlation_id=None if event.correlation_id is None else clean(event.correlation_id, LONGEST_TYPE),
         due_at=event.publish_at if event.state is State.RETRYING else None,
         dead_reason=clean(event.error.reason, LONGEST_NAME) if event.state is State.DEAD and event.error else None,
+        deadline=event.deadline,
+        purged_at=None if _has_letter(report) else finished_at,
     )
+
+
+def _has_letter(report: Report) -> bool:
+    """Say whether a job that is dead is a dead letter: not one whose consumer tells the reply that says so instead."""
+    event = report.event
+    late = event.error is not None and event.error.reason == DeadReason.DEADLINE_EXCEEDED
+    return report.letter is not None or event.state is not State.DEAD or not late or event.reply_to is None
 
 
 def first_seen(event: JobEvent) -> datetime:

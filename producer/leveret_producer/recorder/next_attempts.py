@@ -62,4 +62,5 @@ def _next(queue: str, event: JobEvent) -> Envelope:
         correlation_id=event.correlation_id,
         reply_to=event.reply_to,
         traceparent=event.traceparent,
+        deadline=event.deadline,
     )

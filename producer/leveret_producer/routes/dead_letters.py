@@ -100,5 +100,5 @@ async def _check_queue(queue: str, parts: Parts, *, kept: str = "", needs_jobque
 
 
 def _what_it_is(id: str, job: NoDeadLetter) -> str:
-    what = "it was purged" if job.purged else f"it is {job.state}"
+    what = "it was purged, or a reply told that its deadline had passed" if job.purged else f"it is {job.state}"
     return f"The job {id} is no dead letter: {what}. GET /v1/jobs/{id} shows it."

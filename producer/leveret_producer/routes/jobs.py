@@ -86,6 +86,7 @@ def _accepted(new: NewJob, warning: str | None) -> AcceptedJob:
         attempts=[],
         created_at=job.submitted_at,
         run_at=new.run_at,
+        deadline=job.deadline,
         warning=warning or UNSET,
         **nothing,
         **NOT_ASKED_FOR,

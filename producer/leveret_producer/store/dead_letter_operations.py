@@ -105,13 +105,14 @@ _LOCKED = """
         SELECT id, key FROM locked JOIN wanted USING (id, generation) WHERE state = 'dead' AND purged_at IS NULL
     )
 """
-# It waits since now, not since it was submitted: that is its due time, as a retry's is.
+# It waits since now, not since it was submitted: that is its due time, as a retry's is. Somebody wants it run whatever the
+# hour, so it has no deadline any more: by one that has passed it would be dead at once.
 _REDRIVE = text(
     f"""
     {_LOCKED}
     UPDATE jobs SET generation = generation + 1, state = 'accepted', merge_key = key, tie = 0, attempt = 0,
         next_attempt = 1, returned = 0, published_at = NULL, due_at = now(), lease_until = now(), started_at = NULL,
-        finished_at = NULL, result = NULL, error = NULL, progress = NULL, dead_reason = NULL
+        finished_at = NULL, result = NULL, error = NULL, progress = NULL, dead_reason = NULL, deadline = NULL
     FROM meant WHERE jobs.id = meant.id AND jobs.id = ANY(CAST(:ids AS uuid[])) AND jobs.generation < :most
         AND jobs.id IN (SELECT payloads.id FROM payloads WHERE payloads.id = ANY(CAST(:ids AS uuid[])))
     RETURNING jobs.id

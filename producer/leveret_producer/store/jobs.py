@@ -21,11 +21,14 @@ _STORE = """
     WITH {claim} lease AS (
         SELECT now() + CAST(:lease AS double precision) * interval '1 second' AS until {claimed}
     ), stored AS (
-        INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until)
-        SELECT id, :queue, type, state, :key, max_attempts, :created_at, run_at, due_at, coalesce(due_at, lease.until)
+        INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until,
+            deadline)
+        SELECT id, :queue, type, state, :key, max_attempts, :created_at, run_at, due_at, coalesce(due_at, lease.until),
+            deadline
         FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:states AS text[]),
-                    CAST(:max_attempts AS integer[]), CAST(:run_at AS timestamptz[]), CAST(:due_at AS timestamptz[]))
-             AS new (id, type, state, max_attempts, run_at, due_at), lease
+                    CAST(:max_attempts AS integer[]), CAST(:run_at AS timestamptz[]), CAST(:due_at AS timestamptz[]),
+                    CAST(:deadlines AS timestamptz[]))
+             AS new (id, type, state, max_attempts, run_at, due_at, deadline), lease
     ), kept AS (
         INSERT INTO payloads (id, body)
         SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body), lease
@@ -57,6 +60,7 @@ _COLUMNS = (
     "max_attempts",
     "created_at",
     "run_at",
+    "deadline",
     "started_at",
     "finished_at",
     "result",
@@ -127,6 +131,7 @@ class Jobs:
             "max_attempts": [one.max_attempts for one in new],
             "run_at": [one.run_at for one in new],
             "due_at": [one.due_at for one in new],
+            "deadlines": [one.job.deadline for one in new],
             "queue": new[0].job.queue,
             "key": merge_key(State.ACCEPTED, generation=1),
             "created_at": created_at,
@@ -242,6 +247,7 @@ def _shared(row: Row[Any], attempts: list[Attempt]) -> dict[str, Any]:
         "attempts": attempts,
         "created_at": row.created_at,
         "run_at": row.run_at,
+        "deadline": row.deadline,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "correlation_id": row.correlation_id,

@@ -39,7 +39,7 @@ _TAKE = text(
         UPDATE jobs SET lease_until = now() + CAST(:lease AS double precision) * interval '1 second'
         FROM free WHERE jobs.id = free.id AND jobs.id = ANY(ARRAY(SELECT id FROM free))
         RETURNING jobs.id, jobs.queue, jobs.type, jobs.generation, jobs.next_attempt, jobs.returned, jobs.correlation_id,
-                  jobs.lease_until,
+                  jobs.deadline, jobs.lease_until,
                   CASE WHEN next_attempt = 1 THEN coalesce(due_at, created_at) ELSE created_at END AS submitted_at,
                   coalesce(free.arrived, false) AS arrived, free.lease_until AS waited_until
     )
@@ -224,4 +224,5 @@ def _envelope(row: Row[Any]) -> Envelope:
         correlation_id=row.correlation_id,
         reply_to=row.reply_to,
         traceparent=row.traceparent,
+        deadline=row.deadline,
     )

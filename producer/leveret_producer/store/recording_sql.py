@@ -34,6 +34,7 @@ def _within(told: str, latest: str) -> str:
 
 _LATEST = "now() + interval '1 minute'"  # clocks differ a bit
 _AT = _within("CAST(:at AS timestamptz)", "now()")
+_NEVER = "timestamptz '9999-01-01'"  # later ones, the driver takes for no time either
 _LONGEST_DELAY = f"interval '{LONGEST_DELAY.days} days'"
 
 LOCK = text(
@@ -53,23 +54,25 @@ JOBS = text(
     )
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at,
         started_at, finished_at, result, error, progress, correlation_id, dead_reason, over_amqp, published_at, due_at,
-        lease_until, next_attempt)
+        lease_until, next_attempt, deadline, purged_at)
     SELECT new.id, queue, type, state, merge_key, tie, generation, attempt,
         coalesce(new.max_attempts, stored.max_attempts,
                  (SELECT queues.max_attempts FROM queues WHERE queues.name = new.queue)),
         {_within("created_at", _LATEST)}, {_within("started_at", _LATEST)}, {_within("finished_at", _LATEST)},
         result, error, progress, correlation_id, dead_reason, true,
         CASE WHEN due.at IS NULL THEN now() END, due.at, coalesce(due.at, now()),
-        CASE WHEN due.at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END
+        CASE WHEN due.at IS NULL THEN 1 ELSE least(attempt, 2147483646) + 1 END,
+        {_within("deadline", _NEVER)}, {_within("purged_at", _LATEST)}
     FROM unnest(
         CAST(:id AS uuid[]), CAST(:queue AS text[]), CAST(:type AS text[]), CAST(:state AS text[]),
         CAST(:merge_key AS bigint[]), CAST(:tie AS bigint[]), CAST(:generation AS integer[]),
         CAST(:attempt AS integer[]), CAST(:max_attempts AS integer[]), CAST(:created_at AS timestamptz[]),
         CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]), CAST(:result AS text[]),
         CAST(:error AS text[]), CAST(:progress AS text[]), CAST(:correlation_id AS text[]),
-        CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[])
+        CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[]), CAST(:deadline AS timestamptz[]),
+        CAST(:purged_at AS timestamptz[])
     ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
-        finished_at, result, error, progress, correlation_id, due_at, dead_reason)
+        finished_at, result, error, progress, correlation_id, due_at, dead_reason, deadline, purged_at)
     LEFT JOIN stored ON stored.id = new.id,
     LATERAL (SELECT {_within("due_at", f"now() + {_LONGEST_DELAY}")}) AS due (at)
     ORDER BY new.id
@@ -79,7 +82,8 @@ JOBS = text(
         max_attempts = excluded.max_attempts, started_at = excluded.started_at,
         finished_at = excluded.finished_at, result = excluded.result,
         error = excluded.error, progress = excluded.progress, dead_reason = excluded.dead_reason,
-        purged_at = CASE WHEN job.generation = excluded.generation THEN job.purged_at END,
+        purged_at = coalesce(excluded.purged_at, CASE WHEN job.generation = excluded.generation THEN job.purged_at END),
+        deadline = coalesce(excluded.deadline, CASE WHEN job.generation = excluded.generation THEN job.deadline END),
         published_at = CASE WHEN excluded.due_at IS NULL THEN coalesce(job.published_at, now()) END,
         due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt
     WHERE job.queue = excluded.queue AND (job.merge_key, job.tie) < (excluded.merge_key, excluded.tie)

@@ -24,20 +24,21 @@ AFTER = 5.0  # s until it's published again: by then the queue may be there
 _PUT_BACK = text(
     """
     INSERT INTO jobs AS job (id, queue, type, state, merge_key, generation, attempt, max_attempts, created_at,
-        correlation_id, over_amqp, lease_until, next_attempt, returned)
+        correlation_id, over_amqp, lease_until, next_attempt, returned, deadline)
     SELECT id, queue, type, 'queued', merge_key, generation, attempt - 1,
         (SELECT max_attempts FROM queues WHERE queues.name = new.queue), coalesce(created_at, now()), correlation_id,
-        true, now() + CAST(:after AS double precision) * interval '1 second', attempt, 1
+        true, now() + CAST(:after AS double precision) * interval '1 second', attempt, 1, deadline
     FROM unnest(CAST(:ids AS uuid[]), CAST(:queues AS text[]), CAST(:types AS text[]), CAST(:keys AS bigint[]),
                 CAST(:generations AS integer[]), CAST(:attempts AS integer[]), CAST(:created_at AS timestamptz[]),
-                CAST(:correlation_ids AS text[]))
-         AS new (id, queue, type, merge_key, generation, attempt, created_at, correlation_id)
+                CAST(:correlation_ids AS text[]), CAST(:deadlines AS timestamptz[]))
+         AS new (id, queue, type, merge_key, generation, attempt, created_at, correlation_id, deadline)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
         state = CASE WHEN job.merge_key < excluded.merge_key THEN excluded.state ELSE job.state END,
         merge_key = excluded.merge_key, tie = 0, generation = excluded.generation, next_attempt = excluded.next_attempt,
         attempt = CASE WHEN job.generation = excluded.generation THEN job.attempt ELSE excluded.attempt END,
         error = CASE WHEN job.generation = excluded.generation THEN job.error END,
+        deadline = coalesce(excluded.deadline, CASE WHEN job.generation = excluded.generation THEN job.deadline END),
         due_at = CASE WHEN job.generation = excluded.generation AND job.due_at <= now() THEN job.due_at END,
         result = NULL, finished_at = NULL, dead_reason = NULL, purged_at = NULL,
         published_at = NULL, lease_until = excluded.lease_until, returned = job.returned + 1
@@ -75,6 +76,7 @@ class Returning:
                     "attempts": [min(job.attempt, _LARGEST_INTEGER) for job in rows],
                     "created_at": [job.submitted_at for job in rows],
                     "correlation_ids": [_cleaned(job.correlation_id) for job in rows],
+                    "deadlines": [job.deadline for job in rows],
                     "after": AFTER,
                 },
             )
