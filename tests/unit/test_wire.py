@@ -49,6 +49,7 @@ def received(message: aio_pika.Message) -> Any:
 
 
 ids = st.uuids()
+to_the_ms = st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)).map(wire.deadline_of)  # noqa: DTZ001
 texts = st.text(min_size=1, max_size=50)
 envelopes = st.builds(
     Envelope,
@@ -63,6 +64,7 @@ envelopes = st.builds(
     correlation_id=st.none() | texts,
     reply_to=st.none() | texts,
     traceparent=st.none() | st.text(min_size=1, max_size=50),
+    deadline=st.none() | to_the_ms,
 )
 
 
@@ -78,7 +80,10 @@ junk = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.
     st.text(max_size=50) | st.none() | ids.map(str),
     st.text(max_size=20) | st.none(),
     st.dictionaries(
-        st.sampled_from(["leveret-attempt", "leveret-generation", "x-delivery-count", "traceparent"]), junk
+        st.sampled_from(
+            ["leveret-attempt", "leveret-generation", "leveret-deadline", "x-delivery-count", "traceparent"]
+        ),
+        junk,
     ),
 )
 def test_whatever_comes_is_an_envelope_or_a_reason(message_id: Any, type: Any, headers: Any) -> None:
@@ -213,6 +218,57 @@ def test_since_when_it_is_given_back_is_a_time_or_not_known(value: Any, since: d
     read = wire.from_message(_received(headers={wire.GIVEN_BACK_SINCE: value}), "leveret.q")
     assert isinstance(read, Envelope)
     assert read.given_back_since == since
+
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+DEADLINES = [
+    pytest.param("2026-09-01T12:00:00.250Z", NOON + timedelta(milliseconds=250), id="with milliseconds"),
+    pytest.param("2026-09-01T12:00:00Z", NOON, id="without"),
+    pytest.param("2026-09-01t12:00:00z", NOON, id="small letters"),
+    pytest.param("2026-09-01 14:00:00+02:00", NOON, id="a space, and an offset"),
+    pytest.param("2026-09-01T12:00:00.1239999Z", NOON + timedelta(milliseconds=123), id="more digits are cut"),
+    pytest.param("9999-12-31T23:59:59.999999Z", datetime(9999, 12, 31, 23, 59, 59, 999_000, UTC), id="the last time"),
+    pytest.param("0001-01-01T00:00:00Z", LONG_AGO, id="the first time is long ago"),
+    pytest.param("9999-12-31T23:59:59-01:00", None, id="after the end of time in UTC"),
+    pytest.param("0001-01-01T00:00:00+01:00", None, id="before its beginning"),
+    pytest.param("2026-09-01T12:00:00", None, id="no zone"),
+    pytest.param("2026-09-01", None, id="a day"),
+    pytest.param("soon", None, id="no time"),
+    pytest.param("1" * 100_000, None, id="a long one"),
+    pytest.param("", None, id="empty"),
+    pytest.param(b"2026-09-01T12:00:00Z", None, id="bytes"),
+    pytest.param(NOON, None, id="a time of AMQP"),
+    pytest.param(1_788_000_000, None, id="a number"),
+    pytest.param(None, None, id="none"),
+]
+
+
+@pytest.mark.parametrize(("value", "deadline"), DEADLINES)
+def test_a_deadline_is_a_time_or_there_is_none(value: Any, deadline: datetime | None) -> None:
+    read = wire.from_message(_received(headers={wire.DEADLINE: value}), "leveret.q")
+    assert isinstance(read, Envelope)
+    assert read.deadline == deadline
+
+
+@given(st.datetimes(timezones=st.timezones()) | st.datetimes(timezones=st.just(UTC)))
+def test_a_deadline_is_cut_to_the_millisecond_and_is_the_same_on_its_way(at: datetime) -> None:
+    try:
+        kept = wire.deadline_of(at)
+    except OverflowError:
+        return
+    assert timedelta() <= at - kept < timedelta(milliseconds=1) or kept == LONG_AGO > at
+    assert wire.time_of(wire.as_time(kept)) == kept == wire.deadline_of(kept)
+
+
+def test_a_deadline_goes_with_every_copy_but_not_with_a_job_made_of_a_dead_letter() -> None:
+    message = received(wire.to_message(replace(JOB, deadline=NOON)))
+    assert message.headers[wire.DEADLINE] == "2026-09-01T12:00:00.000Z"
+    copy = wire.copy_of(message, {wire.ATTEMPT: 2}, reply_to=None)
+    assert copy.headers[wire.DEADLINE] == "2026-09-01T12:00:00.000Z"
+    info = wire.dead_letter_header(DeadLetterInfo(JOB.id, "leveret.other", "GaveUp", None, 5))
+    made = wire.from_message(_received(headers={**copy.headers, wire.DEAD_LETTER: info}), "leveret.q")
+    assert isinstance(made, Envelope)
+    assert made.deadline is None
 
 
 @pytest.mark.parametrize("header", ["", "[" * 100_000, "{}", "null"])

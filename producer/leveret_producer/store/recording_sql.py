@@ -34,7 +34,7 @@ def _within(told: str, latest: str) -> str:
 
 _LATEST = "now() + interval '1 minute'"  # clocks differ a bit
 _AT = _within("CAST(:at AS timestamptz)", "now()")
-_NEVER = "timestamptz '9999-01-01'"  # later ones, the driver takes for no time either
+_NEVER = "timestamptz '9999-12-31'"  # later ones, the driver takes for no time either
 _LONGEST_DELAY = f"interval '{LONGEST_DELAY.days} days'"
 
 LOCK = text(
@@ -47,6 +47,7 @@ LOCK = text(
 # is about has reached the broker, whether or not its confirm was seen; so nothing of it waits in the outbox, unless the
 # report itself says that its message is gone and that the next attempt is due at a time. A report of something later
 # makes that void: there is a message again. A consumer's clock may be ahead: what is shown is no later than ours.
+# A purge holds within its generation. What was never a dead letter has the time of its end there, and another end may win.
 JOBS = text(
     f"""
     WITH stored AS MATERIALIZED (
@@ -82,7 +83,8 @@ JOBS = text(
         max_attempts = excluded.max_attempts, started_at = excluded.started_at,
         finished_at = excluded.finished_at, result = excluded.result,
         error = excluded.error, progress = excluded.progress, dead_reason = excluded.dead_reason,
-        purged_at = coalesce(excluded.purged_at, CASE WHEN job.generation = excluded.generation THEN job.purged_at END),
+        purged_at = coalesce(excluded.purged_at, CASE WHEN job.generation = excluded.generation
+            AND job.purged_at <> job.finished_at THEN job.purged_at END),
         deadline = coalesce(excluded.deadline, CASE WHEN job.generation = excluded.generation THEN job.deadline END),
         published_at = CASE WHEN excluded.due_at IS NULL THEN coalesce(job.published_at, now()) END,
         due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt

@@ -23,6 +23,7 @@ OF_THE_JOB: dict[str, Any] = {
     "reply_to": "answers",
     "priority": 3,
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "deadline": datetime(2030, 5, 1, 12, 0, 0, 250_000, UTC),
 }
 
 

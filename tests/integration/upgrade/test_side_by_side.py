@@ -185,6 +185,18 @@ async def replies(act: Act) -> None:
     assert told == {number: outcomes[kind] for number, kind in asked.items()}
 
 
+async def deadlines(act: Act) -> None:
+    """The older consumer knows none. Which of the two had a job shows what became of it, through every door."""
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    ahead = await asyncio.gather(*(act.publish("echo", number, deadline=now + hour) for number in range(20)))
+    passed = await asyncio.gather(*(act.publish("echo", number, deadline=now - hour) for number in range(20)))
+    await act.shown(ahead, "echo", ended("succeeded"))
+    shown = await act.shown(passed, "echo", lambda job: ended("succeeded")(job) or ended("dead")(job))
+    ends = {(one["consumer"], one["outcome"]) for job in shown for one in job["attempts"]}
+    assert ends == {("older", "succeeded"), ("today", "dead")}
+    assert {job["error"]["reason"] for job in shown if job["state"] == "dead"} == {"DeadlineExceeded"}
+
+
 async def heartbeats(act: Act) -> None:
     """The oldest of the two consumers is the one that does not tell its version."""
     told: dict[str, str | None] = {}
@@ -280,6 +292,7 @@ FLOWS = [
     purges,
     schemas,
     replies,
+    deadlines,
     heartbeats,
     what_no_queue_takes,
     what_consumers_may_tell,

@@ -25,6 +25,16 @@ def in_a_process(ctx: Context, job: object) -> str:
     return ctx.deadline.isoformat()
 
 
+@handlers.job("hang loop")
+async def hang_on_the_loop(ctx: Context, job: object) -> None:
+    await asyncio.Event().wait()
+
+
+@handlers.job("hang process", cpu=True)
+def hang_in_a_process(ctx: Context, job: object) -> None:
+    threading.Event().wait()
+
+
 @handlers.job("late loop", timeout=0.001)
 async def late_on_the_loop(ctx: Context, job: object) -> str:
     while True:

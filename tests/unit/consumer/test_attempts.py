@@ -18,7 +18,7 @@ from leveret.sdk.handlers import Handlers, Pool
 from leveret_consumer.attempts import STOPS_WITHIN, Attempts, Rules
 from leveret_consumer.job_events import Ended
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import RetryAfter, Succeeded
+from leveret_consumer.outcomes import DeadLetter, RetryAfter, Succeeded, Unkept
 from leveret_consumer.pools.loop import LoopPool
 from leveret_consumer.pools.processes import ProcessPool
 from leveret_consumer.pools.threads import ThreadPool
@@ -58,13 +58,14 @@ async def run(
     now: Callable[[], datetime] = lambda: NOON,
     overrun: Callable[[str], None] = pytest.fail,
     stops_within: float = STOPS_WITHIN,
+    **fields: Any,
 ) -> Ended:
     load = load or Load(1)
     rules = Rules("pod", JOBQUEUES_TIMEOUT, Retry(2, jitter="none"))
     attempts = Attempts(
         rules, pools, load, Reports(), now=now, draw=lambda: 0.5, overrun=overrun, stops_within=stops_within
     )
-    job = Envelope(UUID(int=1), "q", type, b"null")
+    job = Envelope(UUID(int=1), "q", type, b"null", **fields)
     return await attempts.run(job, handlers[type], None, await load.take())
 
 
@@ -77,6 +78,49 @@ async def test_the_deadline_counts_from_when_the_handler_starts(
         times = chain([NOON], repeat(LATER))  # when the attempt begins, and when its handler does
         ended = await run(jobs.handlers, pools, pool, now=partial(next, times))
         assert ended.outcome == Succeeded(f'"{(LATER + timedelta(seconds=7)).isoformat()}"'.encode())
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread", "process"])
+@pytest.mark.parametrize("seconds", [3, 7, 20])
+async def test_a_handler_is_told_the_earlier_of_its_time_out_and_the_jobs_deadline(
+    jobs: Any, pools: dict[Pool, WorkPool], pool: str, seconds: int
+) -> None:
+    ended = await run(jobs.handlers, pools, pool, deadline=NOON + timedelta(seconds=seconds))
+    assert ended.outcome == Succeeded(f'"{(NOON + timedelta(seconds=min(seconds, 7))).isoformat()}"'.encode())
+
+
+@pytest.mark.parametrize("type", ["hang loop", "late thread", "hang process"])
+@pytest.mark.parametrize("reply_to", [None, "answers"])
+async def test_a_handler_is_stopped_at_the_deadline_and_not_tried_again(
+    jobs: Any, pools: dict[Pool, WorkPool], type: str, reply_to: str | None
+) -> None:
+    handlers, overruns = jobs.handlers, list[str]()
+    end = {"deadline": NOON + timedelta(milliseconds=10), "reply_to": reply_to}
+    if type == "late thread":
+        handlers = Handlers()
+        handlers.job("late thread")(jobs.late_in_a_thread)
+    ended = await run(handlers, pools, type, overrun=overruns.append, stops_within=0.5, **end)
+    jobs.gate.set()
+    assert isinstance(ended.outcome, Unkept if reply_to else DeadLetter)
+    assert ended.outcome.error.reason == "DeadlineExceeded"
+    assert len(overruns) == (type == "late thread"), "a thread can't be stopped"
+    assert ended.started_at == NOON
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread", "process"])
+async def test_a_handler_does_not_start_after_the_deadline(jobs: Any, pools: dict[Pool, WorkPool], pool: str) -> None:
+    """Where it passes while the job waits for its slot, and where it does while a process boots."""
+    load = Load(1)
+    late = await run(jobs.handlers, pools, pool, load=load, deadline=NOON)
+    assert (late.started_at, late.run_seconds, load.finished.attempts) == (None, None, 0)
+    times = chain([NOON], repeat(LATER))
+    later = await run(jobs.handlers, pools, pool, now=partial(next, times), deadline=LATER)
+    for ended in (late, later):
+        assert isinstance(ended.outcome, DeadLetter)
+        assert (ended.outcome.reason, "was not started" in ended.outcome.error.message) == ("DeadlineExceeded", True)
+    assert isinstance((await run(jobs.handlers, pools, pool)).outcome, Succeeded), (
+        "the process is there for the next one"
+    )
 
 
 def is_a_time_out(ended: Ended) -> bool:

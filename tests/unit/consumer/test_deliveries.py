@@ -82,6 +82,7 @@ class World:
     confirms: asyncio.Event = field(default_factory=asyncio.Event)  # of copies and events
     takes: Takes | None = None
     version: str = ""
+    now: datetime = NOON
 
     def __post_init__(self) -> None:
         self.confirms.set()
@@ -95,7 +96,7 @@ class World:
             self.pools,
             self.load,
             self.reports,
-            now=lambda: NOON,
+            now=lambda: self.now,
             draw=self._draw,
             overrun=self.overruns.append,
             stops_within=0.01,
@@ -108,7 +109,7 @@ class World:
             "pod",
             self.reports,
             self._publish,
-            now=lambda: NOON,
+            now=lambda: self.now,
             new_id=lambda: UUID(int=777),
             takes=self.takes,
             replies=Replies(self._channel, lambda *_: None, places=lambda: 1_000),
@@ -121,7 +122,7 @@ class World:
             self.runs,
             self.load,
             pause_after_error=0,
-            judge=JobQueueInbox("q", self.version, now=lambda: NOON).judge,
+            judge=JobQueueInbox("q", self.version, now=lambda: self.now).judge,
         )
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []
@@ -245,6 +246,43 @@ async def test_the_last_failure_is_a_dead_letter_reported_and_then_acknowledged(
     assert (headers["leveret-reason"], headers["leveret-attempt"]) == ("AttemptsExhausted", 2)
     assert json.loads(str(headers["leveret-error"]))["message"] == "no"
     assert (headers["leveret-started-at"], headers["leveret-died-at"]) == ("2026-09-01T12:00:00.000Z",) * 2
+
+
+async def test_a_job_whose_deadline_has_passed_is_not_run(world: World) -> None:
+    await world.deliver(1, "wait", deadline=NOON)
+    await world.deliver(2, "nobody knows", deadline=NOON)
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1", "copy to leveret.dead", "dead 2", "ack 2"]
+    assert {copy.headers["leveret-reason"] for _, copy in world.copies} == {"DeadlineExceeded"}
+    assert [event.deadline for event in world.events] == [NOON, NOON]
+    assert world.runs_of == {}
+
+
+async def test_a_job_whose_deadline_passes_while_it_waits_for_its_slot_is_not_run(world: World) -> None:
+    world.deliver(1)
+    waiting = world.deliver(2, deadline=NOON + timedelta(seconds=1))
+    await turns()
+    world.now = NOON + timedelta(seconds=1)
+    world.go.set()
+    await waiting
+    of_the_first = {"succeeded 1", "ack 1"}
+    assert [told for told in world.told if told not in of_the_first] == ["copy to leveret.dead", "dead 2", "ack 2"]
+    assert world.runs_of == {1: 1}
+    assert (world.load.busy, world.load.held) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "job", [{"type": "wait", "deadline": NOON}, {"type": "fail", "deadline": NOON + timedelta(seconds=4)}],
+    ids=["before it starts", "before its next attempt"],
+)  # fmt: skip
+async def test_a_reply_that_tells_of_the_deadline_stands_for_the_dead_letter(world: World, job: dict[str, Any]) -> None:
+    await world.deliver(1, reply_to="answers", **job)
+    assert world.told == ["dead 1", "copy to ", "ack 1"]
+    (end,) = [event for event in world.events if event.state == "dead"]
+    assert (end.reply_to, end.error and end.error.reason) == ("answers", "DeadlineExceeded")
+    answer = world.copies[0][1]
+    problem = json.loads(answer.body)
+    assert (answer.headers["leveret-outcome"], problem["reason"]) == ("dead", "DeadlineExceeded")
+    assert "No dead letter is kept" in problem["detail"]
 
 
 async def test_a_long_wait_is_left_to_the_store_reported_and_then_acknowledged(world: World) -> None:
@@ -767,6 +805,16 @@ async def test_a_next_attempt_that_is_there_is_not_followed_by_a_dead_letter(wor
         taken.correlation_id = Fraction(1, 2)
         await world.deliveries.take(taken)
     assert world.told == ["copy to leveret.delay.2", *["nack 1"] * 4, "ack 1"]
+
+
+async def test_an_end_by_the_deadline_that_can_not_be_reported_leaves_a_dead_letter(world: World) -> None:
+    """There is no other, so what is not told must not count as known."""
+    for _ in range(stumbles.MOST):
+        late = Envelope(UUID(int=1), "q", "fail", b"{}", reply_to="answers", deadline=NOON + timedelta(seconds=1))
+        taken: Any = Delivered(late, world.told)
+        taken.correlation_id = Fraction(1, 2)
+        await world.deliveries.take(taken)
+    assert world.told == ["nack 1"] * 4 + ["copy to leveret.dead", "ack 1"]
 
 
 def delivered_before(world: World, number: int, times: int) -> Any:

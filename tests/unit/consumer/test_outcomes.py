@@ -1,7 +1,8 @@
 """What follows an attempt, and what is told of its error."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from leveret import Retry
 from leveret.events import Error
-from leveret.jobs import DeadReason
+from leveret.jobs import DeadReason, Envelope
 from leveret.retry import LONGEST_DELAY, LONGEST_WAIT
 from leveret_consumer.ends import Failed, Postponed, Refused
 from leveret_consumer.failures import LONGEST_TRACEBACK, as_header, error_of
@@ -20,8 +21,11 @@ from leveret_consumer.outcomes import (
     RetryAfter,
     RetryFromStore,
     Succeeded,
+    Unkept,
     after_attempt,
+    by_deadline,
     delivered_too_often,
+    too_late,
     unreadable,
 )
 
@@ -120,6 +124,65 @@ def test_a_failure_waits_in_a_level_or_in_the_store_or_is_given_up(
             assert timedelta(0) <= after.wait <= LONGEST_WAIT
         case Succeeded():
             raise AssertionError
+
+
+NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
+LATE_BY = Error("DeadlineExceeded", "the deadline passed")
+NO_RETRY = Error(
+    "DeadlineExceeded",
+    "attempt 2 failed, and the next would be after the job's deadline, 2026-09-01T12:00:04.000Z: no luck",
+    "ValueError",
+    "Traceback …",
+)
+DEAD_BY_IT = DeadLetter(DeadReason.DEADLINE_EXCEEDED, NO_RETRY)
+REJECTION = DeadLetter(DeadReason.REJECTED, REJECTED)
+IN_VIEW_OF_A_DEADLINE = [
+    pytest.param(Succeeded(b"1"), 0, Succeeded(b"1"), id="a result just then is one"),
+    pytest.param(RetryAfter(1, FAILED), 4, RetryAfter(1, FAILED), id="a retry before it"),
+    pytest.param(RetryAfter(2, FAILED), 4, DEAD_BY_IT, id="a retry at the deadline"),
+    pytest.param(RetryAfter(3, FAILED), 4, DEAD_BY_IT, id="a retry after it"),
+    pytest.param(RetryAfter(None, FAILED), 4, RetryAfter(None, FAILED), id="a retry at once"),
+    pytest.param(RetryFromStore(s(5000), FAILED), 5001, RetryFromStore(s(5000), FAILED), id="a long wait before it"),
+    pytest.param(RetryFromStore(LONGEST_DELAY, FAILED), 4, DEAD_BY_IT, id="a long wait beyond it"),
+    pytest.param(REJECTION, 0, REJECTION, id="rejected"),
+    pytest.param(DeadLetter(DeadReason.DEADLINE_EXCEEDED, LATE_BY), 0, None, id="stopped by it"),
+]
+
+
+@pytest.mark.parametrize("reply_to", [None, "answers"])
+@pytest.mark.parametrize(("outcome", "seconds", "then"), IN_VIEW_OF_A_DEADLINE)
+def test_nothing_is_tried_again_beyond_the_deadline_and_what_is_answered_leaves_no_letter(
+    outcome: Outcome, seconds: float, then: Outcome | None, reply_to: str | None
+) -> None:
+    job = Envelope(UUID(int=1), "q", "t", b"", attempt=2, reply_to=reply_to, deadline=NOON + s(seconds))
+    then = then or outcome
+    if reply_to and isinstance(then, DeadLetter) and then.reason == DeadReason.DEADLINE_EXCEEDED:
+        then = Unkept(then.error)
+    assert by_deadline(outcome, job, NOON) == then
+
+
+def test_without_a_deadline_nothing_is_too_late() -> None:
+    job = Envelope(UUID(int=1), "q", "t", b"")
+    assert too_late(job, NOON) is None
+    assert by_deadline(RetryFromStore(LONGEST_DELAY, FAILED), job, NOON) == RetryFromStore(LONGEST_DELAY, FAILED)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reply_to", "kind"),
+    [
+        pytest.param(0.001, None, None, id="ahead"),
+        pytest.param(0, None, DeadLetter, id="now"),
+        pytest.param(-9, None, DeadLetter, id="passed"),
+        pytest.param(-9, "answers", Unkept, id="passed, and somebody waits for the reply"),
+    ],
+)
+def test_a_job_does_not_start_at_its_deadline(seconds: float, reply_to: str | None, kind: type[Outcome] | None) -> None:
+    job = Envelope(UUID(int=1), "q", "t", b"", reply_to=reply_to, deadline=NOON + s(seconds))
+    late = too_late(job, NOON)
+    assert (type(late) if late else None) is kind
+    if late:
+        assert late.error.reason == DeadReason.DEADLINE_EXCEEDED
+        assert "was not started" in late.error.message
 
 
 @pytest.mark.parametrize(("level", "seconds"), [(None, 0), (0, 1), (12, 4096)])

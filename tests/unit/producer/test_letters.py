@@ -54,11 +54,12 @@ def died(reason: str, queue: str = QUEUE) -> dict[str, Any]:
 def test_a_consumers_copy_has_its_reason_and_its_error_and_is_answered_already() -> None:
     told = Error("AttemptsExhausted", "boom", "ValueError", "…")
     headers = {wire.REASON: "AttemptsExhausted", wire.ERROR: msgspec.json.encode(told).decode(), wire.ATTEMPT: 5}
+    headers[wire.DEADLINE] = wire.as_time(DIED)
     report = letters.dead_letter(received(headers=headers, body=b"7", priority=3, reply_to="r"), NOW)
     event = report.event
     assert (report.queue, event.id, event.type, event.state, event.at) == (QUEUE, JOB, "check-url", State.DEAD, NOW)
     assert (event.error, event.attempt, event.generation, bytes(event.payload)) == (told, 5, 1, b"7")
-    assert (event.priority, event.reply_to) == (3, "r")
+    assert (event.priority, event.reply_to, event.deadline) == (3, "r", DIED)
     assert report.letter is not None
     assert not report.letter.unanswered
 

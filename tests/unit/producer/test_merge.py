@@ -44,8 +44,12 @@ def histories(draw: st.DrawFn) -> list[Report]:
             delivery=0 if given_back else draw(st.integers(0, 2)),
             publish_at=None if given_back else draw(st.none() | st.just(T0 + timedelta(hours=2))),
             given_back=given_back,
+            deadline=draw(st.none() | st.just(T0)),
+            reply_to=draw(st.none() | st.just("r")),
             progress=draw(st.none() | st.builds(Progress, st.floats(0, 1), st.none())),
-            error=Error(draw(st.sampled_from(["DeliveryLimit", "GaveUp"])), "") if state is State.DEAD else None,
+            error=Error(draw(st.sampled_from(["DeliveryLimit", "DeadlineExceeded"])), "")
+            if state is State.DEAD
+            else None,
         )
         reports.append(Report("q", event, letter))
     return reports
@@ -176,6 +180,29 @@ def test_the_consumers_word_on_a_dead_letter_counts_whichever_came_first() -> No
     assert merge.attempts(copies) == []
     [row] = merge.jobs([*copies, told, _event(State.SUCCEEDED, 30)])
     assert (row.state, row.dead_reason) == ("succeeded", None)
+
+
+LATE = Error("DeadlineExceeded", "too late")
+LETTERS = [
+    pytest.param(_event(State.DEAD, 1, error=LATE, reply_to="r"), False, id="answered for its deadline"),
+    pytest.param(_event(State.DEAD, 1, error=LATE), True, id="nobody waits for it"),
+    pytest.param(_event(State.DEAD, 1, error=Error("GaveUp", ""), reply_to="r"), True, id="dead for another reason"),
+    pytest.param(_event(State.DEAD, 1, reply_to="r"), True, id="for none"),
+    pytest.param(_event(State.RETRYING, 1, error=LATE, reply_to="r"), True, id="not dead"),
+    pytest.param(
+        replace(_event(State.DEAD, 1, error=LATE, reply_to="r"), letter=LETTER),
+        True,
+        id="the broker's: it has the message",
+    ),
+]
+
+
+@pytest.mark.parametrize(("report", "has_letter"), LETTERS)
+def test_a_job_that_is_dead_by_its_deadline_is_no_dead_letter_if_it_is_answered(
+    report: Report, has_letter: bool
+) -> None:
+    [row] = merge.jobs([report])
+    assert row.purged_at == (None if has_letter else row.finished_at)
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xfe", b'"a\0b"'])

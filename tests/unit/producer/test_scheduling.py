@@ -31,6 +31,13 @@ GOOD = {
     "a delay": ({"delay": "10m"}, NOW + timedelta(minutes=10)),
     "no delay": ({"delay": "0s"}, NOW),
     "the longest": ({"delay": "8784h"}, NOW + timedelta(days=366)),
+    "a deadline": ({"deadline": "2026-05-01T12:00:00.001Z"}, None),
+    "the last deadline": ({"deadline": "9999-12-31T23:59:59.999999Z"}, None),
+    "a deadline after it": ({"delay": "10m", "deadline": "2026-05-01T14:10:00.001+02:00"}, NOW + timedelta(minutes=10)),
+    "in the past, and a deadline": (
+        {"run_at": "1999-01-01T00:00:00Z", "deadline": "2026-05-01T13:00:00Z"},
+        datetime(1999, 1, 1, tzinfo=UTC),
+    ),
 }
 
 
@@ -51,6 +58,20 @@ BAD = {
     "a negative delay": ({"delay": "-5s"}, "/1/delay"),
     "a delay that is a number": ({"delay": 5}, "/1/delay"),
     "too long": ({"delay": "8785h"}, "/1/delay"),
+    "a deadline that is now": ({"deadline": "2026-05-01T12:00:00Z"}, "/1/deadline"),
+    "within the millisecond": ({"deadline": "2026-05-01T12:00:00.000999Z"}, "/1/deadline"),
+    "a deadline long ago": ({"deadline": "0001-01-01T00:00:00Z"}, "/1/deadline"),
+    "a deadline at run_at": (
+        {"run_at": "2026-05-01T13:00:00Z", "deadline": "2026-05-01T13:00:00Z"},
+        "/1/deadline",
+    ),
+    "a deadline before the delay": ({"delay": "1h", "deadline": "2026-05-01T12:30:00Z"}, "/1/deadline"),
+    "a deadline, and a delay that is none": ({"delay": "x", "deadline": "2026-05-01T11:00:00Z"}, "/1/delay"),
+    "a deadline without an offset": ({"deadline": "2026-05-01T13:00:00"}, "/1/deadline"),
+    "a deadline that is a number": ({"deadline": 1_877_000_000}, "/1/deadline"),
+    "a deadline that is a duration": ({"deadline": "30s"}, "/1/deadline"),
+    "a deadline after the end of time": ({"deadline": "9999-12-31T23:59:59-14:00"}, "/1/deadline"),
+    "a deadline before time": ({"deadline": "0001-01-01T00:00:00+14:00"}, "/1/deadline"),
     "a delay without end": ({"delay": "9" * 400 + "h"}, "/1/delay"),
 }
 
