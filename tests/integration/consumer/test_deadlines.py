@@ -29,7 +29,7 @@ async def test_a_handler_that_runs_is_stopped_at_its_jobs_deadline_whatever_it_r
     await one.ready()
     await rig.final(await rig.submit("count-in-process", {"n": 1, "wait": 0}))  # its process has booted
     deadline = after(2)
-    jobs = [await rig.submit(type, RUNS, deadline=deadline) for type in TYPES]
+    jobs = [await rig.submit(one_of, RUNS, deadline=deadline) for one_of in TYPES]
     letters = [await rig.dead() for _ in TYPES]
     ends = await rig.final(*jobs)
     for end in ends:
@@ -55,7 +55,7 @@ async def test_what_has_passed_its_deadline_does_not_start_and_a_reply_stands_fo
     answers: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
     await mine.consume(answers.put, no_ack=True)
     payload, passed, soon = {"witness": witness, "times": 9}, after(-1), after(600)
-    kept = [await rig.submit(type, payload, deadline=passed) for type in ("sleep", "nobody's type")]
+    kept = [await rig.submit(one_of, payload, deadline=passed) for one_of in ("sleep", "nobody's type")]
     told = await rig.submit("sleep", payload, deadline=passed, reply_to=mine.name, correlation_id="passed")
     runs = await rig.submit("sleep", payload, deadline=soon, reply_to=mine.name, correlation_id="ahead")
     one = consumer()
