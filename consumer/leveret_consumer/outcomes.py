@@ -15,6 +15,7 @@ import msgspec
 from leveret import retry
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
+from leveret.reply import may_reply_to
 from leveret.retry import GiveUp, RetryPolicy
 from leveret_consumer.ends import End, Failed, Postponed, Refused, TooLate, said
 from leveret_consumer.failures import cut_message
@@ -128,7 +129,8 @@ def by_deadline(outcome: Outcome, job: Envelope, now: datetime) -> Outcome:
 
 
 def _past_deadline(job: Envelope, error: Error) -> DeadLetter | Unkept:
-    return Unkept(error) if job.reply_to else DeadLetter(DeadReason.DEADLINE_EXCEEDED, error)
+    told = job.reply_to is not None and may_reply_to(job.reply_to)
+    return Unkept(error) if told else DeadLetter(DeadReason.DEADLINE_EXCEEDED, error)
 
 
 def delivered_too_often(delivery: int, limit: int) -> DeadLetter | None:

@@ -99,7 +99,8 @@ async def test_a_handler_is_stopped_at_the_deadline_and_not_tried_again(
     if type == "late thread":
         handlers = Handlers()
         handlers.job("late thread")(jobs.late_in_a_thread)
-    ended = await run(handlers, pools, type, overrun=overruns.append, stops_within=0.5, **end)
+    patience = 0.01 if type == "late thread" else STOPS_WITHIN
+    ended = await run(handlers, pools, type, overrun=overruns.append, stops_within=patience, **end)
     jobs.gate.set()
     assert isinstance(ended.outcome, Unkept if reply_to else DeadLetter)
     assert ended.outcome.error.reason == "DeadlineExceeded"

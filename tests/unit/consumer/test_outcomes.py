@@ -149,14 +149,14 @@ IN_VIEW_OF_A_DEADLINE = [
 ]
 
 
-@pytest.mark.parametrize("reply_to", [None, "answers"])
+@pytest.mark.parametrize("reply_to", [None, "answers", "leveret.events"])
 @pytest.mark.parametrize(("outcome", "seconds", "then"), IN_VIEW_OF_A_DEADLINE)
 def test_nothing_is_tried_again_beyond_the_deadline_and_what_is_answered_leaves_no_letter(
     outcome: Outcome, seconds: float, then: Outcome | None, reply_to: str | None
 ) -> None:
     job = Envelope(UUID(int=1), "q", "t", b"", attempt=2, reply_to=reply_to, deadline=NOON + s(seconds))
     then = then or outcome
-    if reply_to and isinstance(then, DeadLetter) and then.reason == DeadReason.DEADLINE_EXCEEDED:
+    if reply_to == "answers" and isinstance(then, DeadLetter) and then.reason == DeadReason.DEADLINE_EXCEEDED:
         then = Unkept(then.error)
     assert by_deadline(outcome, job, NOON) == then
 
@@ -174,6 +174,7 @@ def test_without_a_deadline_nothing_is_too_late() -> None:
         pytest.param(0, None, DeadLetter, id="now"),
         pytest.param(-9, None, DeadLetter, id="passed"),
         pytest.param(-9, "answers", Unkept, id="passed, and somebody waits for the reply"),
+        pytest.param(-9, "q.dead", DeadLetter, id="passed, and where the reply would go none may"),
     ],
 )
 def test_a_job_does_not_start_at_its_deadline(seconds: float, reply_to: str | None, kind: type[Outcome] | None) -> None:

@@ -26,6 +26,7 @@ def letter(body: bytes = b'{"n":1}', **changes: Any) -> Any:
         "leveret-reason": "AttemptsExhausted",
         "leveret-error": ERROR,
         "traceparent": "00-1",
+        "leveret-deadline": "2026-09-01T12:00:00.000Z",
         "x-delivery-count": 3,
         **changes.pop("headers", {}),
     }
@@ -61,7 +62,7 @@ def test_it_is_the_first_attempt_of_a_job_of_its_own() -> None:
         reply_to=None,
         traceparent="00-1",
         dead_letter=DeadLetterInfo(DEAD, "leveret.q", "AttemptsExhausted", "no luck", 5),
-    ), "all but the reply's address, which was answered, and the time, which was the other job's"
+    ), "all but the reply's address, which was answered, and the times, which were the other job's"
 
 
 def test_that_the_other_queues_consumers_gave_it_back_is_not_its_own() -> None:
