@@ -182,6 +182,19 @@ async def test_the_same_again_has_the_first_answer_and_is_stored_once(memory: Re
     assert memory.inserted == (len(asked) if isinstance(asked, list) else 1)
 
 
+async def test_what_was_stored_before_its_deadline_is_answered_again_after_it(memory: Remembering) -> None:
+    def replica_at(hour: int) -> Server:
+        server = replica(memory)
+        object.__setattr__(server.front_door, "clock", lambda: datetime(2026, 5, 1, hour, tzinfo=UTC))
+        return server
+
+    asked = JOB | {"deadline": "2026-05-01T12:00:00Z"}
+    status, told, _ = await send(replica_at(11), asked)
+    assert (status, told["deadline"]) == (202, "2026-05-01T12:00:00Z")
+    assert (await send(replica_at(13), asked))[:2] == (202, told)
+    assert (await send(replica_at(13), asked, "l"))[0] == 422
+
+
 async def test_a_key_is_of_one_request(memory: Remembering) -> None:
     server = replica(memory, KnownQueue(QUEUE, 5, {}, "v1"), OTHER)
     assert (await send(server, JOB))[0] == 202
