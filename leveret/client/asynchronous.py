@@ -1,0 +1,111 @@
+"""`AsyncClient`: the talks carried out by an event loop's task."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+from uuid import UUID, uuid4
+
+import httpx
+
+from leveret.client.decide import Answer, Lost, Patience
+from leveret.client.talks import Heard, Pause, Send, Talk, Talks
+from leveret.client.values import Job, JobResult, NewJob, Submitted
+from leveret.client.wire import Chance, Wire, closed, limits, lost
+from leveret.settings import SECRETS
+
+_PATIENCE = Patience()
+_LOOP: Chance[Awaitable[None]] = Chance(asyncio.sleep)
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """Submits jobs and looks at them, in one event loop; its tasks may share one client."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        folder: str | Path = SECRETS,
+        patience: Patience = _PATIENCE,
+        verify: bool | ssl.SSLContext = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+        chance: Chance[Awaitable[None]] = _LOOP,
+    ) -> None:
+        """Take the URL and the token from the arguments, the environment or the folder; raise NotConfigured.
+
+        `verify` is handed to httpx, and so is `transport`, which is for tests, as `chance` is.
+        """
+        self._wire, self._chance = Wire(url, token, folder), chance
+        self._talks = Talks(patience, chance.draw, lambda: str(uuid4()))
+        self._http = httpx.AsyncClient(verify=verify, limits=limits(), transport=transport, follow_redirects=False)
+
+    async def submit(
+        self, queue: str, type: str, payload: object, *, run_at: datetime | None = None,
+        delay: timedelta | str | None = None, key: str | None = None,
+    ) -> Submitted:  # fmt: skip
+        """Store a job and return its id. The same `key` within 24 hours stores it once, whoever sends it again."""
+        return await self._carry_out(self._talks.submit(queue, NewJob(type, payload, run_at, delay), key))
+
+    async def submit_many(
+        self, queue: str, jobs: Iterable[NewJob | Mapping[str, object]], key: str | None = None
+    ) -> list[Submitted]:
+        """Store a list, up to 10,000 jobs and 8 MiB whole or not at all; a longer one in several such requests."""
+        return await self._carry_out(self._talks.submit_many(queue, jobs, key))
+
+    async def get(self, id: UUID | str) -> Job:
+        """Return a job with all that is known of it; raise UnknownJob."""
+        return await self._carry_out(self._talks.get(id))
+
+    async def get_many(self, ids: Iterable[UUID | str]) -> list[JobResult]:
+        """Return how far jobs are, in the order of the ids; those that are not known are left out."""
+        return await self._carry_out(self._talks.get_many(ids))
+
+    async def wait(self, id: UUID | str, timeout: float) -> JobResult:
+        """Return a job once it has ended, however it ended; raise TimedOut after so many seconds, or UnknownJob."""
+        return await self._carry_out(self._talks.wait(id, timeout))
+
+    async def wait_many(self, ids: Iterable[UUID | str], timeout: float) -> list[JobResult]:
+        """Return jobs once all have ended, in the order of the ids; raise TimedOut, or UnknownJob if one is not known."""
+        return await self._carry_out(self._talks.wait_many(ids, timeout))
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _carry_out(self, talk: Talk[T]) -> T:
+        try:
+            step = next(talk)
+            while True:
+                step = talk.send(await self._heard(step))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _heard(self, step: Send | Pause) -> Heard:
+        if isinstance(step, Pause):
+            if step.seconds > 0:
+                await self._chance.sleep(step.seconds)
+            return Heard(self._chance.now())
+        request = self._wire.request(step)
+        try:
+            outcome: Answer | Lost = self._wire.answer(request, await self._http.send(request))
+        except httpx.RequestError as problem:
+            outcome = lost(problem)
+        except RuntimeError:
+            if not self._http.is_closed:
+                raise
+            raise closed() from None
+        return Heard(self._chance.now(), outcome)
