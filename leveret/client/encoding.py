@@ -5,7 +5,7 @@ A list is encoded whole before anything of it is sent: what can't be written mus
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -27,9 +27,7 @@ def encode(job: NewJob, where: str = "the job") -> bytes:
         raise Unsendable(f"the type of {where} is no text, but {job.type!r:.80}. Nothing was sent")
     fields: dict[str, object] = {"type": job.type, "payload": msgspec.Raw(_payload(job.payload, where))}
     if job.run_at is not None:
-        if job.run_at.tzinfo is None:
-            raise Unsendable(f"run_at of {where} has no offset. Nothing was sent; make it with datetime.now(UTC), say")
-        fields["run_at"] = job.run_at
+        fields["run_at"] = _time(job.run_at, where)
     if job.delay is not None:
         fields["delay"] = _delay(job.delay, where)
     return _written(fields, f"the type of {where}")
@@ -81,6 +79,12 @@ def _uuid(id: UUID | str) -> UUID:
         raise Unsendable(f"{id!r:.80} is no id of a job. Nothing was sent") from None
 
 
+def _time(at: object, where: str) -> datetime:
+    if isinstance(at, datetime) and at.utcoffset() is not None:
+        return at
+    raise Unsendable(f"run_at of {where} is no datetime with an offset. Nothing was sent; take datetime.now(UTC), say")
+
+
 def _delay(delay: object, where: str) -> str:
     if isinstance(delay, str):
         return delay
@@ -128,7 +132,7 @@ def _not_finite(value: object) -> bool:
         if isinstance(one, float) and not math.isfinite(one):
             return True
         if isinstance(one, dict):
-            left += [*one.keys(), *one.values()]
+            left += one.values()
         elif isinstance(one, (list, tuple)):
             left += one
     return False
