@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
-
+from leveret.client.chance import Chance
 from leveret.client.decide import Answer, Lost, Patience
 from leveret.client.talks import Heard, Pause, Send, Talk, Talks
 from leveret.client.values import Job, JobResult, NewJob, Submitted
-from leveret.client.wire import Chance, Wire, closed, limits, lost
 from leveret.settings import SECRETS
+
+if TYPE_CHECKING:
+    import httpx
 
 _PATIENCE = Patience()
 _LOOP: Chance[Awaitable[None]] = Chance(asyncio.sleep)
@@ -34,16 +35,18 @@ class AsyncClient:
         folder: str | Path = SECRETS,
         patience: Patience = _PATIENCE,
         verify: bool | ssl.SSLContext = True,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
         chance: Chance[Awaitable[None]] = _LOOP,
     ) -> None:
         """Take the URL and the token from the arguments, the environment or the folder; raise NotConfigured.
 
         `verify` is handed to httpx, and so is `transport`, which is for tests, as `chance` is.
         """
+        from leveret.client.wire import Wire, in_loop  # loads httpx
+
         self._wire, self._chance = Wire(url, token, folder), chance
         self._talks = Talks(patience, chance.draw, lambda: str(uuid4()))
-        self._http = httpx.AsyncClient(verify=verify, limits=limits(), transport=transport, follow_redirects=False)
+        self._http = in_loop(verify, transport)
 
     async def submit(
         self, queue: str, type: str, payload: object, *, run_at: datetime | None = None,
@@ -102,10 +105,6 @@ class AsyncClient:
         request = self._wire.request(step)
         try:
             outcome: Answer | Lost = self._wire.answer(request, await self._http.send(request))
-        except httpx.RequestError as problem:
-            outcome = lost(problem)
-        except RuntimeError:
-            if not self._http.is_closed:
-                raise
-            raise closed() from None
+        except self._wire.failures as problem:
+            outcome = self._wire.lost(problem, self._http.is_closed)
         return Heard(self._chance.now(), outcome)

@@ -1,16 +1,12 @@
 """Requests and answers as httpx has them, and as a talk does: what both clients share of the outer world.
 
-No redirect is followed: a token is for one host.
+No redirect is followed: a token is for one host. This module is loaded with the first client that is made: httpx costs
+more than all the rest, and who only names a client needs none of it.
 """
 
-import random
 import ssl
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import httpx
 
@@ -26,19 +22,10 @@ _IDLE = 30.0  # s that a connection is kept: less than the producer keeps it
 _CONNECT = 5.0  # s
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
-Slept = TypeVar("Slept")
-
-
-@dataclass(frozen=True, slots=True)
-class Chance(Generic[Slept]):
-    """What the world does by itself; a test makes its own."""
-
-    sleep: Callable[[float], Slept]  # s
-    now: Callable[[], float] = time.monotonic
-    draw: Callable[[], float] = random.random
-
 
 class Wire:
+    failures = (httpx.RequestError, RuntimeError)  # the latter of a client that is closed
+
     def __init__(self, url: str | None, token: str | None, folder: str | Path) -> None:
         places = Places(folder=Path(folder))
         self._access, self._url = Access(token, places), found_url(url, places)
@@ -62,20 +49,26 @@ class Wire:
         headers = {name.lower(): value for name, value in came.headers.items()}
         return Answer(came.status_code, headers, came.content, datetime.now(UTC), changed)
 
-
-def lost(problem: httpx.RequestError) -> Lost:
-    cause: BaseException | None = problem
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    said = f"{type(problem).__name__} {problem}".strip()
-    return Lost(said, sent=not isinstance(problem, _NOT_SENT), hopeless=cause is not None)
-
-
-def closed() -> Closed:
-    return Closed("the client is closed; nothing more was sent. Make another one")
+    def lost(self, problem: Exception, is_closed: bool) -> Lost:
+        """Return what a request came to that failed; raise Closed, or what is none of httpx's own failures."""
+        if not isinstance(problem, httpx.RequestError):
+            raise Closed("the client is closed; nothing more was sent. Make another one") if is_closed else problem
+        cause: BaseException | None = problem
+        while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+            cause = cause.__cause__ or cause.__context__
+        said = f"{type(problem).__name__} {problem}".strip()
+        return Lost(said, sent=not isinstance(problem, _NOT_SENT), hopeless=cause is not None)
 
 
-def limits() -> httpx.Limits:
+def in_threads(verify: bool | ssl.SSLContext, transport: httpx.BaseTransport | None) -> httpx.Client:
+    return httpx.Client(verify=verify, limits=_limits(), transport=transport, follow_redirects=False)
+
+
+def in_loop(verify: bool | ssl.SSLContext, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(verify=verify, limits=_limits(), transport=transport, follow_redirects=False)
+
+
+def _limits() -> httpx.Limits:
     return httpx.Limits(
         max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS, keepalive_expiry=_IDLE
     )

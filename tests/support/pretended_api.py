@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from leveret.client import AsyncClient, Client, LeveretError, Patience
-from leveret.client.wire import Chance
+from leveret.client.chance import Chance
 
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 KINDS = ("threads", "loop")

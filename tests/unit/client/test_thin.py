@@ -16,8 +16,8 @@ FAT = "aio_pika aiormq fastapi kopf prometheus_client pydantic sqlalchemy struct
     ("script", "beside"),
     [
         pytest.param("import leveret, leveret.client", " httpx", id="the names alone"),
-        pytest.param("from leveret.client import *", "", id="all of the client"),
-        pytest.param("from leveret.jobs import State", " httpx", id="what decides"),
+        pytest.param("from leveret.client import *", " httpx", id="all of the client"),
+        pytest.param("from leveret.client import Client; Client('http://api', 't')", "", id="a client"),
     ],
 )
 def test_what_an_import_loads(script: str, beside: str) -> None:
@@ -60,7 +60,7 @@ def locked(service: str) -> str:
 @pytest.mark.parametrize(
     ("modules", "installed"),
     [
-        pytest.param("leveret.client.blocking leveret.client.asynchronous", CLIENT, id="client"),
+        pytest.param("leveret.client.wire leveret.client.blocking leveret.client.asynchronous", CLIENT, id="client"),
         pytest.param("leveret_consumer.__main__ leveret.sdk.handlers", locked("consumer"), id="consumer"),
         pytest.param("leveret_producer.__main__", locked("producer"), id="producer"),
         pytest.param("leveret_operator.__main__", locked("operator"), id="operator"),
