@@ -1,25 +1,25 @@
 """`Client`: the talks carried out by a thread, which sleeps while a talk pauses."""
 
-import ssl
 import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import UUID, uuid4
 
-from leveret.client.chance import Chance
 from leveret.client.decide import Answer, Lost, Patience
 from leveret.client.talks import Heard, Pause, Send, Talk, Talks
 from leveret.client.values import Job, JobResult, NewJob, Submitted
-from leveret.settings import SECRETS
 
 if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
+    from types import TracebackType
+
     import httpx
 
+    from leveret.client.chance import Chance
+
 _PATIENCE = Patience()
-_THREADS: Chance[None] = Chance(time.sleep)
 
 T = TypeVar("T")
 
@@ -32,20 +32,21 @@ class Client:
         url: str | None = None,
         token: str | None = None,
         *,
-        folder: str | Path = SECRETS,
+        folder: "str | Path" = "/etc/leveret",
         patience: Patience = _PATIENCE,
-        verify: bool | ssl.SSLContext = True,
+        verify: "bool | ssl.SSLContext" = True,
         transport: "httpx.BaseTransport | None" = None,
-        chance: Chance[None] = _THREADS,
+        chance: "Chance[None] | None" = None,
     ) -> None:
         """Take the URL and the token from the arguments, the environment or the folder; raise NotConfigured.
 
         `verify` is handed to httpx, and so is `transport`, which is for tests, as `chance` is.
         """
-        from leveret.client.wire import Wire, in_threads  # loads httpx
+        from leveret.client.chance import Chance
+        from leveret.client.wire import Wire, in_threads  # httpx is loaded here
 
-        self._wire, self._chance = Wire(url, token, folder), chance
-        self._talks = Talks(patience, chance.draw, lambda: str(uuid4()))
+        self._wire, self._chance = Wire(url, token, folder), chance or Chance(time.sleep)
+        self._talks = Talks(patience, self._chance.draw, lambda: str(uuid4()))
         self._http = in_threads(verify, transport)
 
     def submit(
@@ -84,7 +85,7 @@ class Client:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
         self.close()
 
