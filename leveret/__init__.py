@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 __all__ = ["Context", "DeadLetterInfo", "Handlers", "Reject", "Retry", "RetryLater"]
 
 # Handlers load pydantic, and an application that only submits jobs needs none of it.
-__getattr__ = attributes(
-    __name__,
-    {
-        "Context": "leveret.sdk.context",
-        "DeadLetterInfo": "leveret.jobs",
-        "Handlers": "leveret.sdk.handlers",
-        "Reject": "leveret.sdk.retry",
-        "Retry": "leveret.sdk.retry",
-        "RetryLater": "leveret.sdk.retry",
-    },
-)
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+    __getattr__ = attributes(
+        __name__,
+        {
+            "Context": "leveret.sdk.context",
+            "DeadLetterInfo": "leveret.jobs",
+            "Handlers": "leveret.sdk.handlers",
+            "Reject": "leveret.sdk.retry",
+            "Retry": "leveret.sdk.retry",
+            "RetryLater": "leveret.sdk.retry",
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -43,17 +43,18 @@ __all__ = [
     "TimedOut", "Unavailable", "UnknownJob", "UnknownQueue", "Unsendable",
 ]  # fmt: skip
 
-__getattr__ = attributes(
-    __name__,
-    {
-        "AsyncClient": "leveret.client.asynchronous",
-        "Client": "leveret.client.blocking",
-        "Patience": "leveret.client.decide",
-        "State": "leveret.jobs",
-        **dict.fromkeys(_ERRORS, "leveret.client.errors"),
-        **dict.fromkeys(_VALUES, "leveret.client.values"),
-    },
-)
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+    __getattr__ = attributes(
+        __name__,
+        {
+            "AsyncClient": "leveret.client.asynchronous",
+            "Client": "leveret.client.blocking",
+            "Patience": "leveret.client.decide",
+            "State": "leveret.jobs",
+            **dict.fromkeys(_ERRORS, "leveret.client.errors"),
+            **dict.fromkeys(_VALUES, "leveret.client.values"),
+        },
+    )
 
 
 def __dir__() -> list[str]:
