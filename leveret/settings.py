@@ -26,18 +26,29 @@ class BadSetting(MissingSetting):
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How to speak TLS with a broker: paths of PEM files."""
+
+    ca: Path | None = None  # whose certificates are believed; None: those that this system believes
+    certificate: Path | None = None  # our own, with its key, where the broker asks for one
+    key: Path | None = None
+    server_name: str | None = None  # that the broker's certificate is for, where that is not its host
+
+
+@dataclass(frozen=True, slots=True)
 class Broker:
     host: str
     port: int
     username: str
     password: str = field(repr=False)
     vhost: str
+    tls: Tls | None = None  # only for clients: producers, consumers and operators speak none yet
 
     def url(self) -> str:
-        """Return the `amqp://` URL, password included."""
+        """Return the `amqp://` URL, password included; with TLS `amqps://`."""
         host = f"[{self.host}]" if ":" in self.host else self.host  # an address of IPv6
         return (
-            f"amqp://{quote(self.username, safe='')}:{quote(self.password, safe='')}"
+            f"{'amqps' if self.tls else 'amqp'}://{quote(self.username, safe='')}:{quote(self.password, safe='')}"
             f"@{host}:{self.port}/{quote(self.vhost, safe='')}"
         )
 
@@ -61,18 +72,11 @@ class Places:
     def broker(self) -> Broker:
         """Read the broker's address and credentials; raise MissingSetting, or BadSetting, which is one."""
         if url := self.environment.get("LEVERET_BROKER_URL"):
-            parts, port = _parts(url, "LEVERET_BROKER_URL", _AMQP)
-            return Broker(
-                host=parts.hostname or "",
-                port=port or 5672,
-                username=unquote(parts.username or "guest"),
-                password=unquote(parts.password or "guest"),
-                vhost=unquote(parts.path[1:]) or "/",
-            )
+            return broker_at(url, "LEVERET_BROKER_URL")
         secret = self._secret("broker", "LEVERET_BROKER_URL", ("host", "port", "username", "password"))
         return Broker(
             host=secret["host"].strip("[]"),
-            port=_port(secret["port"], f"the key port of the Secret in {self.folder / 'broker'}"),
+            port=port_of(secret["port"], f"the key port of the Secret in {self.folder / 'broker'}"),
             username=secret["username"],
             password=secret["password"],
             vhost=secret.get("vhost") or "/",
@@ -92,7 +96,7 @@ class Places:
         secret = self._secret("database", "LEVERET_DATABASE_URL", ("host", "port", "username", "password", "dbname"))
         return Database(
             secret["host"].strip("[]"),
-            _port(secret["port"], f"the key port of the Secret in {self.folder / 'database'}"),
+            port_of(secret["port"], f"the key port of the Secret in {self.folder / 'database'}"),
             secret["username"],
             password=secret["password"],
             dbname=secret["dbname"],
@@ -104,14 +108,7 @@ class Places:
 
     def _secret(self, name: str, variable: str, needed: tuple[str, ...]) -> dict[str, str]:
         folder = self.folder / name
-        try:
-            found = {
-                path.name: path.read_text().strip()
-                for path in (folder.iterdir() if folder.is_dir() else ())
-                if path.is_file() and not path.name.startswith(".")
-            }
-        except UnicodeDecodeError:
-            raise BadSetting(f"a key in {folder} is not UTF-8: write the Secret leveret-{name} as text") from None
+        found = keys_in(folder)
         if missing := [key for key in needed if not found.get(key)]:
             raise MissingSetting(
                 f"no {name} settings: {folder} lacks {', '.join(missing)}, and {variable} is not set; "
@@ -120,7 +117,43 @@ class Places:
         return found
 
 
+def keys_in(folder: Path) -> dict[str, str]:
+    """Read a mounted Secret: each file is a key; raise BadSetting."""
+    try:
+        return {
+            path.name: path.read_text().strip()
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if path.is_file() and not path.name.startswith(".")
+        }
+    except UnicodeDecodeError:
+        raise BadSetting(f"a key in {folder} is not UTF-8: write the Secret as text") from None
+    except OSError as problem:
+        raise BadSetting(f"{folder} can't be read: {problem.strerror}") from None
+
+
+def broker_at(url: str, variable: str, *, speaks_tls: bool = False) -> Broker:
+    """Read a broker's URL; raise BadSetting, which calls the URL `variable`."""
+    parts, port = _parts(url, variable, _AMQP_OR_AMQPS if speaks_tls else _AMQP)
+    tls = Tls() if parts.scheme == "amqps" else None
+    try:
+        return Broker(
+            host=parts.hostname or "",
+            port=port or default_port(tls),
+            username=unquote(parts.username or "guest", errors="strict"),
+            password=unquote(parts.password or "guest", errors="strict"),
+            vhost=unquote(parts.path[1:], errors="strict") or "/",
+            tls=tls,
+        )
+    except UnicodeDecodeError:
+        raise BadSetting(f"{variable} can't be used: what its %xx stand for is not UTF-8") from None
+
+
+def default_port(tls: Tls | None) -> int:
+    return 5671 if tls else 5672
+
+
 _AMQP = (("amqp",), "amqp://user:password@host:5672/vhost")
+_AMQP_OR_AMQPS = (("amqp", "amqps"), "amqps://user:password@host:5671/vhost")
 _POSTGRESQL = (("postgresql", "postgres"), "postgresql://user:password@host:5432/dbname")
 
 
@@ -131,7 +164,7 @@ def _parts(url: str, variable: str, form: tuple[tuple[str, ...], str]) -> tuple[
         host, port = parts.hostname, parts.port
     except ValueError:
         host, parts, port = None, urlsplit(""), None
-    if parts.scheme == "amqps":
+    if parts.scheme == "amqps" and "amqps" not in schemes:
         raise BadSetting(
             f"{variable} begins with amqps://, and Leveret does not speak TLS with the broker yet: write amqp:// if the "
             "network between them is trusted, or put a proxy that speaks TLS beside Leveret"
@@ -144,7 +177,7 @@ def _parts(url: str, variable: str, form: tuple[tuple[str, ...], str]) -> tuple[
     return parts, port
 
 
-def _port(text: str, what: str) -> int:
+def port_of(text: str, what: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= _LAST_PORT:
         raise BadSetting(f"{what} must be a whole number from 1 to {_LAST_PORT}, such as 5672 or 5432")
     return int(text)

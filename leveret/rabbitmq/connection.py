@@ -21,6 +21,7 @@ from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
 from leveret.rabbitmq.opened_channels import keep_channels_few
+from leveret.rabbitmq.tls import tls_context
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
 
@@ -49,14 +50,20 @@ class Listener(Protocol):
 async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBEAT) -> AbstractConnection:
     """Connect once, under a name that the management pages show; `heartbeat` in seconds.
 
-    Raises one of BrokerErrors, BrokerTooOld among them.
+    Raises one of BrokerErrors, BrokerTooOld among them; BadSetting where files for TLS can't be used.
     """
     read_anything()
     heed_closing()
     keep_channels_few()
     beat_and_look()
     url = make_url(broker.url(), heartbeat=heartbeat)
-    connection = LiveConnection(url, client_properties={"connection_name": name})
+    context = await asyncio.to_thread(tls_context, broker.tls) if broker.tls else None
+    connection = LiveConnection(
+        url,
+        server_name=broker.tls.server_name if broker.tls else None,
+        ssl_context=context,
+        client_properties={"connection_name": name},
+    )
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT)
     except (asyncio.CancelledError, StopAsyncIteration, RuntimeError) as problem:

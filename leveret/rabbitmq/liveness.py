@@ -108,13 +108,18 @@ def lost(heard: Heard, octets: Octets, now: float, limit: float) -> str:
 class Link(TransportFactory):
     """One connection's socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, server_name: str | None = None) -> None:
+        """`server_name`: that a certificate is for, where that is not the host's."""
         self.give_up: Callable[[str], Awaitable[object]] | None = None
+        self._server_name = server_name
         self._reader: Any = None
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        factory: TransportFactory = TCPTransportFactory()
+        if url.scheme == "amqps":
+            factory = TLSTransportFactory()
+            kwargs |= {"server_hostname": self._server_name} if self._server_name else {}
         self._reader, self._writer = await factory.create(url, **kwargs)
         return self._reader, self._writer
 
@@ -151,10 +156,10 @@ class Link(TransportFactory):
 class LiveConnection(aio_pika.Connection):
     """A connection that is given up in time, and closed in time."""
 
-    def __init__(self, url: URL, **kwargs: Any) -> None:
+    def __init__(self, url: URL, *, server_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(url, **kwargs)
         self.given_up = asyncio.Event()  # its socket is closed half a second later
-        self._link = Link()
+        self._link = Link(server_name)
         self._link.give_up = self._give_up
         self.kwargs["transport_factory"] = self._link
 
