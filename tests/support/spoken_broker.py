@@ -5,7 +5,7 @@ Over a real socket, so that the client library's reader and writer are the ones 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import pamqp.frame
@@ -40,11 +40,22 @@ _START = spec.Connection.Start(
 
 
 @dataclass
+class Message:
+    routing_key: str
+    properties: spec.Basic.Properties
+    body: bytes
+    size: int
+
+
+@dataclass
 class SpokenBroker:
     broker: Broker
     asked: list[tuple[int, Frame]] = field(default_factory=list)  # with the channel's number
     reads: asyncio.Event = field(default_factory=asyncio.Event)  # set while it takes what is sent
     stands_at: type | None = None  # what it takes, and then nothing more
+    answers: dict[type, Frame] = field(default_factory=lambda: dict(_ANSWERS))
+    takes: Callable[[int, "Message"], None] | None = None  # a message that was published on a channel
+    _message: Message = field(default_factory=lambda: Message("", spec.Basic.Properties(), b"", 0))
     _writer: asyncio.StreamWriter | None = None
     _serving: asyncio.Task[object] | None = None
 
@@ -59,14 +70,28 @@ class SpokenBroker:
                 await self.reads.wait()
                 rest = await reader.readexactly(int.from_bytes(head[3:]) + 1)
                 _, channel, frame = pamqp.frame.unmarshal(head + rest)
+                self._gather(channel, frame)
                 if isinstance(frame, Frame):
                     self.asked.append((channel, frame))
                     if type(frame) is self.stands_at:
                         await asyncio.Event().wait()
-                    if (answer := _ANSWERS.get(type(frame))) is not None:  # one without fields counts as false
+                    if (answer := self.answers.get(type(frame))) is not None:  # one without fields counts as false
                         self.send(channel, answer)
         beating.cancel()
         writer.close()
+
+    def _gather(self, channel: int, frame: object) -> None:
+        match frame:
+            case spec.Basic.Publish():
+                self._message = Message(frame.routing_key, spec.Basic.Properties(), b"", 0)
+            case ContentHeader():
+                self._message.properties, self._message.size = frame.properties, frame.body_size
+            case ContentBody():
+                self._message.body += frame.value
+            case _:
+                return
+        if self.takes and self._message.size and len(self._message.body) == self._message.size:
+            self.takes(channel, self._message)
 
     async def _beat(self) -> None:
         while True:

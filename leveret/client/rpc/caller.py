@@ -7,7 +7,7 @@ sent when the connection goes, the ones with a fixed reply queue wait on; the ot
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
@@ -21,18 +21,14 @@ from leveret.client.rpc.calls import Call, Calls
 from leveret.client.rpc.config import ConnectionConfig
 from leveret.client.rpc.errors import CallError, Closed, DeadlineExceeded, Disconnected, Published, QueueTaken, Refused
 from leveret.client.rpc.messages import Reply, Request, read_reply, request
-from leveret.client.rpc.session import Heard, Place, Session, Style, place_of
+from leveret.client.rpc.session import Place, Session, Style, place_of
 from leveret.ending import end
 from leveret.rabbitmq import alarm
-from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, Listener, stay_connected
-from leveret.settings import Broker
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, stay_connected
 
 log = structlog.get_logger(__name__)
 
 Config = ConnectionConfig | Callable[[], ConnectionConfig]
-Opens = Callable[[AbstractConnection, Place, Heard], Awaitable[Session]]
-Work = Callable[[AbstractConnection], Awaitable[None]]
-Stays = Callable[[Callable[[], Broker], str, Work, Listener], Coroutine[None, None, None]]
 
 
 class _Waiter:
@@ -55,16 +51,8 @@ class _Waiter:
 class Rpc:
     """Made by `connect`; an async context manager that closes it."""
 
-    def __init__(
-        self,
-        read: Callable[[], ConnectionConfig],
-        place: Place,
-        name: str,
-        *,
-        opens: Opens = Session.open,
-        stays: Stays = stay_connected,
-    ) -> None:
-        self._place, self._opens = place, opens
+    def __init__(self, read: Callable[[], ConnectionConfig], place: Place, name: str) -> None:
+        self._place = place
         self._calls: Calls[_Waiter] = Calls()
         self._session: Session | None = None
         self._connected = asyncio.Event()
@@ -171,7 +159,7 @@ class Rpc:
     async def _work(self, connection: AbstractConnection) -> None:
         """One connection, as long as it lasts."""
         try:
-            session = await self._opens(connection, self._place, self._heard)
+            session = await Session.open(connection, self._place, self._heard)
         except (QueueTaken, Refused) as problem:
             if self._was_connected:  # perhaps by our own last connection, which the broker still believes in
                 raise BrokerGone(str(problem)) from problem
@@ -181,6 +169,11 @@ class Rpc:
         try:
             await session.lasts(connection)
         finally:
+            self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        """Send nothing more over it: at once when a publish fails, while the connection's end is still to be noticed."""
+        if session is self._session:
             self._session = None
             self._connected.clear()
 
@@ -194,7 +187,10 @@ class Rpc:
                 if session is self._session:
                     # From here on a connection that goes ends the call, or leaves it to wait: nothing is sent twice.
                     self._calls.note(asked.correlation_id, Published.UNKNOWN)
-                    self._calls.note(asked.correlation_id, await session.send(asked))
+                    published = await session.send(asked)
+                    self._calls.note(asked.correlation_id, published)
+                    if published is Published.UNKNOWN:
+                        self._leave(session)
                     return
 
     def _sent(self, key: str, sending: "asyncio.Task[None]") -> None:

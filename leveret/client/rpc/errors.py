@@ -33,8 +33,8 @@ class CallError(Exception):
         job: UUID | None = None,
         problem: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
-        kept = f"{because.removesuffix('.')}. {_KEPT[published].format(job=job)}" if job and not problem else because
-        super().__init__(kept)
+        kept = "" if job is None or problem.get("detail") else f". {_KEPT[published].format(job=job)}"
+        super().__init__(because.removesuffix(".") + kept if kept else because)
         self.published, self.job, self.problem = published, job, problem
 
     @property

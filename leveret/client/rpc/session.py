@@ -82,7 +82,7 @@ class Session:
     def __init__(self, publisher: Publisher, reply_to: str) -> None:
         self._publisher, self._reply_to = publisher, reply_to
         self.window, self.alarm = asyncio.Semaphore(UNCONFIRMED), Alarm()
-        self._consumer_ended = asyncio.Event()
+        self._over, self._because = asyncio.Event(), ""
 
     @classmethod
     async def open(cls, connection: AbstractConnection, place: Place, heard: Heard) -> Self:
@@ -91,7 +91,7 @@ class Session:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             session = cls(Publisher(channel), await _listen(channel, place, heard))
             underlay = await channel.get_underlay_channel()
-            underlay.on_consumer_cancel_callbacks.add(lambda _: session._consumer_ended.set())
+            underlay.on_consumer_cancel_callbacks.add(session._consumer_ended)
         except RuntimeError as problem:  # what a closed connection raises
             raise ConnectionResetError(str(problem)) from problem
         return session
@@ -100,34 +100,41 @@ class Session:
         """Wait until it's over, and raise why."""
         tasks = [
             asyncio.create_task(wait)
-            for wait in (self._publisher.closed(), self.alarm.watch(connection), self._consumer_ended.wait())
+            for wait in (self._publisher.closed(), self.alarm.watch(connection), self._over.wait())
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            raise BrokerGone("the broker ended the consumer of the replies: somebody deleted their queue")
+            raise BrokerGone(self._because)
         finally:
             await end(tasks)
 
+    def _consumer_ended(self, frame: object) -> None:
+        self._end("the broker ended the consumer of the replies: somebody deleted their queue")
+
+    def _end(self, because: str) -> None:
+        self._because = self._because or because
+        self._over.set()
+
     async def send(self, request: Request) -> Published:
-        """Publish a call; tell whether it's confirmed, or that this isn't known. Raise Refused."""
+        """Publish a call; tell whether it's confirmed, or that this isn't known: then this session is over. Raise Refused."""
         request.message.reply_to = self._reply_to
         try:
             await self._publisher.publish(topology.JOBS, request.queue, request.message, LATE_CONFIRM_TIMEOUT)
-        except NotConfirmed as problem:
+        except (NotConfirmed, BrokerGone, RuntimeError) as problem:  # the last is what a closed connection raises
             if isinstance(problem, Unroutable) or isinstance(problem.__cause__, DeliveryError):
                 raise Refused(
                     f"The broker took no job for {request.queue}: {problem}", Published.NO, request.job
                 ) from None
-            return Published.UNKNOWN
-        except (BrokerGone, RuntimeError):  # the latter is what a connection raises that was closed just now
+            self._end(f"a publish failed: {problem}")
             return Published.UNKNOWN
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return Published.UNKNOWN  # the client library's way to say that the connection is gone
+            self._end("the connection was closed")  # the client library's way to say so
+            return Published.UNKNOWN
         return Published.CONFIRMED
 
 
