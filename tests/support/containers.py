@@ -100,9 +100,9 @@ def server(
 
 
 def rabbitmq_server() -> contextlib.AbstractContextManager[Server]:
-    """RabbitMQ with user and password `leveret`: ports 5672, 15672 (management) and 15692 (metrics)."""
+    """RabbitMQ with user and password `leveret`: ports 5672, 15672 (management) and 15692 (metrics); 5671 is for TLS, see `tls`."""
     environment = {"RABBITMQ_DEFAULT_USER": "leveret", "RABBITMQ_DEFAULT_PASS": "leveret"}
-    return server("rabbitmq:4.3-management", (5672, 15672, 15692), environment, _rabbitmq_ready)
+    return server("rabbitmq:4.3-management", (5671, 5672, 15672, 15692), environment, _rabbitmq_ready)
 
 
 def postgres_server() -> contextlib.AbstractContextManager[Server]:

@@ -52,6 +52,11 @@ class Line:
     def cut_to_client(self) -> None:
         self.to_client.clear()
 
+    def hang_up(self) -> None:
+        """Both sides are told."""
+        for writer in self._writers:
+            writer.transport.abort()
+
 
 @contextlib.asynccontextmanager
 async def line_to(host: str, port: int) -> AsyncIterator[Line]:
