@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 from aio_pika import Message
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -92,3 +92,30 @@ def in_lists(rows: Iterable[T], size: int) -> list[list[T]]:
     """Cut rows into lists of one size; the last may be shorter."""
     left = iter(rows)
     return list(iter(lambda: list(islice(left, size)), []))
+
+
+class Caller:
+    """RPC as aio-pika's own pattern has it: an exclusive callback queue, and a future for each correlation id."""
+
+    def __init__(self, channel: AbstractChannel, queue: str, reply_to: str) -> None:
+        self._channel, self._queue, self._reply_to = channel, queue, reply_to
+        self._waiting: dict[str | None, asyncio.Future[bytes]] = {}
+
+    @classmethod
+    async def open(cls, connection: AbstractConnection, queue: str) -> "Caller":
+        channel = await connection.channel()
+        replies = await channel.declare_queue(exclusive=True)
+        caller = cls(channel, queue, replies.name)
+        await replies.consume(caller._hear, no_ack=True)
+        return caller
+
+    async def call(self, body: bytes) -> bytes:
+        key = str(uuid4())
+        answer = self._waiting[key] = asyncio.get_running_loop().create_future()
+        message = Message(body, correlation_id=key, reply_to=self._reply_to, delivery_mode=2)
+        await self._channel.default_exchange.publish(message, self._queue)
+        body_of_answer: bytes = await answer
+        return body_of_answer
+
+    async def _hear(self, message: AbstractIncomingMessage) -> None:
+        self._waiting.pop(message.correlation_id).set_result(message.body)

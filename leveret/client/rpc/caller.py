@@ -25,6 +25,7 @@ from leveret.client.rpc.session import Place, Session, Style, place_of
 from leveret.ending import end
 from leveret.rabbitmq import alarm
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, stay_connected
+from leveret.rabbitmq.tls import tls_context
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +84,8 @@ class Rpc:
         """
         place = place_of(Style(style), queue, expires)
         read = config if callable(config) else lambda: config
-        read()  # a wrong setting is told at once
+        if tls := read().tls:  # what can't be used is told at once
+            tls_context(tls)
         rpc = cls(read, place, name)
         if within is not None:
             try:

@@ -8,7 +8,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from containers import Server
 from tls import Authority, listen
 
-from leveret.client.rpc import ConnectionConfig, Disconnected, Rpc, Style, Tls
+from leveret.client.rpc import BadSetting, ConnectionConfig, Disconnected, Rpc, Style, Tls
 from leveret.jobs import State
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.declare import declare
@@ -67,7 +67,6 @@ async def test_calls_over_tls_with_the_settings_of_a_mounted_folder(
         pytest.param(
             {"ca": "ca.crt", "server_name": "other.example"}, "not valid for 'other.example'", id="another name"
         ),
-        pytest.param({"ca": "none.crt"}, "none.crt can't be used: No such file", id="no file"),
     ],
 )
 async def test_who_cannot_be_believed_is_not_told_the_password(
@@ -78,6 +77,11 @@ async def test_who_cannot_be_believed_is_not_told_the_password(
     given = {key: authority.path(value) if key == "ca" else value for key, value in tls.items()}
     with pytest.raises(Disconnected, match=says):
         await Rpc.connect(config_of(secure, Tls(**given)), within=1)  # type: ignore[arg-type]
+
+
+async def test_a_ca_that_is_not_there_is_told_at_once(secure: Broker, tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"none\.crt can't be used: No such file"):
+        await Rpc.connect(config_of(secure, Tls(tmp_path / "none.crt")))
 
 
 async def test_a_listener_without_tls_is_a_sentence(rabbitmq: Server, secure: Broker) -> None:

@@ -40,7 +40,7 @@ async def test_what_was_measured_counts_even_if_there_is_no_time_left_for_the_en
 @pytest.mark.parametrize(
     ("arguments", "base", "measures"),
     [
-        pytest.param([], None, ["decide", "submit", "publish", "consume", "record"], id="all"),
+        pytest.param([], None, ["decide", "submit", "publish", "consume", "record", "rpc"], id="all"),
         pytest.param(["--only", "record", "--only", "submit"], None, ["submit", "record"], id="in-our-order"),
         pytest.param(["--base"], BASE, ["post", "record", "consume"], id="the-base-that-goals-are-told-against"),
         pytest.param(["--base", "HEAD", "--only", "consume", "post"], "HEAD", ["post", "consume"], id="another-commit"),
