@@ -47,6 +47,7 @@ class _Waiter:
             self.future.set_result(what)
         else:
             self.future.set_exception(what)
+            self.future.exception()  # known, also where the caller is cancelled in this moment
 
 
 class Rpc:

@@ -111,14 +111,14 @@ async def ends(calls: "list[asyncio.Task[Reply]]") -> list[object]:
 @pytest.mark.parametrize("style", list(Style))
 async def test_each_call_has_its_own_answer(echo: Echo, style: Style) -> None:
     async with await connect(echo, style) as rpc:
-        assert await ends(calling(rpc, 500)) == list(range(500))
+        assert await ends(calling(rpc, 200)) == list(range(200))
         assert (rpc.in_flight, rpc.orphans) == (0, 0)
         message = echo.took[0][1]
         assert (message.routing_key, message.properties.message_type) == ("leveret.echo", "echo")
         assert time_of((message.properties.headers or {})["leveret-deadline"])
         fixed = style is Style.FIXED
         assert (echo.consumes().no_ack, echo.consumes().exclusive) == (not fixed, fixed)
-        await until(lambda: echo.acks() == 500 * fixed)
+        await until(lambda: echo.acks() == 200 * fixed)
 
 
 @BOTH
@@ -159,7 +159,7 @@ async def test_a_call_without_an_answer_ends_in_time_and_tells_what_is_known(ech
     async with await connect(echo) as rpc:
         assert await ends(calling(rpc, 1, 0.3)) == [(DeadlineExceeded, Published.CONFIRMED)]
         echo.confirms = False
-        unknown = calling(rpc, 40, 1)
+        unknown = calling(rpc, 40, 0.8)
         await echo.took_some(41)
         assert await ends(calling(rpc, 5, 0.3)) == [(DeadlineExceeded, Published.NO)] * 5
         assert await ends(unknown) == [(DeadlineExceeded, Published.UNKNOWN)] * 40
