@@ -254,6 +254,18 @@ async def test_what_the_broker_refuses_was_not_kept(echo: Echo) -> None:
         assert await ends(calls) == [(Refused, Published.NO)]
 
 
+async def test_under_an_alarm_nothing_is_sent_until_it_is_over(echo: Echo) -> None:
+    async with await connect(echo) as rpc:
+        echo.broker.send(0, spec.Connection.Blocked("low on memory"))
+        await until(lambda: rpc._session is not None and rpc._session.alarm.raised)
+        with pytest.raises(DeadlineExceeded, match="short of memory or disk") as raised:
+            await rpc.call("leveret.echo", "echo", 1, 0.1)
+        assert (raised.value.published, echo.took) == (Published.NO, [])
+        calls = calling(rpc, 3)
+        echo.broker.send(0, spec.Connection.Unblocked())
+        assert await ends(calls) == [0, 1, 2]
+
+
 async def test_without_a_broker_connecting_ends_in_time_and_says_why() -> None:
     config = ConnectionConfig(host="127.0.0.1", port=1, password="hush")
     with pytest.raises(
