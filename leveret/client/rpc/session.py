@@ -66,7 +66,7 @@ def place_of(style: Style, queue: str, expires: float) -> Place:
     if style is Style.DIRECT and queue:
         raise ValueError("direct replies have no queue: leave `queue` out, or choose another style")
     if style is Style.FIXED or queue:
-        check_name(queue, "the reply queue")
+        check_name(queue if style is Style.FIXED else f"{queue}.{uuid4()}", "the reply queue")
         if not may_reply_to(queue):
             raise ValueError(
                 f"{queue!r} is a queue of Leveret's own, which nobody is replied to through: choose another name"
@@ -79,8 +79,8 @@ def place_of(style: Style, queue: str, expires: float) -> Place:
 class Session:
     """`window` is for those that publish, each until it is confirmed; they wait for the end of an `alarm` within."""
 
-    def __init__(self, publisher: Publisher, reply_to: str) -> None:
-        self._publisher, self._reply_to = publisher, reply_to
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher, self._reply_to = publisher, ""
         self.window, self.alarm = asyncio.Semaphore(UNCONFIRMED), Alarm()
         self._over, self._because = asyncio.Event(), ""
 
@@ -89,9 +89,10 @@ class Session:
         """Raise QueueTaken, Refused, or one of BrokerErrors."""
         try:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            session = cls(Publisher(channel), await _listen(channel, place, heard))
+            session = cls(Publisher(channel))
             underlay = await channel.get_underlay_channel()
             underlay.on_consumer_cancel_callbacks.add(session._consumer_ended)
+            session._reply_to = await _listen(channel, place, heard)
         except RuntimeError as problem:  # what a closed connection raises
             raise ConnectionResetError(str(problem)) from problem
         return session

@@ -309,6 +309,7 @@ async def test_what_cannot_be_sent_is_said_before(echo: Echo, arguments: tuple[o
         pytest.param("fixed", "", id="a fixed queue without a name"),
         pytest.param("fixed", "leveret.events", id="a queue of Leveret's"),
         pytest.param("fixed", "shop.dead", id="dead letters"),
+        pytest.param("exclusive", "q" * 220, id="no room for the rest of the name"),
         pytest.param("other", "", id="another style"),
     ],
 )
