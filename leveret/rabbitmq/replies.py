@@ -205,8 +205,7 @@ class Replies:
 
 def _reason(problem: Exception) -> Dropped:
     """Why it's not confirmed: the broker has something against it, or isn't there."""
-    cause = problem.__cause__ or problem
-    isnt_there = isinstance(cause, OSError | ChannelInvalidStateError)
+    isnt_there = any(isinstance(one, OSError | ChannelInvalidStateError) for one in (problem, problem.__cause__))
     return Dropped.UNCONNECTED if isnt_there else Dropped.REFUSED
 
 

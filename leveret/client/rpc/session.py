@@ -32,8 +32,8 @@ from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, Publisher, Unroutable
 from leveret.reply import DIRECT_REPLY_TO, may_reply_to
 
-# What is unconfirmed when a connection goes may be lost, so it's little: below 1 % of 5,000 calls at once.
-UNCONFIRMED = 40
+# What is unconfirmed when a connection goes may be lost, so it's little: half a percent of 5,000 calls at once.
+UNCONFIRMED = 25
 PREFETCH = 500  # replies; of a fixed queue
 
 Heard = Callable[[AbstractIncomingMessage], Awaitable[None]]

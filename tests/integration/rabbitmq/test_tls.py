@@ -76,7 +76,7 @@ async def test_who_cannot_be_believed_is_not_told_the_password(
     other.path("ca.crt").rename(authority.path("other.crt"))
     given = {key: authority.path(value) if key == "ca" else value for key, value in tls.items()}
     with pytest.raises(Disconnected, match=says):
-        await Rpc.connect(config_of(secure, Tls(**given)), within=1)  # type: ignore[arg-type]
+        await Rpc.connect(config_of(secure, Tls(**given)), within=0.5)  # type: ignore[arg-type]
 
 
 async def test_a_ca_that_is_not_there_is_told_at_once(secure: Broker, tmp_path: Path) -> None:
@@ -86,4 +86,4 @@ async def test_a_ca_that_is_not_there_is_told_at_once(secure: Broker, tmp_path: 
 
 async def test_a_listener_without_tls_is_a_sentence(rabbitmq: Server, secure: Broker) -> None:
     with pytest.raises(Disconnected, match="no connection to the broker"):
-        await Rpc.connect(config_of(replace(secure, port=rabbitmq.ports[5672])), within=1)
+        await Rpc.connect(config_of(replace(secure, port=rabbitmq.ports[5672])), within=0.5)

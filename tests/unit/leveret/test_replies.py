@@ -305,12 +305,21 @@ def _not_confirmed(cause: Exception) -> NotConfirmed:
     return problem
 
 
+def _no_channel(cause: Exception) -> ConnectionResetError:
+    problem = ConnectionResetError(str(cause))
+    problem.__cause__ = cause
+    return problem
+
+
 WHYS = [
     pytest.param(_not_confirmed(DeliveryError(None, None)), "refused", id="the queue is full"),  # type: ignore[arg-type]
     pytest.param(_not_confirmed(ChannelPreconditionFailed("no")), "refused", id="the broker takes it from nobody"),
     pytest.param(ValueError("too long"), "refused", id="a name that can't be written"),
     pytest.param(_not_confirmed(ConnectionClosed(320, "forced")), "unconnected", id="the broker closed the connection"),
     pytest.param(ConnectionResetError("gone"), "unconnected", id="there is no connection"),
+    pytest.param(
+        _no_channel(RuntimeError("not opened")), "unconnected", id="no channel is opened on a connection that is gone"
+    ),
     pytest.param(asyncio.CancelledError(), "unconnected", id="the library cancels calls whose connection is gone"),
     pytest.param(BrokerGone("no confirm for 3600 s"), "unconfirmed", id="nothing for an hour"),
 ]

@@ -23,6 +23,7 @@ from leveret.client.rpc import (
     Rpc,
     Style,
 )
+from leveret.client.rpc.session import UNCONFIRMED
 from leveret.wire import time_of
 
 pytestmark = pytest.mark.timeout(30)
@@ -129,14 +130,14 @@ async def test_a_connection_that_goes_ends_what_was_sent_and_nothing_else(echo: 
         await echo.took_some(1)
         await until(lambda: next(iter(rpc._calls._waiting.values())).published is Published.CONFIRMED)
         echo.confirms = False
-        unknown = calling(rpc, 40)
-        await echo.took_some(41)
+        unknown = calling(rpc, UNCONFIRMED)
+        await echo.took_some(1 + UNCONFIRMED)
         waiting = calling(rpc, 10)
         await asyncio.sleep(0)
         echo.confirms = echo.answers = True
         echo.hang_up()
         assert await ends(confirmed) == [(Disconnected, Published.CONFIRMED)]
-        assert await ends(unknown) == [(Disconnected, Published.UNKNOWN)] * 40
+        assert await ends(unknown) == [(Disconnected, Published.UNKNOWN)] * UNCONFIRMED
         assert await ends(waiting) == list(range(10))
 
 
@@ -159,11 +160,11 @@ async def test_a_call_without_an_answer_ends_in_time_and_tells_what_is_known(ech
     async with await connect(echo) as rpc:
         assert await ends(calling(rpc, 1, 0.3)) == [(DeadlineExceeded, Published.CONFIRMED)]
         echo.confirms = False
-        unknown = calling(rpc, 40, 0.8)
-        await echo.took_some(41)
+        unknown = calling(rpc, UNCONFIRMED, 0.8)
+        await echo.took_some(1 + UNCONFIRMED)
         assert await ends(calling(rpc, 5, 0.3)) == [(DeadlineExceeded, Published.NO)] * 5
-        assert await ends(unknown) == [(DeadlineExceeded, Published.UNKNOWN)] * 40
-        assert len(echo.took) == 41
+        assert await ends(unknown) == [(DeadlineExceeded, Published.UNKNOWN)] * UNCONFIRMED
+        assert len(echo.took) == 1 + UNCONFIRMED
 
 
 async def test_a_call_that_is_cancelled_leaves_nothing_and_its_late_answer_is_an_orphan(echo: Echo) -> None:
