@@ -14,11 +14,12 @@ from bench.processes import Failed
 from bench.ratios import Repetition, Result
 from bench.report import number
 from bench.servers import Servers
+from leveret.client.rpc import CallError
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.publisher import NotConfirmed
 
 FEWEST = 2  # repetitions: a busy machine gets fewer than asked for, not less than these
-_TROUBLE = (*BrokerErrors, NotConfirmed, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError)
+_TROUBLE = (*BrokerErrors, NotConfirmed, asyncpg.PostgresError, asyncpg.InterfaceError, httpx.HTTPError, CallError)
 
 Note = Callable[[str], None]
 
