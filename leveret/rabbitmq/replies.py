@@ -2,7 +2,8 @@
 
 The broker confirms a reply within milliseconds, and so long whoever sends it waits: a crash repeats it and does not lose
 it. It's not mandatory: a client that is gone is no error. What has no answer by then is waited for by few: for 10 s, or for
-1 s where the address has failed before. Who finds no place leaves the reply to itself; it may still arrive.
+1 s where the address has failed before. Who finds no place leaves the reply to itself; it may still arrive. So many may be
+left; the next one waits for room while the broker answers, and is dropped once it doesn't.
 
 A broker that asks a hung queue answers nothing else on that channel, for a minute or more a message. So replies have
 channels of their own, never that of copies and events; one that is stuck is not used until something is answered on it; and
@@ -78,6 +79,7 @@ class Replies:
         self._sending: dict[asyncio.Task[bool], Reply] = {}
         self._watches: set[asyncio.Task[Any]] = set()
         self._left: Counter[str] = Counter()  # of each address, the watched ones
+        self._queueing: dict[asyncio.Future[None], str] = {}  # for room, to which address; the first is first
         self._waiting = 0
 
     async def send(self, address: str, message: aio_pika.Message, *, job: str, queue: str = "") -> bool:
@@ -88,8 +90,7 @@ class Replies:
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
         lane = self._lane(failed_before=failed)
-        crowded = self._left[address] >= LEFT_OF_ONE or self._left.total() >= LEFT
-        if lane is None or crowded:
+        if lane is None or not (self._has_room(address) or (not failed and await self._finds_room(address, lane))):
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
             self._dropped(Dropped.CROWDED, queue)
             return False
@@ -123,10 +124,30 @@ class Replies:
                     await asyncio.wait(some)
         await end([*self._watches, *self._sending])
 
+    def _has_room(self, address: str) -> bool:
+        return self._left[address] < LEFT_OF_ONE and self._left.total() < LEFT
+
+    async def _finds_room(self, address: str, lane: Lane) -> bool:
+        """Wait for it while the broker answers those before: they are many, and nothing is wrong."""
+        end = asyncio.get_running_loop().time() + STUCK_AFTER
+        while not (lane.stuck or lane.is_overdue(STUCK_AFTER)) and asyncio.get_running_loop().time() < end:
+            room = asyncio.get_running_loop().create_future()
+            self._queueing[room] = address
+            try:
+                await asyncio.wait([room], timeout=BRIEFLY)
+            finally:
+                del self._queueing[room]
+            if self._has_room(address):
+                return True
+        return False
+
     def _let_go(self, address: str) -> None:
         self._left[address] -= 1
         if not self._left[address]:
             del self._left[address]
+        for room, theirs in self._queueing.items():
+            if not room.done() and self._has_room(theirs):
+                return room.set_result(None)
 
     def _lane(self, *, failed_before: bool) -> Lane | None:
         lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]

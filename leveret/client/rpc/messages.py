@@ -14,7 +14,6 @@ from leveret.client.rpc.errors import CallError, Dead, DeadlineExceeded, Publish
 from leveret.jobs import DeadReason, Envelope, State
 from leveret.reply import OUTCOME
 
-DEADLINE = "leveret-deadline"  # RFC 3339 with milliseconds
 LONGEST_TEXT = 255  # bytes, in AMQP
 LONGEST_TIMEOUT = 7 * 86_400.0  # s
 
@@ -41,9 +40,16 @@ def request(queue: str, type: str, payload: object, timeout: float, *, correlati
     check_name(queue, "the queue")
     check_name(type, "the job's type")
     _check_timeout(timeout)
-    job = Envelope(uuid_utils.uuid7(), queue, type, _body(payload), submitted_at=now, correlation_id=correlation_id)
-    message = wire.to_message(job, {DEADLINE: wire.as_time(now + timedelta(seconds=timeout))})
-    return Request(queue, job.id, correlation_id, message)
+    job = Envelope(
+        uuid_utils.uuid7(),
+        queue,
+        type,
+        _body(payload),
+        submitted_at=now,
+        correlation_id=correlation_id,
+        deadline=now + timedelta(seconds=timeout),
+    )
+    return Request(queue, job.id, correlation_id, wire.to_message(job))
 
 
 def check_name(name: object, what: str) -> None:
