@@ -145,9 +145,9 @@ class Replies:
         self._left[address] -= 1
         if not self._left[address]:
             del self._left[address]
-        for room, theirs in self._queueing.items():
-            if not room.done() and self._has_room(theirs):
-                return room.set_result(None)
+        first = (room for room, theirs in self._queueing.items() if not room.done() and self._has_room(theirs))
+        if room := next(first, None):
+            room.set_result(None)
 
     def _lane(self, *, failed_before: bool) -> Lane | None:
         lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]
