@@ -51,10 +51,10 @@ class Share:
         self._size = 0
 
 
-def overloaded(kept: str) -> Refused:
+def overloaded(kept: str, *, reads: bool) -> Refused:
     return Refused(
         "overloaded",
         f"This replica has as many bytes of requests in hand as it can have. {kept} Send it again in a few seconds.",
         headers={"Retry-After": str(RETRY_AFTER)},
-        stored="no",
+        stored=None if reads else "no",
     )

@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from leveret_producer.in_flight import Share, overloaded
 from leveret_producer.parts import Parts
-from leveret_producer.problems import Refused
+from leveret_producer.problems import Refused, reads
 from leveret_producer.submission import MOST_BODY, is_json, too_large
 
 MOST_DISCARDED = 64 << 20  # bytes
@@ -48,7 +48,7 @@ async def _read_body(request: Request, share: Share, kept: str) -> bytes:
             if size > MOST_BODY:
                 refused = too_large()
             elif refused is None and not share.add(len(chunk)):
-                refused = overloaded(kept)
+                refused = overloaded(kept, reads=reads(request))
             if refused is None:
                 body += chunk
             elif body:

@@ -57,6 +57,13 @@ async def test_what_is_beyond_the_bound_is_refused_and_nothing_of_it_stored(serv
     assert (await server.call(large))[0] == 202
 
 
+async def test_who_only_asks_is_not_told_of_storing(server: Server) -> None:
+    server.front_door.in_flight._most = 0
+    status, document, headers = await server.call(b'{"ids": []}', "/v1/jobs/get")
+    assert (status, document["type"].rpartition("/")[2], "stored" in document) == (503, "overloaded", False)
+    assert int(headers["retry-after"]) > 0
+
+
 async def test_who_announces_much_and_sends_nothing_takes_nothing(server: Server) -> None:
     silent = [Slow() for _ in range(200)]
     waiting = [asyncio.create_task(server.call(pieces=one.pieces())) for one in silent]
