@@ -81,6 +81,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     run_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = None
     cancel_requested_at: datetime | None = None
     priority: int | None = None
     correlation_id: str | None = None

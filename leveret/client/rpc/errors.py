@@ -17,7 +17,7 @@ class Published(StrEnum):
 _KEPT = {
     Published.NO: "The job was not sent, and can be called again.",
     Published.UNKNOWN: "Whether the broker has job {job} is not known: it may run.",
-    Published.CONFIRMED: "The broker has job {job}: it runs, or has run.",
+    Published.CONFIRMED: "The broker has job {job}: it may run, or have run.",
 }
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 from pages import DOCS, blocks
 
-from leveret.client import errors
+from leveret.client import Job, errors
+from leveret_producer import views
 
 PAGE = DOCS / "how-to" / "clients.md"
 
@@ -84,3 +85,8 @@ def test_the_page_names_every_error() -> None:
     page = PAGE.read_text()
     kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)]
     assert [one.__name__ for one in kinds if f"`{one.__name__}`" not in page] == []
+
+
+def test_a_job_has_all_that_the_api_shows_of_one() -> None:
+    nobody_can_ask_for = {"after"}
+    assert set(views.Job.__struct_fields__) - set(Job.__struct_fields__) == nobody_can_ask_for

@@ -82,5 +82,5 @@ def test_an_error_says_whether_the_job_may_run() -> None:
     assert said == {
         Published.NO: "Late. The job was not sent, and can be called again.",
         Published.UNKNOWN: f"Late. Whether the broker has job {job} is not known: it may run.",
-        Published.CONFIRMED: f"Late. The broker has job {job}: it runs, or has run.",
+        Published.CONFIRMED: f"Late. The broker has job {job}: it may run, or have run.",
     }
