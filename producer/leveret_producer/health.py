@@ -55,7 +55,9 @@ class Health:
     events: Beginnings = field(default_factory=Beginnings)
     returned: Beginnings = field(default_factory=Beginnings)  # messages that no queue took
 
-    def report(self, database_trouble: str | None, *, broker_alarm: bool = False) -> Ready:
+    def report(
+        self, database_trouble: str | None, *, broker_alarm: bool = False, looks_fail_for: float | None = None
+    ) -> Ready:
         broker = "; ".join(f"{name}: {because}" for name, because in self.broker.items()) or (
             alarm.TEXT if broker_alarm else "connected"
         )
@@ -83,6 +85,11 @@ class Health:
                     f"; of {queue} the same messages were begun anew {begun.anew} times, the first with the routing key "
                     f"{begun.key[:100]!r}: they are kept, and what came after them waits; the log says why"
                 )
+        if looks_fail_for is not None:
+            says += (
+                f"; for {looks_fail_for:.0f} s no look through the whole outbox has ended in time: what comes due is published, "
+                "and what another replica has left may wait; the log says what to look for"
+            )
         return Ready(True, "; ".join((says, *self.warnings)), database, broker)
 
 

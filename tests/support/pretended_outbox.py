@@ -50,7 +50,7 @@ class Outbox:
             self.leases[one.id], self.queues[one.id] = until, one.queue
         return until
 
-    async def take(self, most: int, except_queues: Sequence[str] = ()) -> list[Taken]:
+    async def take(self, most: int, except_queues: Sequence[str] = (), reach: float | None = None) -> list[Taken]:
         await asyncio.sleep(self.latency)
         now = self.time()
         free = [

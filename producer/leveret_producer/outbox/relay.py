@@ -32,9 +32,10 @@ from leveret_producer.outbox.bound import Bound, Known
 from leveret_producer.outbox.gone import GoneQueues
 from leveret_producer.outbox.hand import Hand, Held
 from leveret_producer.outbox.ledger import LONGEST_WAIT, Ledger
+from leveret_producer.outbox.looks import Looks
 from leveret_producer.outbox.together import together, whole
 from leveret_producer.store.outbox import LEASE, Lease, OutboxRows, Publication, Taken
-from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
+from leveret_producer.store.postgres import DatabaseUnavailable, TookTooLong, TryAgain
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +48,9 @@ LOOK_EVERY = 0.5  # s between looks for rows whose lease ran out
 LATE = 5.0  # s; a publish that isn't confirmed by then takes no other one's place in the window
 MOST_LATE = 10 * WINDOW
 COUNT_EVERY = 1.0  # s between counts of those that are late
+OPEN_LONG = (
+    "see whether a transaction stays open: SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start"
+)
 
 
 class Relay:
@@ -68,6 +72,7 @@ class Relay:
         self._workers, self._wanted = 0, WINDOW
         self._arrived: Counter[str] = Counter()  # per queue: stored earlier, due since the last asking
         self._gone = GoneQueues(clock)
+        self.looks = Looks()
         self._leaving = False
         self.alarm = Alarm(self._note_alarm)
         self.connected = False
@@ -150,9 +155,11 @@ class Relay:
             taken = 0
             if self._hand.waiting < WINDOW and not self._leaving and not self.alarm.raised:
                 asked_at = self.clock()
+                reach = self.looks.reach(asked_at)
                 try:
-                    found = await self._rows.take(TAKE, self._gone.names())
+                    found = await self._rows.take(TAKE, self._gone.names(), reach)
                     taken = len(found)
+                    self.looks.ended(reach, asked_at, self.clock(), everything_taken=taken < TAKE)
                     self._arrived.update(one.job.queue for one in found if one.arrived)
                     self._hold([one for one in found if not one.returned], asked_at, self._bound.known(own=False))
                     came_back = [one for one in found if one.returned]
@@ -160,6 +167,9 @@ class Relay:
                     live = await self._rows.live({one.job.queue for one in came_back}) if came_back else ()
                     await self._gone.look(connection, live)
                     self._hold(came_back, asked_at, self._bound.known(own=False))
+                except TookTooLong as problem:
+                    self.looks.failed(reach, asked_at, self.clock())
+                    log.warning("looking through the outbox took too long", because=str(problem), remedy=OPEN_LONG)
                 except (DatabaseUnavailable, TryAgain) as problem:
                     log.debug("the outbox can't be read", because=str(problem))
             if taken < TAKE:

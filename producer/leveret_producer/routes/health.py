@@ -20,5 +20,7 @@ async def healthz() -> Response:
 @router.get("/readyz", **openapi.READYZ)
 async def readyz(parts: Anyhow) -> Response:
     """Tell whether requests may be sent here, and what is the matter with database and broker."""
-    ready = parts.health.report(parts.trouble(), broker_alarm=parts.relay.alarm.raised)
+    relay = parts.relay
+    looks_fail_for = relay.looks.failing_for(relay.clock())
+    ready = parts.health.report(parts.trouble(), broker_alarm=relay.alarm.raised, looks_fail_for=looks_fail_for)
     return Response(encode(ready), 200 if ready.ok else 503, media_type=JSON)

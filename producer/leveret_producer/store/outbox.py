@@ -25,6 +25,7 @@ from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.postgres import Postgres
 
 LEASE = 30.0  # s
+EVER = 10 * 366 * 86_400.0  # s
 
 # Of a day's partition that was never analysed the planner thinks that sorting all that waits in it is cheap: 100,000 jobs
 # were read, and written to disk, for the first 500. The index has them in order.
@@ -34,6 +35,7 @@ _TAKE = text(
     WITH free AS (
         SELECT id, lease_until, lease_until = due_at AS arrived FROM jobs
         WHERE published_at IS NULL AND lease_until <= now() AND queue <> ALL(CAST(:except_queues AS text[]))
+              AND lease_until >= now() - CAST(:reach AS double precision) * interval '1 second'
         ORDER BY lease_until, id LIMIT :most FOR UPDATE SKIP LOCKED
     ), taken AS (
         UPDATE jobs SET lease_until = now() + CAST(:lease AS double precision) * interval '1 second'
@@ -145,11 +147,11 @@ class OutboxRows:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def take(self, most: int, except_queues: Sequence[str] = ()) -> list[Taken]:
-        """Lease rows that nobody holds, those that are due longest first, and return their jobs."""
+    async def take(self, most: int, except_queues: Sequence[str] = (), reach: float | None = None) -> list[Taken]:
+        """Lease rows that nobody holds and return their jobs, first those that are due longest, at most `reach` seconds."""
         async with self._postgres.transaction() as connection:
             await connection.execute(_DONT_SORT)
-            values = {"most": most, "lease": LEASE, "except_queues": list(except_queues)}
+            values = {"most": most, "lease": LEASE, "except_queues": list(except_queues), "reach": reach or EVER}
             found = sorted(await connection.execute(_TAKE, values), key=lambda row: (row.waited_until, row.id))
             return [Taken(_envelope(row), Lease(row.id, row.lease_until), row.arrived, row.returned) for row in found]
 

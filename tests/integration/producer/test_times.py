@@ -21,6 +21,7 @@ from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker, Database
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.recorder.merge import Report
+from leveret_producer.store import outbox
 from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.migrate import migrate
@@ -30,6 +31,12 @@ from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
 from leveret_producer.store.returning import Returning
 
+_MANY = text(
+    """
+    INSERT INTO jobs (id, queue, type, state, merge_key, created_at, lease_until)
+    SELECT gen_random_uuid(), :queue, 't', 'accepted', 65536, now(), now() - interval '1 hour' FROM generate_series(1, 10000)
+    """
+)
 FAILED = Error("Failed", "boom", "ValueError", "…")
 
 
@@ -304,3 +311,30 @@ async def test_an_event_that_can_not_be_honoured_is_set_aside_whole(broker: Brok
         assert [one["id"] for one in json.loads(message.body)] == [str(lost)]
         await _in_state(producer, fine, State.RUNNING)
         assert (await producer.http.get(f"/v1/jobs/{lost}")).status_code == 404
+
+
+async def test_a_transaction_that_stays_open_holds_up_no_look_for_what_comes_due(store: Postgres) -> None:
+    """Published jobs leave dead entries at the front of the index; a dump keeps the database from removing them."""
+    rows, read = OutboxRows(store), {}
+    hour = 3_600.0
+    async with store.transaction(60) as dump:
+        await dump.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        await dump.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+        for _ in range(3):
+            async with store.transaction(60) as connection:
+                await connection.execute(_MANY, {"queue": QUEUE})
+            async with store.transaction(60) as connection:
+                await connection.execute(text("UPDATE jobs SET published_at = now() WHERE published_at IS NULL"))
+        for reach in (10 * 366 * 24 * hour, 60.0):
+            async with store.transaction(60) as connection:
+                explained = await connection.scalar(
+                    text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {outbox._TAKE.text}"),
+                    {"most": 500, "lease": 30.0, "except_queues": [], "reach": reach},
+                )
+                read[reach] = explained[0]["Plan"]["Shared Hit Blocks"] + explained[0]["Plan"]["Shared Read Blocks"]
+        assert read[60.0] <= max(read.values()) / 10
+        now = datetime.now(UTC)
+        await Jobs(store).insert(
+            [NewJob(Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now), 5)], now, lease_seconds=0
+        )
+        assert len(await rows.take(500, reach=60.0)) == 1
