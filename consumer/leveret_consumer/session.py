@@ -75,6 +75,7 @@ class Session:
             partial(Publisher.open, connection, alarm=alarm),
             process.load.dropped,
             places=self._demand.most_waiting_replies,
+            others=lambda: publisher.confirmed,
             patience=alarm.patience,
         )
         settling = Settling(

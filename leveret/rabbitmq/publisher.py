@@ -72,6 +72,7 @@ class Publisher:
         self._patience = alarm.patience if alarm else asyncio.timeout
         self._declared = declared
         self._opening = asyncio.Lock()
+        self.confirmed = 0  # publishes so far
 
     @classmethod
     async def open(
@@ -107,6 +108,7 @@ class Publisher:
                     if not await self._mended(line, problem):
                         raise
                     await self._line.send(exchange, routing_key, message, mandatory=mandatory)
+                self.confirmed += 1
         except PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
         except (aio_pika.exceptions.DeliveryError, *BrokerErrors) as problem:

@@ -3,7 +3,8 @@
 The broker confirms a reply within milliseconds, and so long whoever sends it waits: a crash repeats it and does not lose
 it. It's not mandatory: a client that is gone is no error. What has no answer by then is waited for by few: for 10 s, or for
 1 s where the address has failed before. Who finds no place leaves the reply to itself; it may still arrive. So many may be
-left; the next one waits for room while the broker answers, and is dropped once it doesn't.
+left; the next one waits for room while the broker answers, and is dropped once it doesn't. Time in which it answers nobody
+at all isn't counted: it is slow, which is no fault of an address.
 
 A broker that asks a hung queue answers nothing else on that channel, for a minute or more a message. So replies have
 channels of their own, never that of copies and events; one that is stuck is not used until something is answered on it; and
@@ -13,7 +14,7 @@ messages wait on one channel: there are never half as many.
 
 import asyncio
 import contextlib
-from collections import Counter
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
@@ -28,16 +29,18 @@ from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.rabbitmq.reply_lane import Lane, Opens, Reply
+from leveret.rabbitmq.reply_room import TICK, Room
 from leveret.reply import may_reply_to
 
 log = structlog.get_logger(__name__)
 
 BRIEFLY = 0.05  # s that every reply is waited for
-STUCK_AFTER = 1.0  # s without an answer; a reply to an address that failed before is given up then
+STUCK_AFTER = (
+    1.0  # s without an answer, while others had some; a reply to an address that failed before is given up then
+)
 DROPPED_AFTER = 10.0  # s without an answer; any other is
 PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
 LANES = 4  # channels
-LEFT, LEFT_OF_ONE = 200, 50  # that wait beyond that moment, of all and of one address, before one more is dropped
 
 
 class Dropped(StrEnum):
@@ -57,6 +60,8 @@ _WHAT = {
 }
 REPLIES_DROPPED = "Replies that were not sent, or not confirmed in time"
 
+_ALWAYS = itertools.count().__next__
+
 
 class Replies:
     """Over one connection."""
@@ -67,19 +72,21 @@ class Replies:
         dropped: Callable[[Dropped, str], None],
         *,
         places: Callable[[], int],
+        others: Callable[[], int] = _ALWAYS,
         patience: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout,
         pauses: Sequence[float] = PAUSES,
     ) -> None:
-        """`dropped` counts, of a queue; `places` is how many may be waited for; `patience` is a time-out without alarms."""
-        self._dropped, self._places, self._patience, self._pauses = dropped, places, patience, pauses
+        """`dropped` counts, of a queue; `places` is how many may be waited for; `others` rises with what else the
+        broker confirms on the connection; `patience` is a time-out without alarms."""
+        self._dropped, self._places, self._others = dropped, places, others
+        self._patience, self._pauses = patience, pauses
         self._lanes = [Lane(opens) for _ in range(LANES)]
         now = asyncio.get_running_loop().time
         self._failed, self._said = FailedAddresses(now), FailedAddresses(now)
         self._given_up: set[Reply] = set()  # and not answered yet
         self._sending: dict[asyncio.Task[bool], Reply] = {}
         self._watches: set[asyncio.Task[Any]] = set()
-        self._left: Counter[str] = Counter()  # of each address, the watched ones
-        self._queueing: dict[asyncio.Future[None], str] = {}  # for room, to which address; the first is first
+        self._room = Room()  # for the watched ones
         self._waiting = 0
 
     async def send(self, address: str, message: aio_pika.Message, *, job: str, queue: str = "") -> bool:
@@ -90,7 +97,7 @@ class Replies:
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
         lane = self._lane(failed_before=failed)
-        if lane is None or not (self._has_room(address) or (not failed and await self._finds_room(address, lane))):
+        if lane is None or not (self._room.has(address) or (not failed and await self._finds_room(address, lane))):
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
             self._dropped(Dropped.CROWDED, queue)
             return False
@@ -105,8 +112,8 @@ class Replies:
         watch = asyncio.create_task(self._watch(reply, sending))
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
-        self._left[address] += 1
-        watch.add_done_callback(lambda _: self._let_go(address))
+        self._room.take(address)
+        watch.add_done_callback(lambda _: self._room.let_go(address))
         if self._waiting >= self._places():
             return False
         self._waiting += 1
@@ -124,30 +131,9 @@ class Replies:
                     await asyncio.wait(some)
         await end([*self._watches, *self._sending])
 
-    def _has_room(self, address: str) -> bool:
-        return self._left[address] < LEFT_OF_ONE and self._left.total() < LEFT
-
     async def _finds_room(self, address: str, lane: Lane) -> bool:
         """Wait for it while the broker answers those before: they are many, and nothing is wrong."""
-        end = asyncio.get_running_loop().time() + STUCK_AFTER
-        while not (lane.stuck or lane.is_overdue(STUCK_AFTER)) and asyncio.get_running_loop().time() < end:
-            room = asyncio.get_running_loop().create_future()
-            self._queueing[room] = address
-            try:
-                await asyncio.wait([room], timeout=BRIEFLY)
-            finally:
-                del self._queueing[room]
-            if self._has_room(address):
-                return True
-        return False
-
-    def _let_go(self, address: str) -> None:
-        self._left[address] -= 1
-        if not self._left[address]:
-            del self._left[address]
-        first = (room for room, theirs in self._queueing.items() if not room.done() and self._has_room(theirs))
-        if room := next(first, None):
-            room.set_result(None)
+        return await self._room.find(address, STUCK_AFTER, lambda: lane.stuck or address in self._failed, self._others)
 
     def _lane(self, *, failed_before: bool) -> Lane | None:
         lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]
@@ -183,7 +169,7 @@ class Replies:
 
     async def _watch(self, reply: Reply, sending: "asyncio.Task[bool]") -> bool:
         """See to what has no answer, until it's given up."""
-        if await self._answered(sending, STUCK_AFTER):
+        if await self._answered_beside_others(sending):
             return _confirmed(sending)
         reply.lane.stuck = True
         first = next(iter(reply.lane.unanswered), None) is reply
@@ -193,7 +179,11 @@ class Replies:
             # It waits behind another one, perhaps for hours: it's sent on another channel, and may arrive twice.
             reply.dropped = True
             self._leave(reply, sending)
-            return await self.send(reply.address, reply.message, job=reply.job, queue=reply.queue)
+            self._room.let_go(reply.address)  # it is no second one
+            try:
+                return await self.send(reply.address, reply.message, job=reply.job, queue=reply.queue)
+            finally:
+                self._room.take(reply.address)
         # One more of an address that has failed by now is not waited for as long as the first.
         if first and not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
             return _confirmed(sending)
@@ -207,6 +197,18 @@ class Replies:
             self._given_up.add(reply)
         else:
             sending.cancel()
+
+    async def _answered_beside_others(self, sending: "asyncio.Task[bool]") -> bool:
+        """Wait for an answer for STUCK_AFTER, not counting the time in which the broker answers nobody else either."""
+        waited = 0.0
+        for _ in range(round(DROPPED_AFTER / TICK)):
+            others = self._others()
+            if await self._answered(sending, TICK):
+                return True
+            waited += TICK if self._others() != others else 0.0
+            if waited >= STUCK_AFTER:
+                break
+        return sending.done()
 
     async def _answered(self, sending: "asyncio.Future[Any]", within: float, *others: "asyncio.Future[Any]") -> bool:
         with contextlib.suppress(TimeoutError):

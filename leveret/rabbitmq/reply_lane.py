@@ -1,7 +1,6 @@
 """A channel for replies, and the replies on it that have no answer."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,14 +35,8 @@ class Lane:
         self._opens, self._opening = opens, asyncio.Lock()
         self._channel: Channel | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
-        self.unanswered: dict[Reply, float] = {}  # the oldest first, and when each was sent
+        self.unanswered: dict[Reply, None] = {}  # the oldest first
         self.stuck = False
-        self._answered_at = -math.inf
-
-    def is_overdue(self, seconds: float) -> bool:
-        """Tell whether the oldest without an answer, and whatever was answered last, are that long ago."""
-        last = max(self._answered_at, next(iter(self.unanswered.values()), math.inf))
-        return last <= asyncio.get_running_loop().time() - seconds
 
     async def publish(self, reply: "Reply") -> None:
         """Return once it's confirmed; raise NotConfirmed, BrokerGone, or one of BrokerErrors."""
@@ -51,7 +44,7 @@ class Lane:
             async with self._opening:
                 if self._channel is None or self._channel.is_closed:
                     self._channel = await self._opens()
-            self.unanswered[reply] = asyncio.get_running_loop().time()
+            self.unanswered[reply] = None
             try:
                 await self._channel.publish(
                     DEFAULT_EXCHANGE, reply.address, reply.message, LATE_CONFIRM_TIMEOUT, mandatory=False
@@ -61,7 +54,7 @@ class Lane:
                 raise
             finally:
                 del self.unanswered[reply]
-                self.stuck, self._answered_at = False, asyncio.get_running_loop().time()
+                self.stuck = False
 
 
 @dataclass(slots=True, eq=False)

@@ -37,6 +37,7 @@ _STORE = """
     """
 _INSERT = text(_STORE.format(claim="", claimed=""))
 _INSERT_ONCE = text(_STORE.format(claim=CLAIM, claimed="FROM claimed"))
+AT_ONCE = 1_000  # jobs in a statement: the driver writes all its values in one turn of the loop
 MOST_ATTEMPTS, MOST_LISTED_ATTEMPTS = 1_000, 20  # of a job: alone, and in a list
 # An error is stored as we encode it: the traceback is its last field, and within its strings all quotes are escaped.
 _SHORT_ERROR = """CASE WHEN strpos(error, ',"traceback":"') > 0
@@ -106,6 +107,24 @@ class Wanted:
     limit: int = 50
 
 
+def _columns(new: Sequence[NewJob]) -> dict[str, list[Any] | None]:
+    return {
+        "ids": [one.job.id for one in new],
+        "bodies": [one.job.body.decode() for one in new],  # a thread would need Python's lock for it
+        "types": [one.job.type for one in new],
+        "states": [str(one.state) for one in new],
+        "max_attempts": _some([one.max_attempts for one in new]),
+        "run_at": _some([one.run_at for one in new]),
+        "due_at": _some([one.due_at for one in new]),
+        "deadlines": _some([one.job.deadline for one in new]),
+    }
+
+
+def _some(column: list[Any]) -> list[Any] | None:
+    """None where all are: unnest makes that NULLs, and the driver looks at each element of a list."""
+    return column if any(one is not None for one in column) else None
+
+
 class Jobs:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -123,27 +142,23 @@ class Jobs:
         Return when that lease ends, by the database's clock. With a key, and with the warning that is answered, they are
         stored once: raise KeyTaken where it is taken.
         """
-        values = {
-            "ids": [one.job.id for one in new],
-            "bodies": [one.job.body.decode() for one in new],  # a thread would need Python's lock for it
-            "types": [one.job.type for one in new],
-            "states": [str(one.state) for one in new],
-            "max_attempts": [one.max_attempts for one in new],
-            "run_at": [one.run_at for one in new],
-            "due_at": [one.due_at for one in new],
-            "deadlines": [one.job.deadline for one in new],
+        fixed = {
             "queue": new[0].job.queue,
             "key": merge_key(State.ACCEPTED, generation=1),
             "created_at": created_at,
             "lease": lease_seconds,
         }
-        statement = _INSERT
-        if key is not None:
-            statement, values = _INSERT_ONCE, values | claim_values(key, warning)
-        async with self._postgres.statement(timeout=10) as connection:
-            until: datetime | None = (await connection.execute(statement, values)).scalar_one_or_none()
-        if until is None:
-            raise KeyTaken
+        whole = self._postgres.statement if len(new) <= AT_ONCE else self._postgres.transaction
+        until: datetime | None = None
+        async with whole(timeout=10) as connection:
+            for first in range(0, len(new), AT_ONCE):
+                statement, values = _INSERT, fixed | _columns(new[first : first + AT_ONCE])
+                if key is not None and not first:
+                    statement, values = _INSERT_ONCE, values | claim_values(key, warning)
+                until = (await connection.execute(statement, values)).scalar_one_or_none()
+                if until is None:
+                    raise KeyTaken
+        assert until is not None, "there is at least one job"
         return until
 
     async def get(self, id: UUID) -> Job | None:

@@ -69,9 +69,9 @@ async def until(seen: Callable[[], bool], seconds: float = 30) -> None:
 
 def shop(rabbitmq: Server, vhost: str) -> None:
     """Make the user of the wire contract: it may publish jobs, and have reply queues of its own."""
-    management(rabbitmq, "users/shop", "PUT", {"password": "p@ss/ä", "tags": ""})
+    management(rabbitmq, "users/shop-rpc", "PUT", {"password": "p@ss/ä", "tags": ""})
     rights = {"configure": r"^shop\.", "write": r"^(leveret\.jobs$|shop\.)", "read": r"^shop\."}
-    management(rabbitmq, f"permissions/{vhost}/shop", "PUT", rights)
+    management(rabbitmq, f"permissions/{vhost}/shop-rpc", "PUT", rights)
 
 
 async def test_many_calls_in_each_style_by_a_user_with_few_rights(
@@ -81,7 +81,7 @@ async def test_many_calls_in_each_style_by_a_user_with_few_rights(
     await consumer(handlers=BENCH, retry='{"maxAttempts":1}', concurrency=50).ready()
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(await connect(rig.broker, style, user="shop", password="p@ss/ä"))
+            await stack.enter_async_context(await connect(rig.broker, style, user="shop-rpc", password="p@ss/ä"))
             for style in Style
         ]
         calls = [asking(rpc, 200) for rpc in clients]

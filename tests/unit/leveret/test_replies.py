@@ -20,8 +20,9 @@ from leveret.rabbitmq import failed_addresses
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
 from leveret.rabbitmq.publisher import NotConfirmed
-from leveret.rabbitmq.replies import BRIEFLY, LANES, LEFT, Dropped, Replies
+from leveret.rabbitmq.replies import BRIEFLY, LANES, Dropped, Replies
 from leveret.rabbitmq.reply_lane import AT_ONCE
+from leveret.rabbitmq.reply_room import LEFT
 
 MESSAGE = aio_pika.Message(b"1")
 BLOCKS = 65.0  # s for which the broker answers nothing on a channel for one message to a hung queue, as measured
@@ -34,6 +35,8 @@ class Broker:
         self.channels: list[Channel] = []
         self.arrived: Counter[str] = Counter()
         self.hangs = True
+        self.goes = asyncio.Event()
+        self.goes.set()
 
     async def open(self) -> "Channel":
         self.channels.append(Channel(self))
@@ -54,6 +57,7 @@ class Channel:
         self.unanswered += 1
         self.most = max(self.most, self.unanswered)
         try:
+            await self._broker.goes.wait()
             async with self._turn:
                 if routing_key.startswith("hung") and self._broker.hangs:
                     await asyncio.sleep(BLOCKS)
@@ -220,6 +224,29 @@ def test_a_busy_broker_that_answers_has_every_reply_of_one_client(places: int) -
             await asyncio.gather(*(scene.send("slow") for _ in range(300)))
         await asyncio.sleep(1)
         assert (scene.broker.arrived["slow"], scene.dropped) == (6_000, {})
+
+    with_moved_clock(run())
+
+
+@pytest.mark.parametrize("places", [0, 1, 100])
+def test_a_broker_that_stands_still_for_all_alike_has_every_reply_of_one_client_later(places: int) -> None:
+    """A machine without time to spare: replies were sent again on other channels, counted twice, and dropped."""
+
+    async def run() -> None:
+        broker, dropped, confirmed = Broker(), Counter[str](), 0
+        replies = Replies(
+            broker.open, lambda reason, _: dropped.update([reason]), places=lambda: places, others=lambda: confirmed
+        )
+        for _ in range(3):
+            broker.goes.clear()
+            sending = [asyncio.create_task(replies.send("good", MESSAGE, job="1")) for _ in range(120)]
+            for _ in range(8):
+                await asyncio.sleep(1)
+                confirmed += 1  # now and then, something
+            broker.goes.set()
+            await asyncio.gather(*sending)
+            await asyncio.sleep(1)
+        assert (broker.arrived["good"], dropped) == (360, {})
 
     with_moved_clock(run())
 
