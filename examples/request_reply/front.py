@@ -23,7 +23,6 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
 from starlette.exceptions import HTTPException
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
@@ -43,8 +42,7 @@ log = logging.getLogger(__name__)
 
 def _fits(message: str) -> str:
     if len(message.encode()) > LONGEST or len(json.dumps(message, ensure_ascii=False).encode()) > LARGEST_JSON:
-        limits = {"bytes": LONGEST, "json": LARGEST_JSON}
-        raise PydanticCustomError("too_long", "must be at most {bytes} bytes of UTF-8, and {json} as JSON", limits)
+        raise ValueError(f"it may have {LONGEST:,} bytes of UTF-8, and {LARGEST_JSON:,} as JSON")
     return message
 
 
@@ -98,8 +96,7 @@ class Clients:
                 await asyncio.sleep(1)
 
     def connected(self) -> dict[str, rpc.Rpc]:
-        made = {style: task.result() for style, task in self._made.items() if task.done()}
-        return {style: client for style, client in made.items() if client.connected}
+        return {style: task.result() for style, task in self._made.items() if task.done() and task.result().connected}
 
     async def close(self) -> None:
         for task in self._made.values():

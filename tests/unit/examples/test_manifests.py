@@ -67,4 +67,4 @@ def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() ->
 
 
 def test_the_queues_that_tests_from_outside_count_on_are_there() -> None:
-    assert sorted(jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES) == ["bench", "url-check"]
+    assert sorted(jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES) == ["bench", "request-reply", "url-check"]
