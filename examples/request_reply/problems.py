@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 
 RETRY_AFTER = "2"  # s
 BODY_SECONDS = 10.0
-_READ_ON = 8 * 1024 * 1024  # bytes of a body that is too large: whoever is still sending reads no answer
 
 
 class Problem(Exception):
@@ -73,7 +72,7 @@ class Bodies:
             self._held -= len(body)
 
     async def _read(self, request: Request, body: bytearray) -> None:
-        size = 0
+        size = 0  # what is too large is read to its end, and not kept: whoever is still sending reads no answer
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 async for part in request.stream():
@@ -83,10 +82,9 @@ class Bodies:
                     if size <= self._largest:
                         body += part
                         self._held += len(part)
-                    elif size > _READ_ON:
-                        break
         except TimeoutError:
-            raise Problem(408, "request-timeout", f"The body was not here within {BODY_SECONDS:g} s.") from None
+            if size <= self._largest:
+                raise Problem(408, "request-timeout", f"The body was not here in {BODY_SECONDS:g} s.") from None
         except ClientDisconnect:
             raise Problem(400, "malformed-request", "The connection ended before the body did.") from None
         if size > self._largest:
