@@ -59,7 +59,7 @@ def start(broker: Broker, tmp_path: Path) -> Iterator[Start]:
 
 
 def consumer(start: Start, handlers: str = "examples.request_reply.handlers:handlers") -> subprocess.Popen[bytes]:
-    own = {"LEVERET_HANDLERS": handlers, "LEVERET_PROBE_PORT": free_port(), "LEVERET_CONCURRENCY": 100}
+    own = {"LEVERET_HANDLERS": handlers, "LEVERET_PROBE_PORT": free_port(), "LEVERET_CONCURRENCY": 20}
     return start("leveret_consumer", **own)
 
 
