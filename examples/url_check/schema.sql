@@ -1,0 +1,35 @@
+-- The front's tables. Run by every process at its first connection, so it must be able to meet itself and an older version:
+-- what is added later is added below with IF NOT EXISTS, and nothing is taken away while an older front may run.
+SELECT pg_advisory_xact_lock(7315081);
+
+CREATE TABLE IF NOT EXISTS checks (
+  id           uuid PRIMARY KEY,                    -- also the key with which its jobs are submitted
+  total        integer NOT NULL,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  submitted_at timestamptz,                         -- null: an intent; its jobs may be submitted or not
+  finished_at  timestamptz,
+  next_look    timestamptz NOT NULL DEFAULT now(),  -- when a front takes it up; moved ahead by the one that does
+  trouble      text                                 -- what keeps it from going on
+);
+CREATE INDEX IF NOT EXISTS checks_open ON checks (next_look) WHERE finished_at IS NULL;
+
+CREATE TABLE IF NOT EXISTS urls (
+  check_id uuid NOT NULL REFERENCES checks ON DELETE CASCADE,
+  place    integer NOT NULL,                        -- 1… in the list, duplicates left out
+  url      text NOT NULL,                           -- as it was sent
+  job      uuid,                                    -- null until it is known to be submitted
+  failed   boolean,
+  result   text,                                    -- JSON, once it is final; never changed
+  PRIMARY KEY (check_id, place)
+);
+
+CREATE TABLE IF NOT EXISTS reports (
+  url    text NOT NULL,
+  reason text NOT NULL,                             -- of the last time
+  times  integer NOT NULL,
+  last   timestamptz NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS reports_url ON reports (md5(url));  -- a URL may be too long for an index
+CREATE INDEX IF NOT EXISTS reports_last ON reports (last);
+
+CREATE TABLE IF NOT EXISTS reported (job uuid PRIMARY KEY);  -- so that a job that runs twice reports once

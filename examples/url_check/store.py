@@ -1,0 +1,207 @@
+"""The front's database: checks with their URLs and results, and reports of failing sites.
+
+Whatever goes wrong with the database is raised as Away, which says whether something may have been stored. Two processes
+may do the same at once: a result is written once and stays, and a check is taken up by one process at a time, for as long
+as its lease lasts.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+LEASE = timedelta(seconds=60)  # longer than a round of requests for a check takes
+PAUSE = timedelta(seconds=5)  # after trouble
+PAGE_ROWS = 100
+MOST_REPORTS = 1_000
+_CONNECT_SECONDS, _STATEMENT_SECONDS = 5.0, 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Away(Exception):
+    """The database can't be used now."""
+
+    def __init__(self, stored: str) -> None:
+        super().__init__("the database does not answer")
+        self.stored = stored  # "no" or "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    id: UUID
+    submitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    place: int
+    text: str  # JSON
+    failed: bool
+
+
+class Store:
+    def __init__(self, url: str | None = None, *, connections: int = 8) -> None:
+        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point."""
+        self._made, self._away, self._opening = False, False, asyncio.Lock()
+        self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=connections,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            server_settings={"application_name": "url-check"},
+        )
+
+    async def add(self, id: UUID, urls: Sequence[str]) -> None:
+        """Store a check as an intent, whole or not at all."""
+        async with self._connection() as connection:
+            await connection.execute(
+                "WITH made AS (INSERT INTO checks (id, total) VALUES ($1, cardinality($2::text[])) RETURNING id) "
+                "INSERT INTO urls (check_id, place, url) "
+                "SELECT made.id, place, url FROM made, unnest($2::text[]) WITH ORDINALITY AS sent (url, place)",
+                id, urls,
+            )  # fmt: skip
+
+    async def claim(self) -> Claimed | None:
+        """Take up the open check whose turn it is; nobody else takes it up until the lease is over."""
+        async with self._connection() as connection:
+            row = await connection.fetchrow(
+                "UPDATE checks SET next_look = now() + $1 WHERE id = ("
+                "  SELECT id FROM checks WHERE finished_at IS NULL AND next_look <= now()"
+                "  ORDER BY next_look LIMIT 1 FOR UPDATE SKIP LOCKED"
+                ") RETURNING id, submitted_at IS NOT NULL AS submitted",
+                LEASE,
+            )
+        return None if row is None else Claimed(row["id"], row["submitted"])
+
+    async def urls(self, id: UUID) -> list[str]:
+        async with self._connection() as connection:
+            rows = await connection.fetch("SELECT url FROM urls WHERE check_id = $1 ORDER BY place", id)
+        return [row["url"] for row in rows]
+
+    async def submitted(self, id: UUID, jobs: Sequence[UUID]) -> None:
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("UPDATE checks SET submitted_at = coalesce(submitted_at, now()) WHERE id = $1", id)
+            await connection.execute(
+                "UPDATE urls SET job = known.job FROM unnest($2::uuid[]) WITH ORDINALITY AS known (job, place) "
+                "WHERE check_id = $1 AND urls.place = known.place AND urls.job IS NULL",
+                id, jobs,
+            )  # fmt: skip
+
+    async def pending(self, id: UUID) -> list[tuple[int, str, UUID]]:
+        """Return place, URL and job of what has no result yet."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT place, url, job FROM urls WHERE check_id = $1 AND result IS NULL ORDER BY place", id
+            )
+        return [(row["place"], row["url"], row["job"]) for row in rows]
+
+    async def keep(self, id: UUID, results: Sequence[Result]) -> None:
+        """Keep final results; the next look is the later, the longer the check takes."""
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("SELECT FROM checks WHERE id = $1 FOR UPDATE", id)
+            await connection.execute(
+                "UPDATE urls SET result = known.result, failed = known.failed "
+                "FROM unnest($2::integer[], $3::text[], $4::boolean[]) AS known (place, result, failed) "
+                "WHERE check_id = $1 AND urls.place = known.place AND urls.result IS NULL",
+                id,
+                [one.place for one in results],
+                [one.text for one in results],
+                [one.failed for one in results],
+            )
+            await connection.execute(
+                "UPDATE checks SET trouble = NULL, next_look = now() + "
+                "  least(greatest((now() - submitted_at) / 20, interval '500 ms'), interval '1 minute'), "
+                "finished_at = CASE WHEN EXISTS (SELECT FROM urls WHERE check_id = $1 AND result IS NULL) "
+                "  THEN NULL ELSE now() END WHERE id = $1",
+                id,
+            )
+
+    async def trouble(self, id: UUID, said: str) -> None:
+        async with self._connection() as connection:
+            await connection.execute(
+                "UPDATE checks SET trouble = $2, next_look = now() + $3 WHERE id = $1", id, said, PAUSE
+            )
+
+    async def results(self, id: UUID) -> tuple[int, list[str]] | None:
+        """Return how many URLs a check has, and its results as JSON; None for no such check."""
+        async with self._connection() as connection:
+            total = await connection.fetchval("SELECT total FROM checks WHERE id = $1", id)
+            if total is None:
+                return None
+            rows = await connection.fetch(
+                "SELECT result FROM urls WHERE check_id = $1 AND result IS NOT NULL ORDER BY place", id
+            )
+        return total, [row["result"] for row in rows]
+
+    async def view(self, id: UUID, page: int) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
+        """Return a check with its counts, and one page of its URLs: those that failed first, those that wait last."""
+        async with self._connection() as connection:
+            check = await connection.fetchrow(
+                "SELECT total, created_at, finished_at, trouble, counts.* FROM checks, "
+                "(SELECT count(result) AS done, count(*) FILTER (WHERE failed) AS failed FROM urls WHERE check_id = $1)"
+                " AS counts WHERE id = $1",
+                id,
+            )
+            if check is None:
+                return None
+            rows = await connection.fetch(
+                "SELECT url, failed, result FROM urls WHERE check_id = $1 "
+                "ORDER BY failed DESC NULLS LAST, place LIMIT $2 OFFSET $3",
+                id, PAGE_ROWS, (page - 1) * PAGE_ROWS,
+            )  # fmt: skip
+        return check, rows
+
+    async def report(self, job: UUID, url: str, reason: str, at: datetime) -> None:
+        """Count a failure of a URL, once for each job."""
+        async with self._connection() as connection:
+            await connection.execute(
+                "WITH new AS (INSERT INTO reported VALUES ($1) ON CONFLICT DO NOTHING RETURNING job) "
+                "INSERT INTO reports (url, reason, times, last) SELECT $2, $3, 1, $4 FROM new "
+                "ON CONFLICT (md5(url)) DO UPDATE SET times = reports.times + 1, "
+                "  last = greatest(reports.last, excluded.last), "
+                "  reason = CASE WHEN excluded.last >= reports.last THEN excluded.reason ELSE reports.reason END",
+                job, url, reason, at,
+            )  # fmt: skip
+
+    async def reports(self) -> list[asyncpg.Record]:
+        """Return the newest."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "SELECT url, reason, times, last FROM reports ORDER BY last DESC LIMIT $1", MOST_REPORTS
+            )
+        return list(rows)
+
+    async def ping(self) -> None:
+        async with self._connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async def close(self) -> None:
+        self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        stored = "no"
+        try:
+            async with self._opening:
+                await self._pool
+            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+                if not self._made:
+                    await connection.execute((Path(__file__).parent / "schema.sql").read_text())
+                    self._made, self._away = True, False
+                stored = "unknown"
+                yield connection
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            self._made = False  # it may come back as another one
+            if not self._away:
+                log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
+            self._away = True
+            raise Away(stored) from problem
