@@ -29,7 +29,7 @@ class Collector:
             try:
                 claimed = await self._store.claim()
                 if claimed is not None:
-                    await self._carry_on(claimed)
+                    await self.carry_on(claimed)
                     continue
             except Away:
                 pass  # it is logged, and every check is still there
@@ -42,7 +42,8 @@ class Collector:
             except TimeoutError:
                 pass
 
-    async def _carry_on(self, check: Claimed) -> None:
+    async def carry_on(self, check: Claimed) -> None:
+        """Take a check one step on: 1 request to Leveret for its submit, or a few if it is large, and 1 for 1,000 jobs."""
         try:
             if not check.submitted:
                 urls = await self._store.urls(check.id)

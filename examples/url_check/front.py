@@ -46,7 +46,10 @@ def _checked(url: str) -> str:
     """Return the URL as it was sent, if its handler will take it."""
     if not all("!" <= letter != "\x7f" for letter in url):
         raise ValueError("a URL has no spaces and no control characters")
-    _http_url.validate_python(url)
+    try:
+        _http_url.validate_python(url)
+    except ValidationError as problem:
+        raise ValueError(problem.errors()[0]["msg"]) from None
     return url
 
 

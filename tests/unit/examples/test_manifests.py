@@ -19,7 +19,7 @@ DOCUMENTS = [
     for document in yaml.safe_load_all(path.read_text())
 ]
 JOBQUEUES = [document for _, document in DOCUMENTS if document["kind"] == "JobQueue"]
-DEPLOYMENTS = [document for _, document in DOCUMENTS if document["kind"] == "Deployment"]
+WORKLOADS = [document for _, document in DOCUMENTS if document["kind"] in ("Deployment", "StatefulSet")]
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,14 +52,33 @@ def test_its_handlers_are_there_and_end_within_its_timeout(jobqueue: dict[str, A
     assert all(handler.timeout is None or handler.timeout <= longest for handler in handlers.values())
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda document: document["metadata"]["name"])
-def test_a_deployment_passes_the_restricted_standard(deployment: dict[str, Any]) -> None:
-    pod = deployment["spec"]["template"]["spec"]
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda document: document["metadata"]["name"])
+def test_a_pod_passes_the_restricted_standard_and_writes_only_to_volumes(workload: dict[str, Any]) -> None:
+    pod = workload["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    for container in pod["containers"]:
+    assert pod["automountServiceAccountToken"] is False
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_url_check_asks_for_little_and_makes_its_password_itself() -> None:
+    mine = {
+        (document["kind"], document["metadata"]["name"]): document
+        for name, document in DOCUMENTS
+        if name == "url-check.yaml"
+    }
+    front, database = mine["Deployment", "url-check"], mine["StatefulSet", "url-check-database"]
+    for workload in (front, database):
+        requests = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+        assert requests == {"cpu": "10m", "memory": "64Mi"}
+    assert [kind for kind, _ in mine if kind == "Secret"] == []
+    assert mine["Role", "url-check-database"]["rules"] == [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
+    ]
+    assert mine["Service", "url-check"]["spec"]["ports"][0]["nodePort"] == 30081
 
 
 def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() -> None:
@@ -67,4 +86,4 @@ def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() ->
 
 
 def test_the_queues_that_tests_from_outside_count_on_are_there() -> None:
-    assert sorted(jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES) == ["bench", "request-reply", "url-check"]
+    assert {"bench", "request-reply", "url-check", "url-check-reports"} <= {jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES}
