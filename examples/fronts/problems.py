@@ -21,7 +21,6 @@ JSON = "application/json"
 RETRY_AFTER = "2"  # s
 BODY_SECONDS = 10.0
 MOST_ERRORS = 10  # that are told
-_READ_ON = 16 * 1024 * 1024  # bytes of a body that is too large: whoever is still sending reads no answer
 
 
 class Problem(Exception):
@@ -101,21 +100,22 @@ class Bodies:
             self._held -= len(body)
 
     async def _read(self, request: Request, body: bytearray) -> None:
-        size = 0
+        size = 0  # what is too large is read to its end, and not kept: whoever is still sending reads no answer
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 async for part in request.stream():
                     size += len(part)
                     if size > self._largest:
-                        if size > _READ_ON:
-                            break
                         continue
                     if self._held + len(part) > self._room:
                         raise Problem(503, "overloaded", "Too much is asked at once. Nothing was stored: ask again.")
                     body += part
                     self._held += len(part)
         except TimeoutError:
-            raise Problem(408, "request-timeout", f"The body was not here within {BODY_SECONDS:g} s.") from None
+            if size <= self._largest:
+                raise Problem(
+                    408, "request-timeout", f"The body was not here in {BODY_SECONDS:g} s. Nothing was stored."
+                ) from None
         except ClientDisconnect:
             raise Problem(400, "malformed-request", "The connection ended before the body did.") from None
         if size > self._largest:

@@ -3,30 +3,19 @@
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from browsing import SCREENSHOTS, contrast, listen, luminance
 from playwright.sync_api import BrowserContext, Page, expect
 
 from leveret.panels import PANELS
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 QUEUE = "leveret.bench"
 STILL = "/?refresh=0"
 # A queue that never waited long has no oldest job, and a reaction needs a second scale-up after the first scrape.
 MAY_BE_EMPTY = {"Oldest waiting job", "Reaction"}
 DRAWN_WITHIN = 120.0  # s; a busy node misses scrapes, and a line needs two that worked
 OpenContext = Callable[..., BrowserContext]
-
-
-def listen(page: Page) -> list[str]:
-    """Collect whatever the browser complains about."""
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
-    page.on("response", lambda answer: complaints.append(answer.url) if answer.status >= 400 else None)
-    return complaints
 
 
 def without_a_line(page: Page) -> dict[str, list[str]]:
@@ -114,26 +103,3 @@ def test_it_refreshes_itself(open_context: OpenContext) -> None:
     page.get_by_role("link", name="stop refreshing").click()
     page.wait_for_url(re.compile("refresh=0"))
     expect(page.locator('meta[http-equiv="refresh"]')).to_have_count(0)
-
-
-def contrast(page: Page, selector: str) -> float:
-    """Return the contrast of an element's text with what is behind it, as WCAG 2 defines it."""
-    ink, paper = page.locator(selector).first.evaluate(
-        """element => {
-            let behind = element
-            while (behind.parentElement && getComputedStyle(behind).backgroundColor === 'rgba(0, 0, 0, 0)')
-                behind = behind.parentElement
-            return [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
-        }"""
-    )
-    dark, bright = sorted((luminance(ink), luminance(paper)))
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def luminance(color: str) -> float:
-    red, green, blue = (float(part) / 255 for part in re.findall(r"[\d.]+", color)[:3])
-
-    def linear(part: float) -> float:
-        return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-
-    return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)

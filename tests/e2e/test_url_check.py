@@ -1,0 +1,119 @@
+"""The URL checker in a cluster, driven through its port alone: a check under kills, what fails is reported, bad input."""
+
+import os
+from base64 import b64decode
+from typing import Any
+
+import httpx
+import pytest
+from api import eventually
+from kube import Namespace
+
+URL = os.environ.get("LEVERET_E2E_URL_CHECK_URL", "http://127.0.0.1:18081")
+TARGETS = "http://url-check-targets"
+MANY = 1_500
+KILLED = (
+    "app.kubernetes.io/name=url-check,app.kubernetes.io/component=front",
+    "app.kubernetes.io/component=producer",
+    "leveret.dev/jobqueue=url-check",
+    "app.kubernetes.io/name=url-check-database",
+)
+
+
+@pytest.fixture(scope="module")
+def checker(namespace: Namespace, examples: None) -> Namespace:
+    namespace.kubectl("rollout", "status", "statefulset/url-check-database", "--timeout=300s")
+    namespace.kubectl("rollout", "status", "deployment/url-check", "--timeout=300s")
+    namespace.kubectl("wait", "--for=condition=Ready", "jobqueue/url-check-reports", "--timeout=300s")
+    eventually("the front has its database", lambda: get("/reports") is not None, 120)
+    return namespace
+
+
+def ask(method: str, path: str, **more: Any) -> httpx.Response | None:
+    """Return what the front answers; None while it, or what it needs, is away, which it must say with a 503."""
+    try:
+        answer = httpx.request(method, f"{URL}{path}", timeout=60, trust_env=False, **more)
+    except httpx.TransportError:
+        return None
+    if answer.status_code == 503:
+        assert answer.headers["retry-after"]
+        return None
+    assert answer.status_code < 500, answer.text
+    return answer
+
+
+def get(path: str) -> dict[str, Any] | None:
+    answer = ask("GET", path)
+    return None if answer is None else answer.raise_for_status().json()
+
+
+def begin(urls: list[str]) -> str:
+    accepted: list[httpx.Response] = []
+
+    def taken() -> bool:
+        answer = ask("POST", "/checks", json={"urls": urls})
+        accepted.extend([answer] if answer is not None else [])
+        return bool(accepted)
+
+    eventually("the check is taken", taken, 120)
+    assert accepted[0].status_code == 202, accepted[0].text
+    return str(accepted[0].json()["id"])
+
+
+@pytest.mark.timeout(600)
+def test_a_check_survives_kills_of_all_that_works_on_it(checker: Namespace) -> None:
+    urls = [f"{TARGETS}/slow/0.2?i={n}" for n in range(MANY)]
+    check = begin([*urls, *urls[:100]])
+    eventually("it has begun", lambda: (found := get(f"/checks/{check}")) is not None and found["done"] > 0, 240)
+    for selector in KILLED:
+        for pod in checker.pods(selector)[:1]:
+            checker.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+    eventually("it has ended", lambda: (found := get(f"/checks/{check}")) is not None and found["done"] == MANY, 300)
+    found = get(f"/checks/{check}")
+    assert found is not None
+    assert (found["total"], found["done"]) == (MANY, MANY)
+    assert [result["url"] for result in found["results"]] == urls
+    assert {result["status"] for result in found["results"]} == {200}
+
+
+@pytest.mark.timeout(300)
+def test_what_fails_is_in_the_check_and_in_the_reports(checker: Namespace) -> None:
+    failing = f"{TARGETS}/status/503?report"
+    check = begin([failing, f"{TARGETS}/redirect/2", "http://169.254.169.254/"])
+    eventually("it has ended", lambda: (found := get(f"/checks/{check}")) is not None and found["done"] == 3, 180)
+    found = get(f"/checks/{check}")
+    assert found is not None
+    dead, redirected, refused = found["results"]
+    assert (dead["url"], dead["status"], redirected["status"]) == (failing, None, 200)
+    assert len(redirected["redirects"]) == 2
+    assert refused["error"].startswith("refused by policy")
+
+    def report() -> dict[str, Any] | None:
+        found = get("/reports")
+        return next((one for one in found["reports"] if one["url"] == failing), None) if found else None
+
+    eventually("it is reported", lambda: report() is not None, 180)
+    assert "503" in (report() or {})["reason"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{", 400), (b'{"urls":[]}', 422), (b'{"urls":["ftp://a/"]}', 422), (b" " * (9 << 20), 413)],
+    ids=["half a body", "no URL", "another scheme", "nine megabytes"],
+)
+def test_bad_input_gets_a_problem_document(checker: Namespace, body: bytes, status: int) -> None:
+    answer = ask("POST", "/checks", content=body, headers={"content-type": "application/json"})
+    assert answer is not None
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_the_password_is_made_in_the_cluster_and_stays(checker: Namespace) -> None:
+    def password() -> bytes:
+        return b64decode(checker.get("secret", "url-check-database")["data"]["password"])
+
+    before = password()
+    assert len(before) >= 32
+    checker.kubectl("delete", "pod", "url-check-database-0")
+    checker.kubectl("rollout", "status", "statefulset/url-check-database", "--timeout=300s")
+    assert password() == before
+    eventually("the front goes on with it", lambda: get("/reports") is not None, 120)
