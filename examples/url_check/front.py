@@ -107,6 +107,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        render(200, {})  # reads the template in, which takes longer than the first view may
         app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
         async with leveret() as client:
             app.state.collector = collector = Collector(app.state.store, client, queue)
