@@ -111,6 +111,8 @@ class Connection(HttpToolsProtocol):
             if self.scope["method"] == "CONNECT":
                 raise refusals.malformed()
             return
+        if self.parser.get_http_version() == "1.1" and [name for name, _ in self.headers].count(b"host") != 1:
+            raise refusals.malformed()  # RFC 9112 3.2
         if not self.url.startswith(b"/"):
             self.url = _origin_form(self.url)
         super().on_headers_complete()

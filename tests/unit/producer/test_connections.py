@@ -275,6 +275,8 @@ NO_HTTP = [
     b"\x16\x03\x01\x02\x00\x01",
     b"GET\r\n\r\n",
     b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET jobs HTTP/1.1\r\nHost: x\r\n\r\n",
