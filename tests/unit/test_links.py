@@ -18,7 +18,22 @@ SHELLS = ("bash", "sh", "console", "shell")
 # Of the shell and the system, and the tools that the pages tell how to get.
 PROGRAMS = {
     *("[", "for", "base64", "cat", "cd", "cp", "echo", "export", "sed", "sleep", "unset", "until"),
-    *("curl", "docker", "git", "go", "helm", "kind", "kubectl", "make", "mktemp", "pip", "python3", "rm", "tar"),
+    *(
+        "curl",
+        "docker",
+        "git",
+        "go",
+        "grep",
+        "helm",
+        "kind",
+        "kubectl",
+        "make",
+        "mktemp",
+        "pip",
+        "python3",
+        "rm",
+        "tar",
+    ),
     *(".venv/bin/pip", ".venv/bin/pytest", ".venv/bin/python"),
 }
 KEYWORDS = {"do", "done", "then", "else", "fi", "while", "if", "!", "{", "}"}
