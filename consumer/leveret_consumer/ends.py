@@ -14,6 +14,7 @@ from leveret.events import Error
 from leveret.jobs import DeadReason
 from leveret.retry import RetryPolicy
 from leveret.sdk.retry import Reject, RetryLater
+from leveret.wire import as_time
 from leveret_consumer.failures import FAILED, TIMED_OUT, error_of
 
 LARGEST_RESULT = 256 * 1024  # bytes of JSON
@@ -52,7 +53,7 @@ class TooLate(Exception):
 
     def __init__(self, deadline: datetime) -> None:
         super().__init__(
-            f"the job's deadline, {said(deadline)}, passed before this attempt; the handler was not started"
+            f"the job's deadline, {as_time(deadline)}, passed before this attempt; the handler was not started"
         )
 
 
@@ -97,11 +98,7 @@ def timed_out(limit: timedelta, policy: RetryPolicy | None) -> Failure:
 
 def stopped_at(deadline: datetime) -> Refused:
     """Return the end of an attempt that ran until the job's deadline: no policy has another one after it."""
-    return _past_deadline(f"the attempt was not done by the job's deadline, {said(deadline)}, and was stopped")
-
-
-def said(deadline: datetime) -> str:
-    return deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _past_deadline(f"the attempt was not done by the job's deadline, {as_time(deadline)}, and was stopped")
 
 
 def _past_deadline(message: str) -> Refused:

@@ -17,7 +17,8 @@ from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.reply import may_reply_to
 from leveret.retry import GiveUp, RetryPolicy
-from leveret_consumer.ends import End, Failed, Postponed, Refused, TooLate, said
+from leveret.wire import as_time
+from leveret_consumer.ends import End, Failed, Postponed, Refused, TooLate
 from leveret_consumer.failures import cut_message
 
 
@@ -117,7 +118,7 @@ def by_deadline(outcome: Outcome, job: Envelope, now: datetime) -> Outcome:
     match outcome:
         case RetryAfter(_, error) | RetryFromStore(_, error) if job.deadline and now + outcome.wait >= job.deadline:
             because = (
-                f"attempt {job.attempt} failed, and the next would be after the job's deadline, {said(job.deadline)}"
+                f"attempt {job.attempt} failed, and the next would be after the job's deadline, {as_time(job.deadline)}"
             )
             message = f"{because}: {error.message}"
             late = msgspec.structs.replace(error, reason=DeadReason.DEADLINE_EXCEEDED, message=cut_message(message))
