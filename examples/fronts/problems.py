@@ -21,6 +21,7 @@ JSON = "application/json"
 RETRY_AFTER = "2"  # s
 BODY_SECONDS = 10.0
 MOST_ERRORS = 10  # that are told
+NOTHING = "Nothing was stored."
 
 
 class Problem(Exception):
@@ -53,19 +54,17 @@ def answer(_: Request, raised: Exception) -> Response:
     return Response(json.dumps(document), problem.status, headers, "application/problem+json")
 
 
-def bad_input(problem: ValidationError | RequestValidationError) -> Problem:
-    """Return what is wrong: where, and what it should be; what was sent is not repeated."""
+def bad_input(problem: ValidationError | RequestValidationError, nothing: str = NOTHING) -> Problem:
+    """Return what is wrong: where, and what it should be; what was sent is not repeated. `nothing` tells what was kept."""
     found = problem.errors()
     if found[0]["type"] == "json_invalid":
-        return Problem(400, "invalid-json", f"The body can't be read: {found[0]['msg']}. Nothing was stored.")
+        return Problem(400, "invalid-json", f"The body can't be read: {found[0]['msg']}. {nothing}")
     errors = [
         {"pointer": "".join(f"/{part}"[:100] for part in one["loc"]), "detail": one["msg"]}
         for one in found[:MOST_ERRORS]
     ]
     more = f" The first {MOST_ERRORS} of {len(found):,} are shown." if len(found) > MOST_ERRORS else ""
-    return Problem(
-        422, "invalid-request", f"It has fields that can't be used. Nothing was stored.{more}", errors=errors
-    )
+    return Problem(422, "invalid-request", f"It has fields that can't be used. {nothing}{more}", errors=errors)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -84,8 +83,8 @@ def content_type(request: Request) -> str:
 class Bodies:
     """The bodies of all requests that are here: at most `room` bytes, and each at most `largest`."""
 
-    def __init__(self, largest: int, room: int) -> None:
-        self._largest, self._room, self._held = largest, room, 0
+    def __init__(self, largest: int, room: int, nothing: str = NOTHING) -> None:
+        self._largest, self._room, self._nothing, self._held = largest, room, nothing, 0
 
     @asynccontextmanager
     async def of(self, request: Request, *types: str) -> AsyncIterator[bytes]:
@@ -108,15 +107,15 @@ class Bodies:
                     if size > self._largest:
                         continue
                     if self._held + len(part) > self._room:
-                        raise Problem(503, "overloaded", "Too much is asked at once. Nothing was stored: ask again.")
+                        raise Problem(503, "overloaded", f"Too much is asked at once; ask again. {self._nothing}")
                     body += part
                     self._held += len(part)
         except TimeoutError:
             if size <= self._largest:
                 raise Problem(
-                    408, "request-timeout", f"The body was not here in {BODY_SECONDS:g} s. Nothing was stored."
+                    408, "request-timeout", f"The body was not here in {BODY_SECONDS:g} s. {self._nothing}"
                 ) from None
         except ClientDisconnect:
             raise Problem(400, "malformed-request", "The connection ended before the body did.") from None
         if size > self._largest:
-            raise Problem(413, "too-large", f"The body has more than {self._largest:,} bytes. Nothing was stored.")
+            raise Problem(413, "too-large", f"The body has more than {self._largest:,} bytes. {self._nothing}")

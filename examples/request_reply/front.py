@@ -14,19 +14,16 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, PlainTextResponse
-from fastapi.staticfiles import StaticFiles
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
-from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
-from examples.request_reply.problems import Bodies, Problem, answer, bad_input
+from examples.fronts.docs import add_docs
+from examples.fronts.problems import Bodies, Problem, answer, bad_input, responses
 from leveret.client import rpc
 
 FOLDER = "/etc/leveret/broker"  # the mounted Secret
@@ -34,6 +31,7 @@ SECONDS = 30.0  # for a call
 LONGEST = 64 * 1024  # bytes of a message
 LARGEST_JSON = 250 * 1024  # bytes of a message as JSON: payload and result have 256 KiB
 LARGEST_BODY = 6 * LONGEST + 1024  # each byte of a message may be written as \u0000
+NOTHING = "Nothing was sent on."
 ROOM = 32 * 1024 * 1024  # bytes of bodies at once
 FIRST_SECONDS = 10.0  # in which a new process without connections is not ready; then it serves, and says so
 
@@ -58,11 +56,6 @@ class Answer(BaseModel):
 
 
 _BODY = {"required": True, "content": {"application/json": {"schema": Ask.model_json_schema()}}}
-_PROBLEM = {"schema": {"type": "object", "required": ["type", "title", "status", "detail"]}}
-_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": HTTPStatus(status).phrase, "content": {"application/problem+json": _PROBLEM}}
-    for status in (400, 408, 413, 415, 422, 502, 503, 504)
-}
 
 
 def without_answer(problem: rpc.CallError, *, connected: bool) -> Problem:
@@ -108,7 +101,7 @@ class Clients:
 def create_app(
     config: Callable[[], rpc.ConnectionConfig], queue: str, pod: str, *, seconds: float = SECONDS, room: int = ROOM
 ) -> FastAPI:
-    bodies = Bodies(LARGEST_BODY, room)
+    bodies = Bodies(LARGEST_BODY, room, NOTHING)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -120,14 +113,14 @@ def create_app(
     app.add_exception_handler(Problem, answer)
     app.add_exception_handler(HTTPException, answer)
 
-    @app.post("/ask", responses=_RESPONSES, openapi_extra={"requestBody": _BODY})
+    @app.post("/ask", responses=responses(400, 408, 413, 415, 422, 502, 503, 504), openapi_extra={"requestBody": _BODY})
     async def ask(request: Request) -> Answer:
         """Have a consumer process a message; wait for its reply."""
         async with bodies.of(request) as body:
             try:
                 asked = Ask.model_validate_json(body)
             except ValidationError as problem:
-                raise bad_input(problem) from None
+                raise bad_input(problem, NOTHING) from None
             client = app.state.clients.connected().get(asked.style)
             if client is None:
                 raise Problem(503, "disconnected", "There is no connection to the broker. Nothing was sent: ask again.")
@@ -148,18 +141,7 @@ def create_app(
             raise Problem(503, "starting", "The broker is being connected to.", connected=connected)
         return JSONResponse({"connected": connected})
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        js, css, icon = (f"/docs/{name}" for name in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"))
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=app.title,
-            swagger_js_url=js,
-            swagger_css_url=css,
-            swagger_favicon_url=icon,
-        )
-
-    app.mount("/docs", StaticFiles(directory=swagger_ui_path))  # from the package: it works without the internet
+    add_docs(app)
     return app
 
 
