@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import aio_pika
 import httpx
+from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import events, topology
 from leveret.rabbitmq.connection import open_connection
@@ -162,3 +163,18 @@ async def message_ids(broker: Broker, queue: str) -> list[str]:
         while message := await handle.get(no_ack=True, fail=False):
             found.append(message.message_id or "")
     return found
+
+
+async def message_taken(broker: Broker, queue: str = QUEUE) -> AbstractIncomingMessage:
+    """Wait for a message and take it."""
+    async with await open_connection(broker, "test look") as connection:
+        handle = await (await connection.channel()).get_queue(queue, ensure=False)
+        found: list[AbstractIncomingMessage] = []
+
+        async def there() -> bool:
+            message = await handle.get(no_ack=True, fail=False)
+            found.extend([message] if message else [])
+            return bool(found)
+
+        await eventually_true(there, f"a message is in {queue}", seconds=60)
+        return found[0]

@@ -7,13 +7,11 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from aio_pika.abc import AbstractIncomingMessage
-from producers import QUEUE, Producer, eventually_true, known, operating, producing, ready, tell
+from producers import QUEUE, Producer, eventually_true, known, message_taken, operating, producing, ready, tell
 
 from leveret import topology, wire
 from leveret.events import Error, JobEvent
 from leveret.jobs import Envelope, State
-from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker, Database
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.migrate import migrate
@@ -24,21 +22,6 @@ from leveret_producer.store.returning import Returning
 
 LATE = Error("DeadlineExceeded", "the job's deadline passed")
 LETTERS = f"/v1/queues/{QUEUE}/dead-letters"
-
-
-async def _taken(broker: Broker) -> AbstractIncomingMessage:
-    """Wait for a message and take it."""
-    async with await open_connection(broker, "test look") as connection:
-        place = await (await connection.channel()).get_queue(QUEUE, ensure=False)
-        found: list[AbstractIncomingMessage] = []
-
-        async def there() -> bool:
-            message = await place.get(no_ack=True, fail=False)
-            found.extend([message] if message else [])
-            return bool(found)
-
-        await eventually_true(there, "a message is there")
-        return found[0]
 
 
 async def _shown(producer: Producer, job: str, state: str, generation: int = 1) -> dict[str, Any]:
@@ -65,7 +48,7 @@ async def test_it_is_stored_shown_published_and_taken_off_by_a_redrive(broker: B
         accepted = (await producer.submit({"type": "t", "payload": 1, "deadline": at.isoformat()})).json()
         assert accepted["deadline"] == shown
         job = accepted["id"]
-        assert (await _taken(broker)).headers[wire.DEADLINE] == wire.as_time(at)
+        assert (await message_taken(broker)).headers[wire.DEADLINE] == wire.as_time(at)
         assert (await _shown(producer, job, "queued"))["deadline"] == shown
         [listed] = (await producer.http.get(f"/v1/jobs?queue={QUEUE}")).json()["jobs"]
         assert listed["deadline"] == shown
@@ -74,7 +57,7 @@ async def test_it_is_stored_shown_published_and_taken_off_by_a_redrive(broker: B
         assert (await _shown(producer, job, "dead"))["deadline"] == shown
         redriven = await producer.http.post(f"{LETTERS}/redrive", json={"all": True})
         assert redriven.status_code == 202, redriven.text
-        message = await _taken(broker)
+        message = await message_taken(broker)
         assert (message.headers[wire.GENERATION], wire.DEADLINE in message.headers) == (2, False)
         assert (await _shown(producer, job, "queued", 2))["deadline"] is None
 

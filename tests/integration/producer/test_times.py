@@ -10,14 +10,23 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from aio_pika.abc import AbstractIncomingMessage
-from producers import QUEUE, Producer, eventually_true, known, message_ids, operating, producing, ready, tell
+from producers import (
+    QUEUE,
+    Producer,
+    eventually_true,
+    known,
+    message_ids,
+    message_taken,
+    operating,
+    producing,
+    ready,
+    tell,
+)
 from sqlalchemy import text
 
 from leveret import topology
 from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import Envelope, State
-from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker, Database
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.recorder.merge import Report
@@ -46,21 +55,6 @@ async def store(database: Database) -> AsyncIterator[Postgres]:
     await migrate(one)
     yield one
     await one.close()
-
-
-async def _taken(broker: Broker, queue: str = QUEUE) -> AbstractIncomingMessage:
-    """Wait for a message and take it."""
-    async with await open_connection(broker, "test look") as connection:
-        handle = await (await connection.channel()).get_queue(queue, ensure=False)
-        found: list[AbstractIncomingMessage] = []
-
-        async def there() -> bool:
-            message = await handle.get(no_ack=True, fail=False)
-            found.extend([message] if message else [])
-            return bool(found)
-
-        await eventually_true(there, f"a message is in {queue}", seconds=60)
-        return found[0]
 
 
 async def _in_state(producer: Producer, id: object, state: State) -> None:
@@ -100,7 +94,7 @@ async def test_a_scheduled_job_is_published_at_its_time_and_not_before(broker: B
         assert before + timedelta(seconds=15) <= run_at <= datetime.now(UTC) + timedelta(seconds=15)
         assert sorted(await message_ids(broker, QUEUE)) == sorted([plain["id"], past["id"]])
 
-        message = await _taken(broker)
+        message = await message_taken(broker)
         late = (datetime.now(UTC) - run_at).total_seconds()
         assert 0 <= late < 15
         assert message.message_id == soon["id"]
@@ -187,7 +181,7 @@ async def test_a_long_wait_ends_with_the_next_attempt_on_the_queue(broker: Broke
         await ready(other)
         await known(producer)
         ours = (await producer.submit({"type": "t", "payload": {"a": 1}})).json()["id"]
-        assert (await _taken(broker)).message_id == ours
+        assert (await message_taken(broker)).message_id == ours
         foreign, at = uuid4(), datetime.now(UTC)
         for job_id, payload in ((UUID(ours), b""), (foreign, b'{ "b": 1.50 }')):
             publish_at = at + timedelta(seconds=15)
@@ -201,7 +195,7 @@ async def test_a_long_wait_ends_with_the_next_attempt_on_the_queue(broker: Broke
 
         found = {}
         for _ in range(2):
-            message = await _taken(broker)
+            message = await message_taken(broker)
             found[str(message.message_id)] = message
         late = (datetime.now(UTC) - publish_at).total_seconds()
         assert 0 <= late < 15
@@ -305,7 +299,7 @@ async def test_an_event_that_can_not_be_honoured_is_set_aside_whole(broker: Brok
         lost, fine, at = uuid4(), uuid4(), datetime.now(UTC)
         event = _waits(lost, at, at, payload=b"")
         await tell(operator, f"job.{QUEUE}", [event, JobEvent(fine, "t", State.RUNNING, at, "pod")])
-        message = await _taken(broker, topology.EVENTS_DEAD)
+        message = await message_taken(broker, topology.EVENTS_DEAD)
         assert "payload" in str(message.headers["leveret-reason"])
         assert message.headers["leveret-routing-key"] == f"job.{QUEUE}"
         assert [one["id"] for one in json.loads(message.body)] == [str(lost)]
