@@ -123,7 +123,8 @@ def create_app(
                 raise bad_input(problem, NOTHING) from None
             client = app.state.clients.connected().get(asked.style)
             if client is None:
-                raise Problem(503, "disconnected", "There is no connection to the broker. Nothing was sent: ask again.")
+                detail = "There is no connection to the broker. Nothing was sent: ask again."
+                raise Problem(503, "disconnected", detail, published=rpc.Published.NO)
             try:
                 reply = await client.call(queue, "ask", {"message": asked.message}, seconds)
             except rpc.CallError as problem:

@@ -136,6 +136,7 @@ async def test_without_a_broker_what_could_be_sent_may_be_asked_again(front: htt
         )
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
         told(answer, "disconnected")
+        assert answer.json()["published"] == "no"
 
 
 async def test_bodies_that_no_room_is_left_for(front: httpx.AsyncClient, app: FastAPI) -> None:
