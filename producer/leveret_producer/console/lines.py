@@ -1,7 +1,7 @@
 """From a panel's series to lines with names, colours and a legend. Pure.
 
-A queue has one colour on the whole page, the same as its row in the table, and keeps it when others come and go; what is
-said about it differs by the dash.
+A queue has one colour on the whole page, the same as its row in the table: its name's, unless another queue has that; so few
+change when others come and go. What is said about it differs by the dash.
 With a single queue there is nothing to tell apart by colour, and the colours go to what is said.
 """
 
