@@ -74,7 +74,7 @@ def judge(heard: Answer | Lost, tries: Tries, patience: Patience, draw: float) -
     """Return the body of a good answer, when to try again, or what it has come to; `draw` is even in 0 … 1."""
     if isinstance(heard, Lost):
         stored: Stored = "unknown" if heard.sent else tries.stored
-        error: LeveretError = Unavailable(f"Leveret's API does not answer: {heard.said[:_SAID]}")
+        error: LeveretError = _away(f"Leveret's API does not answer: {heard.said[:_SAID]}", lasting=heard.hopeless)
         hint, later = None, not heard.hopeless
     elif 200 <= heard.status < 300:
         return heard.body
@@ -92,19 +92,25 @@ def judge(heard: Answer | Lost, tries: Tries, patience: Patience, draw: float) -
 def _meaning(answer: Answer) -> tuple[LeveretError, bool]:
     """Return what the answer means as an error, and whether it may go better later."""
     problem = _problem(answer)
-    said = f"the API answers {answer.status} {problem.slug}: {problem.detail}".rstrip(": ")
+    said = f"the API answers {answer.status} {problem.slug}: {problem.detail}".rstrip(".: ")
     if answer.status == 503 or answer.status in _PROXIES or problem.slug == "request-in-progress":
         away = Unavailable(said)
         away.stored = "no" if problem.stored == "no" or problem.slug in ("overloaded", "outbox-full") else "unknown"
         return away, True
     if answer.status >= 500:
-        broken = Unavailable(said)
+        broken = _away(said, lasting=True)
         broken.stored = "unknown"
         return broken, False
     if answer.status < 400:
         where = answer.headers.get("location", "")[:_SAID]
         return NotUnderstood(f"{said} to {where}; redirects are not followed: name the API's own URL"), False
     return refused(problem), answer.status == 429 or answer.token_changed
+
+
+def _away(said: str, *, lasting: bool) -> Unavailable:
+    error = Unavailable(said)
+    error.lasting = lasting
+    return error
 
 
 def _problem(answer: Answer) -> Problem:

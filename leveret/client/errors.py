@@ -59,20 +59,25 @@ class NotUnderstood(LeveretError):
 class Unavailable(LeveretError):
     """No answer that helps in the time there was: connections that break, or 503."""
 
+    lasting = False  # whether no later try would have helped: a 500, or a certificate that isn't trusted
+
     def __str__(self) -> str:
         said = super().__str__()
         if self.key is None:
-            return said
+            return f"{said}. Nothing was changed by asking; jobs go on, and can be looked at again"
         if self.stored == "no":
             return f"{said}. Nothing of it was stored; submit it again later"
         return f"{said}. It may be stored or not; submit it again with the key {self.key}, and it is stored once"
 
 
 class TimedOut(LeveretError):
-    """Jobs that were waited for have not ended in time. They go on; wait again."""
+    """Jobs that were waited for have not ended in time, or could not be asked for. They go on; wait again."""
 
-    def __init__(self, pending: Sequence[UUID], ended: Sequence[JobResult]) -> None:
-        what = f"{len(pending)} of {len(pending) + len(ended)} jobs have not ended in time, first {pending[0]}"
+    def __init__(self, pending: Sequence[UUID], ended: Sequence[JobResult], away: LeveretError | None = None) -> None:
+        which = f"{len(pending)} of {len(pending) + len(ended)} jobs"
+        what = f"{which} have not ended in time, first {pending[0]}"
+        if away:
+            what = f"the API could not say in time whether {which} have ended, first {pending[0]}: {away.args[0].rstrip('.')}"
         super().__init__(f"{what}. They go on; wait again")
         self.pending = tuple(pending)
         self.ended = tuple(ended)

@@ -117,8 +117,10 @@ class Talks:
         while pending := [one for one in wanted if one not in ended]:
             try:
                 now, found = yield from self._look(pending, end)
-            except (Unavailable, QueueFull) as away:  # what is away comes back; until then nothing has ended
-                raise TimedOut(pending, list(ended.values())) from away
+            except (Unavailable, QueueFull) as away:
+                if isinstance(away, Unavailable) and away.lasting:  # there was time, but it would not have helped
+                    raise
+                raise TimedOut(pending, list(ended.values()), away) from away
             if missing := set(pending).difference(job.id for job in found):
                 raise _unknown(missing)
             ended |= {job.id: job for job in found if job.final}

@@ -1,6 +1,7 @@
 """Both clients, by one table: what they send, how long they wait, and what it comes to."""
 
 import json
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -230,6 +231,41 @@ def test_a_wait_outlives_an_api_that_is_away_for_longer_than_a_requests_patience
     assert sum(api.slept) > 10
     api, error = ask(kind, [unreached()] * 99, lambda client: client.wait(IDS[0], timeout=20))
     assert (type(error), type(error.__cause__)) == (TimedOut, Unavailable)
+    says = f"whether 1 of 1 jobs have ended, first {IDS[0]}: Leveret's API does not answer: "
+    assert says in str(error)
+    assert str(error).endswith("refused. They go on; wait again")
+
+
+def untrusted() -> Exception:
+    problem = httpx.ConnectError("certificate verify failed")
+    problem.__cause__ = ssl.SSLCertVerificationError("self-signed")
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        pytest.param(problem(500, "internal-error"), "the API answers 500 internal-error: so it is. ", id="a defect"),
+        pytest.param(httpx.Response(501, text="<html>"), "the API answers 501", id="a proxy that can't"),
+        pytest.param(untrusted(), "does not answer: ConnectError certificate verify failed. ", id="a certificate"),
+    ],
+)
+def test_a_wait_that_asking_again_would_not_help_ends_at_once_and_says_why(
+    kind: str, answer: Answer, says: str
+) -> None:
+    api, error = ask(kind, [looks(99, 1), answer], lambda client: client.wait_many(IDS[:2], timeout=60))
+    assert (type(error), len(api.sent), error.key) == (Unavailable, 2, None)
+    assert says in str(error)
+    assert str(error).endswith("jobs go on, and can be looked at again")
+
+
+@pytest.mark.parametrize("slug", ["queue-full", "overloaded"])
+def test_a_wait_whose_next_look_may_only_be_after_its_end_says_why(kind: str, slug: str) -> None:
+    status = 429 if slug == "queue-full" else 503
+    _, error = ask(kind, [problem(status, slug, retry_after="90")], lambda client: client.wait(IDS[0], timeout=60))
+    assert type(error) is TimedOut
+    assert f"could not say in time whether 1 of 1 jobs have ended, first {IDS[0]}: " in str(error)
+    assert f"{status} {slug}: so it is. They go on" in str(error)
 
 
 def test_a_wait_for_a_job_that_nobody_knows_says_so(kind: str) -> None:
