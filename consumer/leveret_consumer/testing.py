@@ -15,9 +15,10 @@ from uuid import uuid4
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import BadPayload, Handlers, Pool
+from leveret.wire import deadline_of
 from leveret_consumer.attempts import STOPS_WITHIN, Attempts, Rules
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
+from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, too_late, unreadable
 from leveret_consumer.pools.loop import LoopPool
 from leveret_consumer.pools.threads import ThreadPool
 from leveret_consumer.reports import Reports
@@ -36,13 +37,19 @@ async def run_attempt(
     attempt: int = 1,
     timeout: float = 30.0,
     retry: RetryPolicy | None = None,
+    deadline: datetime | None = None,
 ) -> Outcome:
-    """Return what comes of attempt `attempt` (1…); `timeout` in s and `retry` are the JobQueue's.
+    """Return what comes of attempt `attempt` (1…); `timeout` in s and `retry` are the JobQueue's, `deadline` the job's.
 
-    Jitter takes half of what it may. Raises KeyError for a type without a handler.
+    Jitter takes half of what it may. Raises KeyError for a type without a handler, ValueError for a deadline without an offset.
     """
+    if deadline and deadline.tzinfo is None:
+        raise ValueError("a deadline needs an offset, as datetime.now(UTC) has one")
     handler = handlers[type]
-    job = Envelope(uuid4(), "test.queue", type, json.dumps(payload).encode(), attempt=attempt)
+    until = deadline_of(deadline) if deadline else None
+    job = Envelope(uuid4(), "test.queue", type, json.dumps(payload).encode(), attempt=attempt, deadline=until)
+    if late := too_late(job, datetime.now(UTC)):
+        return late
     try:
         read = handler.read(job.body)
     except BadPayload as problem:

@@ -1,7 +1,16 @@
-"""One attempt in a test: nothing that a handler leaves behind keeps the tests from ending."""
+"""One attempt in a test: nothing that a handler leaves behind keeps the tests from ending, and a deadline is one."""
 
+import asyncio
+import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from leveret import Context, Handlers, Retry
+from leveret.wire import as_time, deadline_of, time_of
+from leveret_consumer.testing import DeadLetter, Outcome, Succeeded, run_attempt
 
 TIMES_OUT = """
 import asyncio
@@ -31,3 +40,62 @@ assert outcome.result == b"1", outcome
 def test_a_cpu_handler_that_never_ends_does_not_keep_python_from_ending() -> None:
     done = subprocess.run([sys.executable, "-c", TIMES_OUT], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+SECOND = timedelta(seconds=1)
+seen = Handlers()
+
+
+@seen.job("asleep")
+async def asleep(ctx: Context, job: int) -> str:
+    await asyncio.sleep(job)
+    return as_time(ctx.deadline)
+
+
+@seen.job("counted", cpu=True)
+def counted(ctx: Context, job: int) -> str:
+    return as_time(ctx.deadline)
+
+
+@seen.job("fails", retry=Retry(initial=60, jitter="none"))
+def fails(ctx: Context, job: int) -> None:
+    raise OSError("away")
+
+
+def run(type: str, payload: object, left: timedelta) -> tuple[Outcome, datetime]:
+    deadline = datetime.now(UTC) + left
+    return asyncio.run(run_attempt(seen, type, payload, timeout=30, deadline=deadline)), deadline
+
+
+@pytest.mark.parametrize("type", ["asleep", "counted"])
+@pytest.mark.parametrize(("left", "by_time_out"), [(10 * SECOND, False), (100 * SECOND, True)])
+def test_an_attempt_is_told_when_it_is_stopped(type: str, left: timedelta, by_time_out: bool) -> None:
+    outcome, deadline = run(type, 0, left)
+    assert isinstance(outcome, Succeeded)
+    told = time_of(json.loads(outcome.result))
+    assert told is not None
+    assert told < deadline - 60 * SECOND if by_time_out else told == deadline_of(deadline)
+
+
+@pytest.mark.parametrize(
+    ("type", "payload", "left", "says"),
+    [
+        pytest.param("asleep", 0, -SECOND, "passed before this attempt", id="passed"),
+        pytest.param(
+            "asleep", "zero", -SECOND, "passed before this attempt", id="passed, and nobody reads the payload"
+        ),
+        pytest.param("asleep", 20, SECOND / 10, "was not done by the job's deadline", id="too long"),
+        pytest.param("fails", 0, 30 * SECOND, "the next would be after the job's deadline", id="no time for another"),
+    ],
+)
+def test_a_deadline_ends_a_job_as_in_a_pod(type: str, payload: object, left: timedelta, says: str) -> None:
+    outcome, deadline = run(type, payload, left)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason == outcome.error.reason == "DeadlineExceeded"
+    assert says in outcome.error.message
+    assert as_time(deadline_of(deadline)) in outcome.error.message
+
+
+def test_a_deadline_in_nobodys_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs an offset"):
+        asyncio.run(run_attempt(seen, "asleep", 0, deadline=datetime(2030, 1, 1)))  # noqa: DTZ001
