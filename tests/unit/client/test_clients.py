@@ -256,7 +256,7 @@ def test_a_wait_that_asking_again_would_not_help_ends_at_once_and_says_why(
     api, error = ask(kind, [looks(99, 1), answer], lambda client: client.wait_many(IDS[:2], timeout=60))
     assert (type(error), len(api.sent), error.key) == (Unavailable, 2, None)
     assert says in str(error)
-    assert str(error).endswith("jobs go on, and can be looked at again")
+    assert str(error).endswith(". Jobs go on")
 
 
 @pytest.mark.parametrize("slug", ["queue-full", "overloaded"])
