@@ -80,6 +80,8 @@ class Metrics(Collector):
             yield gauge
 
     def show(self, queue: str, numbers: QueueNumbers) -> None:
+        self._reaction.labels(queue)  # 0 until there is one: a rate doesn't see what a series begins with
+        self._failures.labels(queue)
         self._numbers = {**self._numbers, queue: numbers}
 
     def forget(self, queue: str) -> None:

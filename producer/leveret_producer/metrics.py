@@ -12,6 +12,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from leveret.jobs import State
 from leveret.rabbitmq.replies import REPLIES_DROPPED
 
 _CONFIRM = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -112,3 +113,13 @@ class Metrics:
         registry.register(self.broker_blocked)
         registry.register(self.outbox_pending)
         registry.register(self.recorder_lag)
+        self._begun: set[str] = set()
+
+    def begin(self, queue: str) -> None:
+        """Have all that is counted of a queue at 0 before any of it happens: a rate doesn't see what a series begins with."""
+        if queue not in self._begun:
+            self._begun.add(queue)
+            for counted in (self.submitted, self.retries, self.given_back, self.wait_seconds, self.run_seconds):
+                counted.labels(queue)
+            for outcome in (State.SUCCEEDED, State.DEAD):
+                self.finished.labels(queue, outcome)

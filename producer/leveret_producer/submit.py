@@ -76,6 +76,7 @@ class FrontDoor:
 
     async def _store(self, queue: str, asked: Sequence[Submission], key: Key | None, *, in_list: bool) -> Stored:
         known = await self.catalog.find(queue)
+        self.metrics.begin(queue)
         if flaws := await self.turns.run(self._flaws(known, asked, in_list=in_list)):
             raise invalid(flaws)
         now, ids = self.clock(), iter(uuid_utils.compat.uuid7, None)

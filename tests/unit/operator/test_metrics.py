@@ -15,6 +15,13 @@ def test_a_value_that_is_not_known_is_absent() -> None:
     assert registry.get_sample_value("leveret_queue_unacked", {"queue": "leveret.a"}) is None
 
 
+def test_a_reaction_is_counted_from_the_first_as_a_rate_needs_it() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).show("leveret.a", NUMBERS)
+    for name in ("leveret_scaling_reaction_seconds_count", "leveret_operator_turn_failures_total"):
+        assert registry.get_sample_value(name, {"queue": "leveret.a"}) == 0
+
+
 def test_a_queue_that_is_gone_leaves_nothing_behind() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)

@@ -66,7 +66,7 @@ async def test_how_long_a_scale_up_took_is_measured_where_it_is_known(scene: Sce
 
     await scene.turn(0)
     await scene.turn(1, bulk=(200, 0))  # came over AMQP: nobody said since when
-    assert (scene.cluster.sizes, measured("count")) == ([2], None)
+    assert (scene.cluster.sizes, measured("count")) == ([2], 0)
     scene.kept.work_since = scene.now
     await scene.turn(1.25, bulk=(500, 0))
     assert (scene.cluster.sizes, measured("count"), measured("sum")) == ([2, 5], 1, 0.25)

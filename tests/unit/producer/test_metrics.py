@@ -1,8 +1,16 @@
-"""How far the recorder is behind, as Prometheus sees it, with a clock that is moved."""
+"""What Prometheus sees: how far the recorder is behind, with a clock that is moved; and what is counted of a queue."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
-from leveret_producer.metrics import LagGauge
+import pytest
+
+from leveret.events import JobEvent
+from leveret.jobs import State
+from leveret_producer.metrics import LagGauge, Metrics
+from leveret_producer.recorder import tally
+from leveret_producer.recorder.merge import Report, attempts
+from leveret_producer.store.recording import Recorded
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
@@ -42,3 +50,31 @@ def test_an_event_from_the_future_is_no_negative_lag() -> None:
     scene = Scene()
     scene.gauge.waits(NOON + timedelta(hours=1))
     assert scene.shown() == 0
+
+
+COUNTED = [
+    pytest.param("leveret_jobs_submitted_total", {}, id="submitted"),
+    pytest.param("leveret_jobs_finished_total", {"outcome": "succeeded"}, id="succeeded"),
+    pytest.param("leveret_jobs_finished_total", {"outcome": "dead"}, id="dead"),
+    pytest.param("leveret_job_retries_total", {}, id="retries"),
+    pytest.param("leveret_given_back_total", {}, id="given back"),
+    pytest.param("leveret_job_wait_seconds_count", {}, id="wait"),
+    pytest.param("leveret_job_run_seconds_count", {}, id="run"),
+]
+
+
+@pytest.mark.parametrize(("name", "labels"), COUNTED)
+def test_what_is_counted_of_a_queue_is_there_before_the_first_as_a_rate_needs_it(
+    name: str, labels: dict[str, str]
+) -> None:
+    metrics = Metrics()
+    reports = [Report("leveret.a", JobEvent(UUID(int=1), "t", State.RUNNING, NOON, "pod"))]
+    tally.count(metrics, reports, Recorded(attempts=frozenset(row.id for row in attempts(reports))))
+    assert metrics.registry.get_sample_value(name, {"queue": "leveret.a", **labels}) == 0
+
+
+def test_a_queue_that_nobody_consumes_begins_nothing() -> None:
+    metrics = Metrics()
+    reports = [Report("made.up", JobEvent(UUID(int=1), "t", State.DEAD, NOON, "pod"))]
+    tally.count(metrics, reports, Recorded(attempts=frozenset(row.id for row in attempts(reports))))
+    assert metrics.registry.get_sample_value("leveret_given_back_total", {"queue": "made.up"}) is None
