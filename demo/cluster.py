@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from demo.api import NotThere
 
@@ -34,8 +35,14 @@ class Cluster:
         program = "kubectl" if shutil.which("kubectl") else self.kubectl
         return f"{program} --context {self.context} -n {self.namespace}"
 
-    def apply(self, path: Path) -> None:
-        self._run("apply", "-f", str(path))
+    def apply(self, path: Path, selector: str = "") -> None:
+        """Apply what is in a file or folder, all of it or what has the labels."""
+        self._run("apply", "-f", str(path), *(("-l", selector) if selector else ()))
+
+    def listed(self, kinds: str, selector: str) -> list[dict[str, Any]]:
+        """Return the objects of some kinds that have the labels."""
+        found: list[dict[str, Any]] = json.loads(self._run("get", kinds, "-l", selector, "-o", "json"))["items"]
+        return found
 
     def token(self) -> str:
         """Return the API's token from Secret leveret-token."""

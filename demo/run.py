@@ -1,16 +1,15 @@
-"""The demonstration from beginning to end: see that all is there, submit, watch, sum up."""
+"""The demonstration from beginning to end: see that all is there, submit, watch, sum up, and leave the examples running."""
 
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from demo import plain, summary, view
+from demo import fronts, plain, summary, view
 from demo.api import Api, Unanswered, connect
 from demo.cluster import Cluster
 from demo.follow import Follower
@@ -18,7 +17,6 @@ from demo.snapshot import JobSeen, Snapshot
 from demo.steps import wait_for
 from demo.urls import EXPECTED, Url, mix
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "manifests" / "examples"
 JOBQUEUE = "url-check"
 TARGETS = "url-check-targets"
 LIST = 1000  # URLs in one request
@@ -49,12 +47,15 @@ def demonstrate(options: Options, console: Console) -> None:
     console.print(f"{len(urls):,} URLs are accepted after {(datetime.now(UTC) - began).total_seconds():.1f} s.")
     last = _watch(follower, console, until_zero=options.until_zero)
     _sum_up(last, follower.jobs, api, console)
-    _farewell(options, cluster, console)
+    try:
+        fronts.apply_all(cluster, console)
+    finally:
+        _farewell(options, cluster, console)
 
 
 def _prepare(cluster: Cluster, api: Api, console: Console) -> None:
-    console.print(f"Applying {EXAMPLES.parent.name}/{EXAMPLES.name} …")
-    cluster.apply(EXAMPLES)
+    console.print(f"Applying JobQueue {JOBQUEUE} and the servers to check …")
+    cluster.apply(fronts.EXAMPLES, fronts.BURST)
     pods = f"`{cluster.command()} get pods` shows what keeps it."
     wait_for(console, "The API is ready", api.ready, seconds=WAIT_SECONDS, fix=pods)
     wait_for(
@@ -118,6 +119,8 @@ def _farewell(options: Options, cluster: Cluster, console: Console) -> None:
         ("The page with the curves", f"{options.url}/"),
         ("The API's documentation", f"{options.url}/docs"),
         ("The token for both", secret("token", "token")),
+        *((f"Example {front.name}", front.url) for front in fronts.fronts(cluster)),
+        ("What the examples do", "docs/examples/README.md"),
         ("Prometheus", "http://127.0.0.1:9090"),
         ("RabbitMQ's management", "http://127.0.0.1:15672"),
         ("  its user", secret("broker", "username")),

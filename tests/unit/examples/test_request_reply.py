@@ -156,6 +156,7 @@ async def test_paths_beside_it(front: httpx.AsyncClient) -> None:
     refused = await front.get("/ask")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     told(refused, "method-not-allowed")
+    assert (await front.get("/")).headers["location"] == "/docs"
     for place in ("", "/swagger-ui-bundle.js", "/swagger-ui.css", "/favicon-32x32.png"):
         assert (await front.get(f"/docs{place}")).status_code == 200
     (post,) = (await front.get("/openapi.json")).json()["paths"]["/ask"].values()
