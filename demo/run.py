@@ -125,7 +125,7 @@ def _farewell(options: Options, cluster: Cluster, console: Console) -> None:
         ("RabbitMQ's management", "http://127.0.0.1:15672"),
         ("  its user", secret("broker", "username")),
         ("  its password", secret("broker", "password")),
-        ("The queues; soon 0 pods", f"{kubectl} get jq"),
+        ("The queues, their pods", f"{kubectl} get jq"),
         ("Why so many pods", f"{kubectl} describe jq {JOBQUEUE}"),
         ("Once more", "make demo"),
         ("Remove all of it", "make down"),
