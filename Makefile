@@ -18,7 +18,7 @@ help:  ## print this list
 
 # --- a running system, in the kind cluster `leveret` ---
 
-demo:  ## from nothing to a running system: cluster, install, examples, load, and a live view
+demo:  ## from nothing to a running system: cluster, install, load with a live view, examples
 	@$(MAKE) --no-print-directory -j2 .venv/installed up
 	$(VENV) -m demo
 
