@@ -13,7 +13,8 @@ MOST_JOBS = 100_000
 
 def options(arguments: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(
-        prog="python -m demo", description="Check URLs through a running Leveret, and watch."
+        prog="python -m demo",
+        description="Check URLs through a running Leveret, watch, and leave all examples running.",
     )
     parser.add_argument("--jobs", type=int, default=3000, metavar="N", help="URLs to check (default: %(default)s)")
     parser.add_argument("--until-zero", action="store_true", help="watch on until the last consumer pod is gone")
