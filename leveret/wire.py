@@ -7,13 +7,14 @@ never raises. The body is the payload itself and is not looked into here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeGuard
 from uuid import UUID
 
 import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, FieldValue
 
-from leveret.jobs import DeadLetterInfo, DeadReason, Envelope
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, Header
 from leveret.reply import address
 
 ATTEMPT = "leveret-attempt"
@@ -26,6 +27,9 @@ DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job t
 GIVEN_BACK_SINCE = "leveret-given-back-since"  # when a consumer of another version first gave the message back
 DELIVERED = "leveret-delivered"  # of what was given back: the broker's count until then; the copy's begins anew
 DEADLINE = "leveret-deadline"  # as RFC 3339 has it, with milliseconds
+DELAY = "leveret-delay"  # a duration, `90s`; this and the next two are read by `leveret.delays`
+RUN_AT = "leveret-run-at"  # as RFC 3339 has it
+PLUGINS_DELAY = "x-delay"  # ms, as the delayed-message plugin has it
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
@@ -34,11 +38,15 @@ _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two reading
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
 _MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_LONGEST_NAME = 255  # bytes
 _LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
 
 
 # What is true of one stay of a message in one queue, and not of its copies.
-_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE, DELIVERED})
+_OF_ITS_STAY = frozenset(
+    {REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE, DELIVERED, DELAY, RUN_AT, PLUGINS_DELAY}
+)
+_IN_THE_ENVELOPE = frozenset({ATTEMPT, GENERATION, TRACEPARENT, DEADLINE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class Unreadable:
 
 def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> aio_pika.Message:
     """Return the message that carries a job, persistent, with `extra` headers."""
-    headers: dict[str, FieldValue] = {ATTEMPT: job.attempt, GENERATION: job.generation}
+    headers: dict[str, FieldValue] = {**(job.headers or {}), ATTEMPT: job.attempt, GENERATION: job.generation}
     if job.traceparent:
         headers[TRACEPARENT] = job.traceparent
     if job.deadline:
@@ -92,7 +100,7 @@ def copy_of(
     """
     return aio_pika.Message(
         message.body,
-        headers=_kept(message.headers) | dict(headers),
+        headers={**_kept(message.headers), **headers},
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
@@ -106,24 +114,35 @@ def copy_of(
     )
 
 
-def _kept(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
-    kept: dict[str, FieldValue] = {}
+def stored_headers(headers: Mapping[str, object]) -> dict[str, Header] | None:
+    """Return what the store keeps of headers beside what an envelope has: the sender's, and what a job was made of.
+
+    It is what a message can have, so that it may come from anybody.
+    """
+    kept = {key: value for key, value in _kept(headers).items() if key not in _IN_THE_ENVELOPE}
+    made_of = headers.get(DEAD_LETTER)
+    if isinstance(made_of, str) and len(made_of.encode()) <= _MOST_HEADERS:
+        kept[DEAD_LETTER] = made_of
+    return kept or None
+
+
+def _kept(headers: Mapping[str, object]) -> dict[str, Header]:
+    kept: dict[str, Header] = {}
     room = _MOST_HEADERS
     for key, value in headers.items():
-        size = _size(key, value)
-        if size is not None and size <= room:
+        if not _is_simple(value) or key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in _OF_ITS_STAY:
+            continue
+        size = len(key.encode()) + 10 + (len(value.encode()) if isinstance(value, str) else 0)
+        if size <= room and len(key.encode()) <= _LONGEST_NAME:
             kept[key] = value
             room -= size
     return kept
 
 
-def _size(key: str, value: object) -> int | None:
-    """About how many bytes a header takes; None for one that doesn't travel."""
-    if key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in _OF_ITS_END:
-        return None
-    if isinstance(value, bool | int) or (isinstance(value, float) and abs(value) <= _LARGEST_FLOAT):
-        return len(key.encode()) + 10
-    return len(key.encode()) + len(value.encode()) + 10 if isinstance(value, str) else None
+def _is_simple(value: object) -> TypeGuard[Header]:
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    return isinstance(value, str) or (isinstance(value, float) and abs(value) <= _LARGEST_FLOAT)
 
 
 def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unreadable:

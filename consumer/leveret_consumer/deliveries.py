@@ -5,7 +5,8 @@ What stands first is what costs least: a message that can't be run is set aside 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
@@ -167,11 +168,20 @@ class Deliveries:
             held.started = True
             await _settle(message.ack())
             return
+        waits = None if held.source else self._attempts.not_before(message.headers)
+        if isinstance(waits, datetime):
+            held.job = job = replace(job, not_before=waits)
         # The limit first: reading the payload may be what ends the process.
-        readable = self._too_often(job) or self._too_late(job) or self._read(job)
+        unfit = waits if isinstance(waits, DeadLetter) else None
+        readable = self._too_often(job) or self._too_late(job) or unfit or self._read(job)
         if isinstance(readable, DeadLetter | Unkept):
             held.started = True
             outcome = self._judge(job, readable) if isinstance(readable, DeadLetter) else readable
+            await _settle(self._settling.job(message, job, Ended(outcome), None))
+            return
+        if job.not_before:  # read all the same: what can't be run is told at once, and the report is JSON
+            held.started = True
+            outcome = self._attempts.deferred(job, job.not_before)
             await _settle(self._settling.job(message, job, Ended(outcome), None))
             return
         run = await self._run(held, job, *readable)

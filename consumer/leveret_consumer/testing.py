@@ -34,15 +34,16 @@ async def run_attempt(
     payload: object,
     *,
     attempt: int = 1,
+    generation: int = 1,
     timeout: float = 30.0,
     retry: RetryPolicy | None = None,
 ) -> Outcome:
-    """Return what comes of attempt `attempt` (1…); `timeout` in s and `retry` are the JobQueue's.
+    """Return what comes of attempt `attempt` (1…) of a generation (1…, one more with each redrive); `timeout` in s and `retry` are the JobQueue's.
 
     Jitter takes half of what it may. Raises KeyError for a type without a handler.
     """
     handler = handlers[type]
-    job = Envelope(uuid4(), "test.queue", type, json.dumps(payload).encode(), attempt=attempt)
+    job = Envelope(uuid4(), "test.queue", type, json.dumps(payload).encode(), attempt=attempt, generation=generation)
     try:
         read = handler.read(job.body)
     except BadPayload as problem:

@@ -16,8 +16,9 @@ from uuid import UUID
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage
 
+from leveret import wire
 from leveret.events import JobEvent
-from leveret.jobs import FINAL, DeadReason, State
+from leveret.jobs import FINAL, DeadReason, Envelope, State
 from leveret_producer.turns import Steps, at_once
 
 # Of two ends of an attempt the one that the job's state goes by. Versions before 0.2.0 wrote 3 for a success.
@@ -68,6 +69,7 @@ class JobRow:
     correlation_id: str | None
     # The store publishes the next attempt then; None: a message is with the broker, or none is needed.
     due_at: datetime | None
+    told_at: datetime | None  # by the clock that says when it's due
     dead_reason: str | None
     deadline: datetime | None
     purged_at: datetime | None  # with a dead job that is no dead letter
@@ -83,6 +85,7 @@ class MessageRow:
     reply_to: str | None
     priority: int | None
     traceparent: str | None
+    headers: str | None  # JSON
 
 
 AttemptId = tuple[UUID, int, int, int]  # job, generation, attempt, delivery
@@ -124,7 +127,8 @@ def merging_jobs(reports: Iterable[Report]) -> Steps[list[JobRow]]:
 def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
     """Return a row for each attempt that a consumer started or ended, sorted by its id.
 
-    A dead letter does not say which delivery of which consumer it was; and who gave a message back started nothing.
+    A dead letter does not say which delivery of which consumer it was; and who gave a message back, or left it to the store
+    before its time, started nothing.
     """
     return at_once(merging_attempts(reports))
 
@@ -133,7 +137,7 @@ def merging_attempts(reports: Iterable[Report]) -> Steps[list[AttemptRow]]:
     rows: dict[AttemptId, AttemptRow] = {}
     for report in reports:
         yield
-        if report.event.state not in _ENDS or report.letter or report.event.given_back:
+        if report.event.state not in _ENDS or report.letter or report.event.of_no_attempt:
             continue
         new = attempt_row(report.event)
         old = rows.get(new.id)
@@ -164,6 +168,7 @@ def job_row(report: Report) -> JobRow:
         progress=None if event.progress is None else _encode(event.progress).decode(),
         correlation_id=None if event.correlation_id is None else clean(event.correlation_id, LONGEST_TYPE),
         due_at=event.publish_at if event.state is State.RETRYING else None,
+        told_at=event.at,
         dead_reason=clean(event.error.reason, LONGEST_NAME) if event.state is State.DEAD and event.error else None,
         deadline=event.deadline,
         purged_at=None if _has_letter(report) else finished_at,
@@ -197,15 +202,14 @@ def messages(reports: Iterable[Report]) -> list[MessageRow]:
     for report in reports:
         if brings_message(report):
             event = report.event
-            row = message_row(event.id, bytes(event.payload), event.reply_to, event.priority, event.traceparent)
-            rows.setdefault(event.id, row)
+            rows.setdefault(event.id, message_row(event.id, bytes(event.payload), event))
     return [rows[one] for one in sorted(rows)]
 
 
-def message_row(
-    id: UUID, payload: bytes, reply_to: str | None, priority: int | None, traceparent: str | None
-) -> MessageRow:
+def message_row(id: UUID, payload: bytes, of: JobEvent | Envelope) -> MessageRow:
     body, raw = _as_text(payload)
+    reply_to, priority, traceparent = of.reply_to, of.priority, of.traceparent
+    headers = wire.stored_headers(of.headers) if of.headers else None
     return MessageRow(
         id=id,
         body=body,
@@ -213,6 +217,7 @@ def message_row(
         reply_to=None if reply_to is None else clean(reply_to, LONGEST_TYPE),
         priority=None if priority is None else max(0, min(priority, 255)),
         traceparent=None if traceparent is None else clean(traceparent, LONGEST_TYPE),
+        headers=_encode(headers).decode() if headers else None,
     )
 
 

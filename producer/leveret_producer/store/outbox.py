@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -45,7 +46,8 @@ _TAKE = text(
                   CASE WHEN next_attempt = 1 THEN coalesce(due_at, created_at) ELSE created_at END AS submitted_at,
                   coalesce(free.arrived, false) AS arrived, free.lease_until AS waited_until
     )
-    SELECT taken.*, payloads.body, payloads.raw, payloads.reply_to, payloads.priority, payloads.traceparent
+    SELECT taken.*, payloads.body, payloads.raw, payloads.reply_to, payloads.priority, payloads.traceparent,
+        payloads.headers
     FROM taken JOIN payloads USING (id) WHERE payloads.id = ANY(ARRAY(SELECT id FROM taken))
     """
 )
@@ -227,4 +229,5 @@ def _envelope(row: Row[Any]) -> Envelope:
         reply_to=row.reply_to,
         traceparent=row.traceparent,
         deadline=row.deadline,
+        headers=None if row.headers is None else msgspec.json.decode(row.headers),
     )

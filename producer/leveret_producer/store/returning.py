@@ -82,10 +82,7 @@ class Returning:
             )
             owners = {row.id: row.queue for row in await connection.execute(LOCK, {"ids": [job.id for job in rows]})}
             ours = [job for job in rows if owners.get(job.id) == job.queue]
-            messages = [
-                merge.message_row(job.id, job.body, job.reply_to, job.priority, job.traceparent) for job in ours
-            ]
-            if messages:
+            if messages := [merge.message_row(job.id, job.body, job) for job in ours]:
                 await connection.execute(KEEP_MESSAGES, columns(messages))
         return [job for job in jobs if owners.get(job.id) != job.queue]
 
