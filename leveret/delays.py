@@ -3,6 +3,7 @@
 A duration counts from `now`, when a consumer takes the message, so it is never too short, whatever clock its sender has.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -42,8 +43,11 @@ def not_before(headers: Mapping[str, object], now: datetime) -> datetime | None:
 
 def _delay(value: object, now: datetime) -> datetime | None:
     text = _text(value).strip()
-    wait = parse_duration(text.removeprefix("-"))
-    return None if text.startswith("-") else now + wait
+    if text.startswith("-"):
+        with contextlib.suppress(OverflowError):
+            parse_duration(text[1:])
+        return None
+    return now + parse_duration(text)
 
 
 def _run_at(value: object, _: datetime) -> datetime:

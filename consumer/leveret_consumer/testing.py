@@ -38,7 +38,7 @@ async def run_attempt(
     timeout: float = 30.0,
     retry: RetryPolicy | None = None,
 ) -> Outcome:
-    """Return what comes of attempt `attempt` (1…) of a generation (1…, one more with each redrive); `timeout` in s and `retry` are the JobQueue's.
+    """Return what comes of an attempt (1…) of a generation (1…); `timeout` in s and `retry` are the JobQueue's.
 
     Jitter takes half of what it may. Raises KeyError for a type without a handler.
     """
