@@ -23,6 +23,7 @@ from leveret_producer.recorder.committing import defect
 from leveret_producer.recorder.merge import Report
 
 AT_ONCE = 100
+MILLISECOND = timedelta(milliseconds=1)  # which a header cuts
 PUBLISHED = "its next attempt was published all the same, and its wait may be longer: at most twice as long"
 
 
@@ -41,7 +42,7 @@ async def _publish(report: Report, publisher: Publisher, now: datetime) -> tuple
     wait = max(event.publish_at - now, timedelta(0))
     level = retry.level_above(wait)
     exchange = topology.JOBS if level is None else topology.delay_exchange(level)
-    at = {wire.RUN_AT: wire.as_time(event.publish_at)} if wait > retry.LONGEST_WAIT else {}
+    at = {wire.RUN_AT: wire.as_time(event.publish_at + MILLISECOND)} if wait > retry.LONGEST_WAIT else {}
     try:
         await publisher.publish(exchange, report.queue, wire.to_message(_next(report.queue, event), at))
     except NotConfirmed as problem:
