@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
+from leveret import Context, Handlers
+from leveret_consumer.testing import Succeeded, run_attempt
+
 TIMES_OUT = """
 import asyncio
 from leveret import Context, Handlers
@@ -31,3 +36,18 @@ assert outcome.result == b"1", outcome
 def test_a_cpu_handler_that_never_ends_does_not_keep_python_from_ending() -> None:
     done = subprocess.run([sys.executable, "-c", TIMES_OUT], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("given", [{}, {"generation": 3}, {"generation": 2, "attempt": 4}], ids=str)
+async def test_a_handler_sees_generation_and_attempt(given: dict[str, int]) -> None:
+    handlers = Handlers()
+
+    @handlers.job("which")
+    async def which(ctx: Context, job: None) -> list[int]:
+        return [ctx.generation, ctx.attempt]
+
+    outcome = await run_attempt(
+        handlers, "which", None, attempt=given.get("attempt", 1), generation=given.get("generation", 1)
+    )
+    assert outcome == Succeeded(b"[%d,%d]" % (given.get("generation", 1), given.get("attempt", 1)))
+    assert Context().generation == 1
