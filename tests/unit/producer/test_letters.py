@@ -1,7 +1,7 @@
 """Dead messages as reports: who says why a message died, and which job it was."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -169,6 +169,8 @@ def test_what_no_queue_took_is_a_job_if_a_jobqueue_has_the_queue_else_a_dead_let
         (False, {"message_id": None}, "QueueGone"),
         (True, {"message_id": None}, "NoId"),
         (True, {"type": None}, "UnknownType"),
+        (True, {"headers": {wire.DELAY: "soon"}}, "InvalidDelay"),
+        (False, {"headers": {wire.DELAY: "5s"}}, "QueueGone"),
     ):
         dead = letters.without_queue(received(**more), NOW, live=live)
         assert not isinstance(dead, Envelope)
@@ -176,6 +178,23 @@ def test_what_no_queue_took_is_a_job_if_a_jobqueue_has_the_queue_else_a_dead_let
         assert dead.event.error.reason == reason
         assert dead.letter is not None
         assert dead.letter.unanswered
+
+
+def test_what_no_queue_took_and_is_for_later_is_published_then() -> None:
+    headers = {wire.PLUGINS_DELAY: 5_000, "mine": 1, wire.TRACEPARENT: "t"}
+    report = letters.without_queue(received(exchange=topology.JOBS, headers=headers, body=b"\xff"), NOW, live=True)
+    assert not isinstance(report, Envelope)
+    [row], [message] = merge.jobs([report]), merge.messages([report])
+    assert (row.state, row.attempt, row.due_at, row.told_at) == ("retrying", 0, NOW + timedelta(seconds=5), NOW)
+    assert (row.error, row.dead_reason, row.purged_at, row.finished_at) == (None, None, None, None)
+    assert (message.raw, message.headers, message.traceparent) == (b"\xff", '{"mine":1}', "t")
+    assert merge.attempts([report]) == []
+
+
+def test_a_dead_letter_keeps_its_senders_headers_for_a_redrive() -> None:
+    headers = {wire.REASON: "Rejected", wire.ATTEMPT: 5, "mine": 1, wire.DELAY: "5s", wire.DEAD_LETTER: "{}"}
+    [message] = merge.messages([letters.dead_letter(received(headers=headers), NOW)])
+    assert msgspec.json.decode(message.headers or "") == {"mine": 1, wire.DEAD_LETTER: "{}"}
 
 
 def test_a_body_that_is_too_large_is_not_kept_in_the_store() -> None:
