@@ -144,7 +144,9 @@ def by_deadline(outcome: Outcome, job: Envelope, now: datetime) -> Outcome:
             late = msgspec.structs.replace(error, reason=DeadReason.DEADLINE_EXCEEDED, message=cut_message(message))
             return _past_deadline(job, late)
         case Deferred(until) if job.deadline and until >= job.deadline:
-            message = f"its sender asked for it to run at {said(until)}, not before its deadline, {said(job.deadline)}"
+            message = (
+                f"its sender asked for it to run at {as_time(until)}, not before its deadline, {as_time(job.deadline)}"
+            )
             return _past_deadline(job, Error(DeadReason.DEADLINE_EXCEEDED, message))
         case DeadLetter(DeadReason.DEADLINE_EXCEEDED, error):
             return _past_deadline(job, error)
