@@ -7,13 +7,13 @@ never raises. The body is the payload itself and is not looked into here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeGuard
 from uuid import UUID
 
 import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, FieldValue
 
+from leveret.headers import simple
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, Header
 from leveret.reply import address
 
@@ -36,10 +36,7 @@ FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, o
 TAKEN_COUNT = "x-acquired-count"  # those that were given back, too
 _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two readings of a clock differ a bit
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
-_MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_LONGEST_NAME = 255  # bytes
-_LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
 
 
 # What is true of one stay of a message in one queue, and not of its copies.
@@ -100,7 +97,7 @@ def copy_of(
     """
     return aio_pika.Message(
         message.body,
-        headers={**_kept(message.headers), **headers},
+        headers={**simple(message.headers, _OF_ITS_STAY), **headers},
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
@@ -119,30 +116,8 @@ def stored_headers(headers: Mapping[str, object]) -> dict[str, Header] | None:
 
     It is what a message can have, so that it may come from anybody.
     """
-    kept = {key: value for key, value in _kept(headers).items() if key not in _IN_THE_ENVELOPE}
-    made_of = headers.get(DEAD_LETTER)
-    if isinstance(made_of, str) and len(made_of.encode()) <= _MOST_HEADERS:
-        kept[DEAD_LETTER] = made_of
-    return kept or None
-
-
-def _kept(headers: Mapping[str, object]) -> dict[str, Header]:
-    kept: dict[str, Header] = {}
-    room = _MOST_HEADERS
-    for key, value in headers.items():
-        if not _is_simple(value) or key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in _OF_ITS_STAY:
-            continue
-        size = len(key.encode()) + 10 + (len(value.encode()) if isinstance(value, str) else 0)
-        if size <= room and len(key.encode()) <= _LONGEST_NAME:
-            kept[key] = value
-            room -= size
-    return kept
-
-
-def _is_simple(value: object) -> TypeGuard[Header]:
-    if isinstance(value, int):
-        return -(1 << 63) <= value < 1 << 63
-    return isinstance(value, str) or (isinstance(value, float) and abs(value) <= _LARGEST_FLOAT)
+    kept = simple(headers, _OF_ITS_STAY | _IN_THE_ENVELOPE)
+    return {**kept, **simple({DEAD_LETTER: headers.get(DEAD_LETTER)})} or None
 
 
 def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unreadable:

@@ -171,20 +171,12 @@ class Deliveries:
         waits = None if held.source else self._attempts.not_before(message.headers)
         if isinstance(waits, datetime):
             held.job = job = replace(job, not_before=waits)
-        # The limit first: reading the payload may be what ends the process.
-        unfit = waits if isinstance(waits, DeadLetter) else None
-        readable = self._too_often(job) or self._too_late(job) or unfit or self._read(job)
-        if isinstance(readable, DeadLetter | Unkept):
+        ready = self._ready(job, waits if isinstance(waits, DeadLetter) else None)
+        if not isinstance(ready, tuple):
             held.started = True
-            outcome = self._judge(job, readable) if isinstance(readable, DeadLetter) else readable
-            await _settle(self._settling.job(message, job, Ended(outcome), None))
+            await _settle(self._settling.job(message, job, Ended(ready), None))
             return
-        if job.not_before:  # read all the same: what can't be run is told at once, and the report is JSON
-            held.started = True
-            outcome = self._attempts.deferred(job, job.not_before)
-            await _settle(self._settling.job(message, job, Ended(outcome), None))
-            return
-        run = await self._run(held, job, *readable)
+        run = await self._run(held, job, *ready)
         try:
             ended = await asyncio.shield(run.task)
         except Exception:
@@ -229,6 +221,16 @@ class Deliveries:
             await _leave_to_broker(held)
         if job:
             self._runs.forget(key_of(job))
+
+    def _ready(self, job: Envelope, unfit: DeadLetter | None) -> tuple[Handler, object] | Outcome:
+        """What is to run; or the outcome of what isn't. The limit first: reading the payload may be what ends the process."""
+        readable = self._too_often(job) or self._too_late(job) or unfit or self._read(job)
+        if isinstance(readable, DeadLetter):
+            return self._judge(job, readable)
+        # What waits is read all the same: what can't be run is told at once, and the report is JSON.
+        return (
+            self._attempts.deferred(job, job.not_before) if isinstance(readable, tuple) and job.not_before else readable
+        )
 
     def _too_often(self, job: Envelope) -> DeadLetter | None:
         """A run that is here already is not started again, however often its message comes: it's settled as it ends."""

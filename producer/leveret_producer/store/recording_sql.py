@@ -12,7 +12,8 @@ import msgspec
 from sqlalchemy import text
 
 from leveret.retry import LONGEST_DELAY
-from leveret_producer.recorder.merge import AttemptRow, JobRow, MessageRow
+from leveret_producer.recorder.merge import AttemptRow, JobRow
+from leveret_producer.recorder.messages import MessageRow
 
 
 def encode(value: object) -> str:
