@@ -1,7 +1,7 @@
 """Delays of every way in, with a producer that is restarted meanwhile: none is early, and none is late.
 
 The suite has few and short ones; all that was promised takes two minutes: `LEVERET_TEST_DELAYS=500x120 pytest -s` of this file.
-With `x kill` behind it the producer gets no chance to give back what it is publishing.
+`500x120xkill` kills the producer, which then has no chance to give back what it is publishing.
 """
 
 import asyncio
