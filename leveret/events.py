@@ -56,7 +56,9 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     run_seconds: float | None = None  # with the end of an attempt
     wait_seconds: float | None = None  # from submission (or the end of the delay) to the start; with `running` only
     retry_at: Time | None = None  # with `retrying`: not before
-    publish_at: Time | None = None  # with `retrying`: no message waits; the store publishes the next attempt then
+    publish_at: Time | None = (
+        None  # with `retrying`: no message waits; the store publishes the next attempt then, not before
+    )
     payload: msgspec.Raw = NO_RESULT  # with `publish_at`, like the next three: what the message brought, as it came
     reply_to: str | None = None  # also with `dead` by DeadlineExceeded: there is no dead letter then
     priority: int | None = None
@@ -67,8 +69,13 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     correlation_id: str | None = None
     given_back: bool = False  # with `retrying`: by a consumer of another version, which started no attempt
     deadline: Time | None = None  # the job's
-    # Of versions to come: read, so that their events aren't set aside here, and not looked at.
-    headers: dict[str, str] | None = None
+    headers: dict[str, object] | None = None  # with `publish_at`: the sender's
+
+    @property
+    def of_no_attempt(self) -> bool:
+        """Whether it tells of a message that waits, and of no attempt's end."""
+        waits = self.state is State.RETRYING and self.publish_at is not None and self.started_at is None
+        return self.given_back or waits
 
     @property
     def key(self) -> int:

@@ -5,7 +5,7 @@ number; the row takes the report with the larger key. That makes the merge a joi
 idempotent), so a job's state only moves forward within a generation, whatever arrives when.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -41,6 +41,7 @@ class DeadReason(StrEnum):
     GAVE_UP = "GaveUp"  # an exception that its policy does not try again
     DELIVERY_LIMIT = "DeliveryLimit"  # delivered too often without an end: it ends its consumer's process, perhaps
     QUEUE_GONE = "QueueGone"  # published for a queue that no JobQueue has
+    INVALID_DELAY = "InvalidDelay"  # a header that says when it may run, and can't be read
     DEADLINE_EXCEEDED = "DeadlineExceeded"  # its deadline, or the expiration that its sender gave the message
 
 
@@ -55,6 +56,9 @@ class DeadLetterInfo:
     attempts: int  # that it had there
     started_at: datetime | None = None  # its last attempt there; None where none was started, and for the broker's own
     died_at: datetime | None = None
+
+
+Header = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ class Envelope:
     dead_letter: DeadLetterInfo | None = None  # made of another queue's
     given_back_since: datetime | None = None  # when a consumer of another version first gave it back
     deadline: datetime | None = None  # no attempt starts then or later, and one that runs is stopped
+    not_before: datetime | None = None  # as its sender asked, where that is ahead
+    headers: dict[str, Header] | None = field(default=None, hash=False)  # of the sender, where the store publishes it
 
 
 _STEP = {

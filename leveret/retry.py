@@ -2,8 +2,9 @@
 
 The back-off grows exponentially and is drawn at random below its bound ("full jitter"), so that many jobs which
 failed together do not come back together. The broker's delays come in levels of 2^k s; a wait between two levels
-takes the upper one with just the probability that keeps the mean wait exact. What waits longer than the last level waits in the
-store, to the second.
+takes the upper one with just the probability that keeps the mean wait exact. What waits longer than the last level, or was
+asked for by the handler itself, waits in the store, to the second: `RetryLater` is never early. So short a wait as the store
+can't be in time for is one in the level above it.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from math import floor, log2
 LEVELS = 13  # 2^0 … 2^12 s
 LONGEST_WAIT = timedelta(seconds=2 ** (LEVELS - 1))  # 4,096 s, in the broker
 MOST_ATTEMPTS = 32_767  # attempts are not counted beyond (`leveret.wire.MOST`): with more, none would be the last
-LONGEST_DELAY = timedelta(days=365)  # in the store; a wait beyond it counts as this long
+LONGEST_IN_LEVEL = timedelta(seconds=2)  # of waits that must not be early: the level above is less than 2 s late
+LONGEST_DELAY = timedelta(days=366)  # in the store; a wait beyond it counts as this long
 
 
 class Jitter(StrEnum):
@@ -119,3 +121,8 @@ def delay_level(delay: timedelta, draw: float) -> int | None:
         return LEVELS - 1
     lower = floor(log2(seconds))
     return lower + 1 if draw < (seconds - 2**lower) / 2**lower else lower
+
+
+def level_above(delay: timedelta) -> int | None:
+    """Return the lowest level that waits at least so long, None for no wait; for more than the last level's time the last."""
+    return delay_level(delay, draw=0)

@@ -13,7 +13,8 @@ import aio_pika
 import msgspec
 from aio_pika.abc import AbstractIncomingMessage, FieldValue
 
-from leveret.jobs import DeadLetterInfo, DeadReason, Envelope
+from leveret.headers import simple
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, Header
 from leveret.reply import address
 
 ATTEMPT = "leveret-attempt"
@@ -26,19 +27,23 @@ DEAD_LETTER = "leveret-dead-letter"  # JSON of a DeadLetterInfo, while the job t
 GIVEN_BACK_SINCE = "leveret-given-back-since"  # when a consumer of another version first gave the message back
 DELIVERED = "leveret-delivered"  # of what was given back: the broker's count until then; the copy's begins anew
 DEADLINE = "leveret-deadline"  # as RFC 3339 has it, with milliseconds
+DELAY = "leveret-delay"  # a duration, `90s`; this and the next two are read by `leveret.delays`
+RUN_AT = "leveret-run-at"  # as RFC 3339 has it
+PLUGINS_DELAY = "x-delay"  # ms, as the delayed-message plugin has it
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject
 TAKEN_COUNT = "x-acquired-count"  # those that were given back, too
 _SAME_SECOND = 2.0  # s; an AMQP timestamp is cut to the second, and two readings of a clock differ a bit
 LARGEST_BODY = 256 * 1024  # bytes; the front door takes no larger payload, and a foreign client may send one
-_MOST_HEADERS = 64 * 1024  # bytes; what we add has to fit beside them into one frame of 128 KiB
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_LARGEST_FLOAT = 3.4e38  # our client library writes 32 bits
 
 
 # What is true of one stay of a message in one queue, and not of its copies.
-_OF_ITS_END = frozenset({REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE, DELIVERED})
+_OF_ITS_STAY = frozenset(
+    {REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE, DELIVERED, DELAY, RUN_AT, PLUGINS_DELAY}
+)
+_IN_THE_ENVELOPE = frozenset({ATTEMPT, GENERATION, TRACEPARENT, DEADLINE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class Unreadable:
 
 def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> aio_pika.Message:
     """Return the message that carries a job, persistent, with `extra` headers."""
-    headers: dict[str, FieldValue] = {ATTEMPT: job.attempt, GENERATION: job.generation}
+    headers: dict[str, FieldValue] = {**(job.headers or {}), ATTEMPT: job.attempt, GENERATION: job.generation}
     if job.traceparent:
         headers[TRACEPARENT] = job.traceparent
     if job.deadline:
@@ -92,7 +97,7 @@ def copy_of(
     """
     return aio_pika.Message(
         message.body,
-        headers=_kept(message.headers) | dict(headers),
+        headers={**simple(message.headers, _OF_ITS_STAY), **headers},
         content_type=message.content_type,
         content_encoding=message.content_encoding,
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
@@ -106,24 +111,13 @@ def copy_of(
     )
 
 
-def _kept(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
-    kept: dict[str, FieldValue] = {}
-    room = _MOST_HEADERS
-    for key, value in headers.items():
-        size = _size(key, value)
-        if size is not None and size <= room:
-            kept[key] = value
-            room -= size
-    return kept
+def stored_headers(headers: Mapping[str, object]) -> dict[str, Header] | None:
+    """Return what the store keeps of headers beside what an envelope has: the sender's, and what a job was made of.
 
-
-def _size(key: str, value: object) -> int | None:
-    """About how many bytes a header takes; None for one that doesn't travel."""
-    if key.startswith("x-") or key.upper() in {"CC", "BCC"} or key in _OF_ITS_END:
-        return None
-    if isinstance(value, bool | int) or (isinstance(value, float) and abs(value) <= _LARGEST_FLOAT):
-        return len(key.encode()) + 10
-    return len(key.encode()) + len(value.encode()) + 10 if isinstance(value, str) else None
+    It is what a message can have, so that it may come from anybody.
+    """
+    kept = simple(headers, _OF_ITS_STAY | _IN_THE_ENVELOPE)
+    return {**kept, **simple({DEAD_LETTER: headers.get(DEAD_LETTER)})} or None
 
 
 def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unreadable:

@@ -19,7 +19,17 @@ from leveret_consumer.contexts import context_of, log_fields
 from leveret_consumer.ends import End, TooLate, cancelled, failure_of, not_started, stopped_at, timed_out
 from leveret_consumer.job_events import Ended, Telling
 from leveret_consumer.load import Load, Slot
-from leveret_consumer.outcomes import DeadLetter, Draws, Unkept, after_attempt, by_deadline, too_late
+from leveret_consumer.outcomes import (
+    DeadLetter,
+    Deferred,
+    Draws,
+    Outcome,
+    Unkept,
+    after_attempt,
+    asked_to_wait,
+    by_deadline,
+    too_late,
+)
 from leveret_consumer.pools.work import Call, Work, WorkPool
 from leveret_consumer.progress import Thinned
 from leveret_consumer.reports import Reports
@@ -81,6 +91,14 @@ class Attempts:
     def too_late(self, job: Envelope) -> DeadLetter | Unkept | None:
         """Return the outcome of a job whose deadline has passed."""
         return too_late(job, self._now())
+
+    def not_before(self, headers: Mapping[str, object]) -> datetime | DeadLetter | None:
+        """Return when a message's sender wants it to run, if that is ahead."""
+        return asked_to_wait(headers, self._now())
+
+    def deferred(self, job: Envelope, until: datetime) -> Outcome:
+        """Return the outcome of a job that is to wait for a time."""
+        return by_deadline(Deferred(until), job, self._now())
 
     def _until(self, job: Envelope, limit: timedelta) -> datetime:
         """Return when an attempt whose handler starts now is stopped; raise TooLate if it must not start."""

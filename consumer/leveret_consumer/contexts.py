@@ -21,6 +21,7 @@ def context_of(
         queue=job.queue,
         type=job.type,
         attempt=job.attempt,
+        generation=job.generation,
         max_attempts=max_attempts,
         delivery=job.delivery,
         deadline=deadline,

@@ -5,7 +5,8 @@ What stands first is what costs least: a message that can't be run is set aside 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
@@ -167,14 +168,15 @@ class Deliveries:
             held.started = True
             await _settle(message.ack())
             return
-        # The limit first: reading the payload may be what ends the process.
-        readable = self._too_often(job) or self._too_late(job) or self._read(job)
-        if isinstance(readable, DeadLetter | Unkept):
+        waits = None if held.source else self._attempts.not_before(message.headers)
+        if isinstance(waits, datetime):
+            held.job = job = replace(job, not_before=waits)
+        ready = self._ready(job, waits if isinstance(waits, DeadLetter) else None)
+        if not isinstance(ready, tuple):
             held.started = True
-            outcome = self._judge(job, readable) if isinstance(readable, DeadLetter) else readable
-            await _settle(self._settling.job(message, job, Ended(outcome), None))
+            await _settle(self._settling.job(message, job, Ended(ready), None))
             return
-        run = await self._run(held, job, *readable)
+        run = await self._run(held, job, *ready)
         try:
             ended = await asyncio.shield(run.task)
         except Exception:
@@ -219,6 +221,16 @@ class Deliveries:
             await _leave_to_broker(held)
         if job:
             self._runs.forget(key_of(job))
+
+    def _ready(self, job: Envelope, unfit: DeadLetter | None) -> tuple[Handler, object] | Outcome:
+        """What is to run; or the outcome of what isn't. The limit first: reading the payload may be what ends the process."""
+        readable = self._too_often(job) or self._too_late(job) or unfit or self._read(job)
+        if isinstance(readable, DeadLetter):
+            return self._judge(job, readable)
+        # What waits is read all the same: what can't be run is told at once, and the report is JSON.
+        return (
+            self._attempts.deferred(job, job.not_before) if isinstance(readable, tuple) and job.not_before else readable
+        )
 
     def _too_often(self, job: Envelope) -> DeadLetter | None:
         """A run that is here already is not started again, however often its message comes: it's settled as it ends."""

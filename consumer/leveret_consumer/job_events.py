@@ -10,7 +10,16 @@ import msgspec
 from leveret.events import Error, JobEvent, Progress
 from leveret.jobs import Envelope, State
 from leveret.wire import Unreadable
-from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded, Unkept
+from leveret_consumer.outcomes import (
+    DeadLetter,
+    Deferred,
+    GivenBack,
+    Outcome,
+    RetryAfter,
+    RetryFromStore,
+    Succeeded,
+    Unkept,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +74,10 @@ def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:
         case RetryAfter(_, error):
             return msgspec.structs.replace(event, error=error, retry_at=at + how.outcome.wait)
         case RetryFromStore(wait, error):
-            # With what the message brought: the store may never have seen a job that a foreign client submitted.
-            return msgspec.structs.replace(
-                event,
-                error=error,
-                retry_at=at + wait,
-                publish_at=at + wait,
-                payload=msgspec.Raw(job.body),
-                reply_to=job.reply_to,
-                priority=job.priority,
-                traceparent=job.traceparent,
-            )
+            return msgspec.structs.replace(event, error=error, **_from_store(job, at + wait))
+        case Deferred(until):
+            # As the attempt before, so that the store publishes this one, and of no delivery: the latest word counts.
+            return msgspec.structs.replace(event, attempt=job.attempt - 1, delivery=0, **_from_store(job, until))
         case GivenBack(_, _, error):
             # Of the attempt before, and of no delivery of it: so each later one replaces the earlier, and none a start.
             return msgspec.structs.replace(
@@ -90,6 +92,19 @@ def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:
             return msgspec.structs.replace(event, error=error)
         case Unkept(error):
             return msgspec.structs.replace(event, error=error, reply_to=job.reply_to)
+
+
+def _from_store(job: Envelope, publish_at: datetime) -> dict[str, object]:
+    """What the store publishes a message by: it may never have seen a job that a foreign client submitted."""
+    return {
+        "retry_at": publish_at,
+        "publish_at": publish_at,
+        "payload": msgspec.Raw(job.body),
+        "reply_to": job.reply_to,
+        "priority": job.priority,
+        "traceparent": job.traceparent,
+        "headers": job.headers,
+    }
 
 
 def never_read(message: Unreadable, job_id: UUID, type: str, *, consumer: str, at: datetime, error: Error) -> JobEvent:
@@ -110,7 +125,7 @@ def _state(outcome: Outcome) -> State:
     match outcome:
         case Succeeded():
             return State.SUCCEEDED
-        case RetryAfter() | RetryFromStore() | GivenBack():
+        case RetryAfter() | RetryFromStore() | GivenBack() | Deferred():
             return State.RETRYING
         case DeadLetter() | Unkept():
             return State.DEAD

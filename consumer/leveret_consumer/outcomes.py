@@ -1,18 +1,21 @@
-"""What becomes of a message: exactly one of six outcomes, decided from values alone.
+"""What becomes of a message: exactly one of seven outcomes, decided from values alone.
 
 An attempt that ended well is a result; one that failed is tried again by its policy, from a delay level of the broker
-or, after a longer wait, from the store, or given up; a message that no attempt could ever do right is a dead letter at
+or, after a longer wait or one that the handler asked for, from the store, or given up; a message whose sender asked for a
+later time waits for it in the store; a message that no attempt could ever do right is a dead letter at
 once, unless a consumer of another version has to say so: then it is given back (`present_version`). No attempt starts or
 goes on after the job's deadline, and none is planned beyond it: such a job is dead, and a dead letter only if nobody waits
 for its reply.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
 
 from leveret import retry
+from leveret.delays import not_before
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.reply import may_reply_to
@@ -41,7 +44,7 @@ class RetryAfter:
 
 @dataclass(frozen=True, slots=True)
 class RetryFromStore:
-    """The wait is above the last level: the store publishes the next attempt when it has passed, and no copy waits."""
+    """The wait is above the last level, or must not be early: the store publishes the next attempt then, and no copy waits."""
 
     wait: timedelta
     error: Error
@@ -73,7 +76,14 @@ class GivenBack:
         return timedelta(seconds=2**self.level)
 
 
-Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """No attempt was started: its sender asked for a time, and the store publishes it then."""
+
+    until: datetime
+
+
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +102,28 @@ def after_attempt(end: End, policy: RetryPolicy, attempt: int, draws: Draws) -> 
         case Refused(error, reason):
             return DeadLetter(reason, error)
         case Failed(error):
-            return _again(error, retry.after_failure(policy, attempt, draws.jitter), draws)
-        case Postponed(error, wait):
-            return _again(error, retry.after_failure(policy, attempt, draws.jitter, wait), draws)
+            following = retry.after_failure(policy, attempt, draws.jitter)
+            return _again(error, following, retry.LONGEST_WAIT, draws.level)
+        case Postponed(error, wait):  # the level above, whatever is drawn: it is not to be early
+            following = retry.after_failure(policy, attempt, draws.jitter, wait)
+            return _again(error, following, retry.LONGEST_IN_LEVEL, 0)
 
 
-def _again(error: Error, following: retry.RetryAfter | GiveUp, draws: Draws) -> Outcome:
+def _again(error: Error, following: retry.RetryAfter | GiveUp, longest_in_level: timedelta, draw: float) -> Outcome:
     if isinstance(following, GiveUp):
         given_up = msgspec.structs.replace(error, reason=DeadReason.ATTEMPTS_EXHAUSTED)
         return DeadLetter(DeadReason.ATTEMPTS_EXHAUSTED, given_up)
-    if following.delay > retry.LONGEST_WAIT:
+    if following.delay > longest_in_level:
         return RetryFromStore(min(following.delay, retry.LONGEST_DELAY), error)
-    return RetryAfter(retry.delay_level(following.delay, draws.level), error)
+    return RetryAfter(retry.delay_level(following.delay, draw), error)
+
+
+def asked_to_wait(headers: Mapping[str, object], now: datetime) -> datetime | DeadLetter | None:
+    """Return the time before which a message's sender doesn't want it to run, None for at once."""
+    try:
+        return not_before(headers, now)
+    except ValueError as problem:
+        return unreadable(DeadReason.INVALID_DELAY, cut_message(str(problem)))
 
 
 def too_late(job: Envelope, now: datetime) -> DeadLetter | Unkept | None:
@@ -123,6 +143,11 @@ def by_deadline(outcome: Outcome, job: Envelope, now: datetime) -> Outcome:
             message = f"{because}: {error.message}"
             late = msgspec.structs.replace(error, reason=DeadReason.DEADLINE_EXCEEDED, message=cut_message(message))
             return _past_deadline(job, late)
+        case Deferred(until) if job.deadline and until >= job.deadline:
+            message = (
+                f"its sender asked for it to run at {as_time(until)}, not before its deadline, {as_time(job.deadline)}"
+            )
+            return _past_deadline(job, Error(DeadReason.DEADLINE_EXCEEDED, message))
         case DeadLetter(DeadReason.DEADLINE_EXCEEDED, error):
             return _past_deadline(job, error)
         case _:

@@ -174,5 +174,6 @@ def _size(event: JobEvent) -> int:
         500
         + len(event.payload)
         + len(event.result or b"")
+        + (sum(len(name) + len(str(value)) for name, value in event.headers.items()) if event.headers else 0)
         + (len(error.message) + len(error.traceback or "") if error else 0)
     )

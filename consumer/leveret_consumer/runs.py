@@ -25,7 +25,7 @@ from uuid import UUID
 
 from leveret.jobs import Envelope
 from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, RetryAfter, Succeeded
+from leveret_consumer.outcomes import DeadLetter, Deferred, RetryAfter, Succeeded
 from leveret_consumer.prefetch import MOST_EXTRA
 from leveret_consumer.stumbles import Stumbles
 
@@ -124,9 +124,9 @@ def _has_outcome(task: asyncio.Task[Ended]) -> bool:
 
 
 def _size(task: asyncio.Task[Ended]) -> int:
-    if not _has_outcome(task):
+    outcome = task.result().outcome if _has_outcome(task) else None
+    if outcome is None or isinstance(outcome, Deferred):
         return 0
-    outcome = task.result().outcome
     if isinstance(outcome, Succeeded):
         return len(outcome.result)
     return len(outcome.error.message) + len(outcome.error.traceback or "")

@@ -11,7 +11,8 @@ letters by the broker's own hand.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -22,7 +23,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import topology, wire
 from leveret.events import Error
-from leveret.jobs import Envelope, State
+from leveret.jobs import Envelope, Header, State
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, until_confirmed
 from leveret.rabbitmq.replies import Replies
 from leveret.reply import job_dead, reply
@@ -31,11 +32,13 @@ from leveret_consumer import job_events
 from leveret_consumer.contexts import log_fields
 from leveret_consumer.failures import as_header
 from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, GivenBack, RetryAfter, RetryFromStore, Succeeded, Unkept
+from leveret_consumer.outcomes import DeadLetter, Deferred, GivenBack, RetryAfter, RetryFromStore, Succeeded, Unkept
 from leveret_consumer.reports import Reports
 from leveret_consumer.runs import Run
 
 log = structlog.get_logger(__name__)
+
+MILLISECOND = timedelta(milliseconds=1)
 
 
 class Publish(Protocol):
@@ -73,7 +76,8 @@ class Settling:
             if run:
                 run.copied = True
         if not (run and run.reported):
-            await self._reports.confirmed(job_events.ended(job, self._consumer, self._now(), ended))
+            told = replace(job, headers=_stored(message, job)) if _waits_in_store(ended) else job
+            await self._reports.confirmed(job_events.ended(told, self._consumer, self._now(), ended))
             if run:
                 run.reported = True
         if job.reply_to and not (run and run.replied):
@@ -108,13 +112,15 @@ class Settling:
 
     async def _copy(self, message: AbstractIncomingMessage, job: Envelope, ended: Ended) -> bool:
         match ended.outcome:
-            case Succeeded() | RetryFromStore() | Unkept():
+            case Succeeded() | RetryFromStore() | Deferred() | Unkept():
                 return True
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
                 copy = _copy(message, job, job.attempt + 1, {})
             case GivenBack(level, since):
                 marks: dict[str, str | int] = {wire.GIVEN_BACK_SINCE: wire.as_time(since), wire.DELIVERED: job.delivery}
+                if job.not_before:  # a time: a delay would begin anew
+                    marks[wire.RUN_AT] = wire.as_time(job.not_before + MILLISECOND)  # which cuts
                 exchange, copy = topology.delay_exchange(level), _copy(message, job, job.attempt, marks)
             case DeadLetter():
                 why = _why(ended.outcome, ended.started_at, self._now())
@@ -169,6 +175,15 @@ def _copy(
     return wire.copy_of(message, headers, message_id=str(job.id), reply_to=job.reply_to)
 
 
+def _waits_in_store(ended: Ended) -> bool:
+    return isinstance(ended.outcome, RetryFromStore | Deferred)
+
+
+def _stored(message: AbstractIncomingMessage, job: Envelope) -> dict[str, Header] | None:
+    made_of = {wire.DEAD_LETTER: wire.dead_letter_header(job.dead_letter)} if job.dead_letter else {}
+    return wire.stored_headers({**message.headers, **made_of})
+
+
 def _why(dead: DeadLetter, started_at: datetime | None, died_at: datetime) -> dict[str, str]:
     why = {wire.REASON: dead.reason, wire.ERROR: as_header(dead.error), wire.DIED_AT: wire.as_time(died_at)}
     return why | ({wire.STARTED_AT: wire.as_time(started_at)} if started_at else {})
@@ -185,6 +200,8 @@ def _note(job: Envelope, ended: Ended) -> None:
             log.info("failed, runs again from the store", **fields, wait=str(wait), **_of(error))
         case GivenBack(_, since, error):
             log.debug("given back", **fields, since=str(since), wait=str(ended.outcome.wait), **_of(error))
+        case Deferred(until):
+            log.debug("waits for the time that its sender asked for", **fields, until=str(until))
         case DeadLetter(_, error):
             log.warning("dead", **fields, **_of(error))
         case Unkept(error):

@@ -35,11 +35,13 @@ async def run_attempt(
     payload: object,
     *,
     attempt: int = 1,
+    generation: int = 1,
     timeout: float = 30.0,
     retry: RetryPolicy | None = None,
     deadline: datetime | None = None,
 ) -> Outcome:
-    """Return what comes of attempt `attempt` (1…); `timeout` in s and `retry` are the JobQueue's, `deadline` the job's.
+    """Return what comes of an attempt (1…) of a generation (1…); `timeout` in s and `retry` are the JobQueue's, `deadline`
+    the job's.
 
     Jitter takes half of what it may. Raises KeyError for a type without a handler, ValueError for a deadline without an offset.
     """
@@ -47,7 +49,8 @@ async def run_attempt(
         raise ValueError("a deadline needs an offset, as datetime.now(UTC) has one")
     handler = handlers[type]
     until = deadline_of(deadline) if deadline else None
-    job = Envelope(uuid4(), "test.queue", type, json.dumps(payload).encode(), attempt=attempt, deadline=until)
+    body = json.dumps(payload).encode()
+    job = Envelope(uuid4(), "test.queue", type, body, attempt=attempt, generation=generation, deadline=until)
     if late := too_late(job, datetime.now(UTC)):
         return late
     try:

@@ -47,6 +47,7 @@ class Context:
     queue: str = ""
     type: str = ""
     attempt: int = 1  # 1…
+    generation: int = 1  # 1…; one more with each redrive, and the attempts begin anew
     max_attempts: int = 1
     delivery: int = (
         0  # how often the broker delivered this attempt before, to a consumer that did not bring it to an end

@@ -7,7 +7,7 @@ from leveret.retry import Backoff, Jitter, RetryPolicy
 
 
 class RetryLater(Exception):
-    """Raise it to be run again after just this long, whatever the policy's back-off and its classes say.
+    """Raise it to be run again after this long, not sooner, whatever the policy's back-off and its classes say.
 
     It ends the attempt, and counts as one: after the last the job is a dead letter, AttemptsExhausted.
     """

@@ -1,14 +1,14 @@
 """When a job may run: `run_at` or `delay` of a submission, as a time, which must be before its deadline. The clock is an argument."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from leveret.delays import LATEST
 from leveret.durations import parse_duration
 from leveret.wire import deadline_of
 from leveret_producer.problems import Flaw
 from leveret_producer.submission import Submission, invalid
 
-LATEST = timedelta(days=366)  # ahead
 LONGEST_DELAY = 100  # characters
 
 

@@ -20,6 +20,7 @@ from leveret.retry import (
     RetryPolicy,
     after_failure,
     delay_level,
+    level_above,
 )
 
 
@@ -248,3 +249,13 @@ def test_a_level_is_one_that_there_is(delay: timedelta, draw: float) -> None:
 def test_the_most_attempts_are_those_that_a_message_can_tell() -> None:
     assert MOST_ATTEMPTS == wire.MOST
     assert isinstance(after_failure(RetryPolicy(MOST_ATTEMPTS), wire.MOST, 0.5), GiveUp)
+
+
+@given(st.timedeltas(min_value=timedelta(0), max_value=LONGEST_WAIT))
+def test_the_level_above_is_never_shorter_and_less_than_twice_as_long(wait: timedelta) -> None:
+    level = level_above(wait)
+    if level is None:
+        assert wait == timedelta(0)
+    else:
+        assert wait <= s(2**level) <= max(2 * wait, s(1))
+        assert s(2**level) < 2 * wait or level == 0

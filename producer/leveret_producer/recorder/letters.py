@@ -7,6 +7,7 @@ read, as far as it can be, and merged with what else is known of its job.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
@@ -14,6 +15,7 @@ import msgspec
 from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import topology, wire
+from leveret.delays import not_before
 from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import DeadReason, Envelope, State
 from leveret.wire import Unreadable
@@ -40,7 +42,10 @@ def dead_letter(message: AbstractIncomingMessage, now: datetime) -> Report:
 
 
 def without_queue(message: AbstractIncomingMessage, now: datetime, *, live: bool) -> Report | Envelope:
-    """Read what no queue took: a job to be published again if a JobQueue has its queue (`live`), else a dead letter."""
+    """Read what no queue took: a job to be published again if a JobQueue has its queue (`live`), else a dead letter.
+
+    One whose sender asked for a later time is told as its consumer would have: the store publishes it then.
+    """
     queue = message.routing_key or ""
     job = wire.from_message(message, queue)
     if not live:
@@ -48,7 +53,15 @@ def without_queue(message: AbstractIncomingMessage, now: datetime, *, live: bool
         return _report(message, Error(DeadReason.QUEUE_GONE, because), now, unanswered=True)
     if isinstance(job, Unreadable):
         return _report(message, Error(job.reason, job.detail), now, unanswered=True)
-    return job
+    try:
+        at = not_before(message.headers, now)
+    except ValueError as problem:
+        return _report(message, Error(DeadReason.INVALID_DELAY, str(problem)), now, unanswered=True)
+    if at is None:
+        return replace(job, headers=wire.stored_headers(message.headers))
+    dead = _report(message, Error("", ""), now, unanswered=False)
+    waits = {"state": State.RETRYING, "attempt": job.attempt - 1, "publish_at": at, "retry_at": at, "error": None}
+    return replace(dead, event=msgspec.structs.replace(dead.event, **waits))
 
 
 def shorten(message: AbstractIncomingMessage) -> None:
@@ -104,8 +117,13 @@ def _report(message: AbstractIncomingMessage, error: Error, at: datetime, *, una
         error=error,
         correlation_id=message.correlation_id,
         deadline=job.deadline if isinstance(job, Envelope) else None,
+        headers=_headers(message),
     )
     return Report(queue, event, Letter(message, keeps_body, unanswered))
+
+
+def _headers(message: AbstractIncomingMessage) -> dict[str, object] | None:
+    return {**(wire.stored_headers(message.headers) or {})} or None
 
 
 def _death(message: AbstractIncomingMessage, queue: str) -> Mapping[str, object] | None:

@@ -68,21 +68,10 @@ class JobRow:
     correlation_id: str | None
     # The store publishes the next attempt then; None: a message is with the broker, or none is needed.
     due_at: datetime | None
+    told_at: datetime | None  # by the clock that says when it's due
     dead_reason: str | None
     deadline: datetime | None
     purged_at: datetime | None  # with a dead job that is no dead letter
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRow:
-    """What it takes to publish a message once more."""
-
-    id: UUID
-    body: str  # empty if PostgreSQL doesn't take it as a text
-    raw: bytes | None  # it is here then
-    reply_to: str | None
-    priority: int | None
-    traceparent: str | None
 
 
 AttemptId = tuple[UUID, int, int, int]  # job, generation, attempt, delivery
@@ -124,7 +113,8 @@ def merging_jobs(reports: Iterable[Report]) -> Steps[list[JobRow]]:
 def attempts(reports: Iterable[Report]) -> list[AttemptRow]:
     """Return a row for each attempt that a consumer started or ended, sorted by its id.
 
-    A dead letter does not say which delivery of which consumer it was; and who gave a message back started nothing.
+    A dead letter does not say which delivery of which consumer it was; and who gave a message back, or left it to the store
+    before its time, started nothing.
     """
     return at_once(merging_attempts(reports))
 
@@ -133,7 +123,7 @@ def merging_attempts(reports: Iterable[Report]) -> Steps[list[AttemptRow]]:
     rows: dict[AttemptId, AttemptRow] = {}
     for report in reports:
         yield
-        if report.event.state not in _ENDS or report.letter or report.event.given_back:
+        if report.event.state not in _ENDS or report.letter or report.event.of_no_attempt:
             continue
         new = attempt_row(report.event)
         old = rows.get(new.id)
@@ -164,6 +154,7 @@ def job_row(report: Report) -> JobRow:
         progress=None if event.progress is None else _encode(event.progress).decode(),
         correlation_id=None if event.correlation_id is None else clean(event.correlation_id, LONGEST_TYPE),
         due_at=event.publish_at if event.state is State.RETRYING else None,
+        told_at=event.at,
         dead_reason=clean(event.error.reason, LONGEST_NAME) if event.state is State.DEAD and event.error else None,
         deadline=event.deadline,
         purged_at=None if _has_letter(report) else finished_at,
@@ -189,51 +180,6 @@ def _tie(report: Report) -> int:
     if report.event.given_back:
         return -(1 << _TIME_BITS) + at
     return -at if report.event.state in FINAL else at
-
-
-def messages(reports: Iterable[Report]) -> list[MessageRow]:
-    """Return, sorted by id, what is to be kept so that a job can be published again."""
-    rows: dict[UUID, MessageRow] = {}
-    for report in reports:
-        if brings_message(report):
-            event = report.event
-            row = message_row(event.id, bytes(event.payload), event.reply_to, event.priority, event.traceparent)
-            rows.setdefault(event.id, row)
-    return [rows[one] for one in sorted(rows)]
-
-
-def message_row(
-    id: UUID, payload: bytes, reply_to: str | None, priority: int | None, traceparent: str | None
-) -> MessageRow:
-    body, raw = _as_text(payload)
-    return MessageRow(
-        id=id,
-        body=body,
-        raw=raw,
-        reply_to=None if reply_to is None else clean(reply_to, LONGEST_TYPE),
-        priority=None if priority is None else max(0, min(priority, 255)),
-        traceparent=None if traceparent is None else clean(traceparent, LONGEST_TYPE),
-    )
-
-
-def _as_text(payload: bytes) -> tuple[str, bytes | None]:
-    try:
-        body = payload.decode()
-    except UnicodeDecodeError:
-        return "", payload
-    return ("", payload) if "\0" in body else (body, None)
-
-
-def brings_message(report: Report) -> bool:
-    if report.letter:
-        return report.letter.keeps_body
-    event = report.event
-    return event.publish_at is not None and event.state is State.RETRYING and bool(bytes(event.payload))
-
-
-def needs_message(event: JobEvent) -> bool:
-    """Say whether the store must know the payload already to do what the event asks for."""
-    return event.publish_at is not None and event.state is State.RETRYING and not bytes(event.payload)
 
 
 def attempt_row(event: JobEvent) -> AttemptRow:

@@ -1,8 +1,9 @@
 """The next attempts that the store should publish and can't: their ids belong to other queues' jobs.
 
-A consumer leaves a wait above 4,096 s to the store and acknowledges the job on the word of an event. If the store has no
-row for the job, that event is all that is left of it. So the broker has its next attempt wait, in the longest level that
-is not longer than the wait. As anything that is published before its event is acknowledged, it may come twice.
+A consumer leaves a wait that must not be early, or is above 4,096 s, to the store and acknowledges the job on the word of an
+event. If the store has no row for the job, that event is all that is left of it. So the broker has its next attempt wait, in
+the level above the wait; from the last one it comes with the time that it is for, and is left to the store again. As
+anything that is published before its event is acknowledged, it may come twice.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from leveret_producer.recorder.committing import defect
 from leveret_producer.recorder.merge import Report
 
 AT_ONCE = 100
-PUBLISHED = "its next attempt was published all the same, and its wait may be shorter: at most 4,096 s"
+MILLISECOND = timedelta(milliseconds=1)  # which a header cuts
+PUBLISHED = "its next attempt was published all the same, and its wait may be longer: at most twice as long"
 
 
 async def publish(reports: Sequence[Report], publisher: Publisher, now: datetime) -> list[tuple[Report, str]]:
@@ -37,10 +39,12 @@ async def _publish(report: Report, publisher: Publisher, now: datetime) -> tuple
     event = report.event
     if event.state is not State.RETRYING or event.publish_at is None or not bytes(event.payload):
         return report, ""
-    level = retry.delay_level(max(event.publish_at - now, timedelta(0)), draw=1)
+    wait = max(event.publish_at - now, timedelta(0))
+    level = retry.level_above(wait)
     exchange = topology.JOBS if level is None else topology.delay_exchange(level)
+    at = {wire.RUN_AT: wire.as_time(event.publish_at + MILLISECOND)} if wait > retry.LONGEST_WAIT else {}
     try:
-        await publisher.publish(exchange, report.queue, wire.to_message(_next(report.queue, event)))
+        await publisher.publish(exchange, report.queue, wire.to_message(_next(report.queue, event), at))
     except NotConfirmed as problem:
         raise BrokerGone(f"a next attempt can't be published: {problem}") from problem
     except Exception as problem:  # noqa: BLE001 - anybody may publish an event, with fields that no message can have
@@ -63,4 +67,5 @@ def _next(queue: str, event: JobEvent) -> Envelope:
         reply_to=event.reply_to,
         traceparent=event.traceparent,
         deadline=event.deadline,
+        headers=wire.stored_headers(event.headers or {}),
     )

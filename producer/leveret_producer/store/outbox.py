@@ -1,8 +1,9 @@
 """The outbox: rows of jobs that the broker has not confirmed yet.
 
-A lease on a row says that one replica is publishing it; when the lease runs out any replica may take the row. Taking is
-a transaction of its own: nothing is locked while a confirm is awaited. A row that is not due yet has a lease until then,
-which nobody holds. Rows are taken in the order in which their leases end.
+A lease on a row says that one replica is publishing it; when the lease runs out, or that replica is seen to be dead
+(`left_leases`), any replica may take the row. Taking is a transaction of its own: nothing is locked while a confirm is
+awaited. A row that is not due yet has a lease until then, which nobody holds. Rows are taken in the order in which their
+leases end.
 
 A replica gives up or prolongs a lease only while the row has the very end that it wrote there: another one's ends later.
 
@@ -18,10 +19,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
+from leveret_producer.store import left_leases
 from leveret_producer.store.postgres import Postgres
 
 LEASE = 30.0  # s
@@ -45,7 +48,8 @@ _TAKE = text(
                   CASE WHEN next_attempt = 1 THEN coalesce(due_at, created_at) ELSE created_at END AS submitted_at,
                   coalesce(free.arrived, false) AS arrived, free.lease_until AS waited_until
     )
-    SELECT taken.*, payloads.body, payloads.raw, payloads.reply_to, payloads.priority, payloads.traceparent
+    SELECT taken.*, payloads.body, payloads.raw, payloads.reply_to, payloads.priority, payloads.traceparent,
+        payloads.headers
     FROM taken JOIN payloads USING (id) WHERE payloads.id = ANY(ARRAY(SELECT id FROM taken))
     """
 )
@@ -144,15 +148,18 @@ class Taken:
 
 
 class OutboxRows:
-    def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
+    def __init__(self, postgres: Postgres, lease: float = LEASE) -> None:
+        self._postgres, self._lease = postgres, lease
 
     async def take(self, most: int, except_queues: Sequence[str] = (), reach: float | None = None) -> list[Taken]:
         """Lease rows that nobody holds and return their jobs, first those that are due longest, at most `reach` seconds."""
         async with self._postgres.transaction() as connection:
             await connection.execute(_DONT_SORT)
-            values = {"most": most, "lease": LEASE, "except_queues": list(except_queues), "reach": reach or EVER}
+            await left_leases.free(connection, self._lease)
+            values = {"most": most, "lease": self._lease, "except_queues": list(except_queues), "reach": reach or EVER}
             found = sorted(await connection.execute(_TAKE, values), key=lambda row: (row.waited_until, row.id))
+            if found:
+                await left_leases.note(connection, self._lease)
             return [Taken(_envelope(row), Lease(row.id, row.lease_until), row.arrived, row.returned) for row in found]
 
     async def live(self, queues: Collection[str]) -> set[str]:
@@ -184,7 +191,7 @@ class OutboxRows:
 
     async def renew(self, leases: Sequence[Lease]) -> dict[Lease, Lease]:
         """Hold rows from now for a whole lease; return the new lease of each, without those that were lost."""
-        return await self._end(leases, [LEASE] * len(leases))
+        return await self._end(leases, [self._lease] * len(leases))
 
     async def _end(self, leases: Sequence[Lease], seconds: Sequence[float]) -> dict[Lease, Lease]:
         columns = {"ids": [one.id for one in leases], "untils": [one.until for one in leases], "seconds": list(seconds)}
@@ -201,7 +208,7 @@ class OutboxRows:
             await connection.execute(_ONE_MOMENT)
             async with moment or contextlib.nullcontext():
                 await connection.execute(_LOOK)
-            return {row.queue: row.jobs for row in await connection.execute(_PENDING, {"lease": LEASE + 1})}
+            return {row.queue: row.jobs for row in await connection.execute(_PENDING, {"lease": self._lease + 1})}
 
 
 async def live(connection: AsyncConnection, queues: Collection[str]) -> set[str]:
@@ -227,4 +234,5 @@ def _envelope(row: Row[Any]) -> Envelope:
         reply_to=row.reply_to,
         traceparent=row.traceparent,
         deadline=row.deadline,
+        headers=None if row.headers is None else msgspec.json.decode(row.headers),
     )

@@ -21,7 +21,7 @@ from leveret.events import (
     QueueRemoved,
 )
 from leveret.jobs import FINAL, State
-from leveret_producer.recorder import merge
+from leveret_producer.recorder import merge, messages
 from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, Report
 from leveret_producer.recorder.told import Told, ordered
 from leveret_producer.store import recording_sql as sql
@@ -61,11 +61,11 @@ class Recording:
 
 
 async def _without_payload(connection: AsyncConnection, reports: Sequence[Report]) -> list[Report]:
-    asking = [report for report in reports if merge.needs_message(report.event)]
+    asking = [report for report in reports if messages.needs_message(report.event)]
     if not asking:
         return []
     have = {row.id for row in await connection.execute(sql.HAVE_PAYLOAD, {"ids": [one.event.id for one in asking]})}
-    have |= {row.id for row in merge.messages(reports)}
+    have |= {row.id for row in messages.messages(reports)}
     return [report for report in asking if report.event.id not in have]
 
 
@@ -89,8 +89,8 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report], turns:
         first = {event.id: merge.first_seen(event) for event in sorted(undated, key=merge.first_seen, reverse=True)}
         ordered = sorted(first)
         await connection.execute(sql.FIRST_SEEN, {"ids": ordered, "seen": [first[one] for one in ordered]})
-    if messages := merge.messages(kept):
-        await connection.execute(sql.KEEP_MESSAGES, sql.columns(messages))
+    if to_keep := messages.messages(kept):
+        await connection.execute(sql.KEEP_MESSAGES, sql.columns(to_keep))
     new_attempts = await _record_attempts(connection, await turns.run(merge.merging_attempts(kept)))
     finished = [row for row in rows if row.id in changed and row.state in FINAL and not _was_final(before, row)]
     now = {row.id: (row.state, row.generation) for row in rows if row.id in changed}

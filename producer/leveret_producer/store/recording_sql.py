@@ -12,7 +12,8 @@ import msgspec
 from sqlalchemy import text
 
 from leveret.retry import LONGEST_DELAY
-from leveret_producer.recorder.merge import AttemptRow, JobRow, MessageRow
+from leveret_producer.recorder.merge import AttemptRow, JobRow
+from leveret_producer.recorder.messages import MessageRow
 
 
 def encode(value: object) -> str:
@@ -35,7 +36,11 @@ def _within(told: str, latest: str) -> str:
 _LATEST = "now() + interval '1 minute'"  # clocks differ a bit
 _AT = _within("CAST(:at AS timestamptz)", "now()")
 _NEVER = "timestamptz '9999-12-31'"  # later ones, the driver takes for no time either
-_LONGEST_DELAY = f"interval '{LONGEST_DELAY.days} days'"
+# A consumer says by its clock when the next attempt is due, and ours publishes it. So its wait counts from now, by our clock:
+# never too short. But a report that comes late, after an outage, is not about a wait that begins now: of a lag of more than
+# half a second clocks are not to blame. What is due in the past is due now, where the looks for what is due find it.
+_DUE = f"""CASE WHEN due_at IS NOT NULL THEN greatest(now(), least(
+    least(now(), told_at + interval '500 ms') + (due_at - told_at), now() + interval '{LONGEST_DELAY.days} days')) END"""
 
 LOCK = text(
     """
@@ -71,11 +76,11 @@ JOBS = text(
         CAST(:started_at AS timestamptz[]), CAST(:finished_at AS timestamptz[]), CAST(:result AS text[]),
         CAST(:error AS text[]), CAST(:progress AS text[]), CAST(:correlation_id AS text[]),
         CAST(:due_at AS timestamptz[]), CAST(:dead_reason AS text[]), CAST(:deadline AS timestamptz[]),
-        CAST(:purged_at AS timestamptz[])
+        CAST(:purged_at AS timestamptz[]), CAST(:told_at AS timestamptz[])
     ) AS new (id, queue, type, state, merge_key, tie, generation, attempt, max_attempts, created_at, started_at,
-        finished_at, result, error, progress, correlation_id, due_at, dead_reason, deadline, purged_at)
+        finished_at, result, error, progress, correlation_id, due_at, dead_reason, deadline, purged_at, told_at)
     LEFT JOIN stored ON stored.id = new.id,
-    LATERAL (SELECT {_within("due_at", f"now() + {_LONGEST_DELAY}")}) AS due (at)
+    LATERAL (SELECT {_DUE}) AS due (at)
     ORDER BY new.id
     ON CONFLICT (id) DO UPDATE SET
         state = excluded.state, merge_key = excluded.merge_key, tie = excluded.tie,
@@ -97,9 +102,9 @@ JOBS = text(
 HAVE_PAYLOAD = text("SELECT id FROM payloads WHERE id = ANY(CAST(:ids AS uuid[]))")
 KEEP_MESSAGES = text(
     """
-    INSERT INTO payloads (id, body, raw, reply_to, priority, traceparent)
+    INSERT INTO payloads (id, body, raw, reply_to, priority, traceparent, headers)
     SELECT * FROM unnest(CAST(:id AS uuid[]), CAST(:body AS text[]), CAST(:raw AS bytea[]), CAST(:reply_to AS text[]),
-                         CAST(:priority AS smallint[]), CAST(:traceparent AS text[]))
+                         CAST(:priority AS smallint[]), CAST(:traceparent AS text[]), CAST(:headers AS text[]))
     ON CONFLICT (id) DO NOTHING
     """
 )

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import text
 
 from leveret.jobs import Envelope, State, merge_key
-from leveret_producer.recorder import merge
+from leveret_producer.recorder import merge, messages
 from leveret_producer.store.outbox import live
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording_sql import KEEP_MESSAGES, LOCK, columns
@@ -82,11 +82,8 @@ class Returning:
             )
             owners = {row.id: row.queue for row in await connection.execute(LOCK, {"ids": [job.id for job in rows]})}
             ours = [job for job in rows if owners.get(job.id) == job.queue]
-            messages = [
-                merge.message_row(job.id, job.body, job.reply_to, job.priority, job.traceparent) for job in ours
-            ]
-            if messages:
-                await connection.execute(KEEP_MESSAGES, columns(messages))
+            if to_keep := [messages.message_row(job.id, job.body, job) for job in ours]:
+                await connection.execute(KEEP_MESSAGES, columns(to_keep))
         return [job for job in jobs if owners.get(job.id) != job.queue]
 
 

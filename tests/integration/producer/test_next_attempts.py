@@ -9,9 +9,11 @@ import msgspec
 from producers import QUEUE, eventually_true, known, operating, producing, ready, tell
 
 from leveret import topology, wire
+from leveret.delays import not_before
 from leveret.events import NO_RESULT, Error, JobEvent
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.connection import open_connection
+from leveret.retry import LONGEST_WAIT
 from leveret.settings import Broker, Database
 from leveret_producer.recorder import next_attempts
 
@@ -54,7 +56,7 @@ async def taken(broker: Broker, queue: str, number: int = 1) -> list[aio_pika.ab
 
 WAITS = {
     topology.delay_exchange(12): timedelta(days=3),
-    topology.delay_exchange(6): timedelta(seconds=100),  # that are left of it: 64 s
+    topology.delay_exchange(7): timedelta(seconds=100),  # 128 s: not early
     QUEUE: timedelta(seconds=-5),  # over, as the recorder was away
 }
 
@@ -74,6 +76,8 @@ async def test_the_next_attempt_of_a_job_whose_id_another_queue_has_waits_in_the
         for place, one in ours.items():
             (message,) = await taken(broker, place)
             assert message.routing_key == QUEUE
+            later = not_before(message.headers, now)
+            assert (later is not None) == (WAITS[place] > LONGEST_WAIT), "and it waits again"
             job = wire.from_message(message, QUEUE)
             assert job == Envelope(one, QUEUE, "t", b'{"n": 1}', attempt=3, generation=2, **OF_THE_JOB)
             assert (await producer.job(str(one)))["queue"] == OTHER

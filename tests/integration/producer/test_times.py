@@ -255,6 +255,39 @@ async def test_a_count_is_of_one_moment(store: Postgres) -> None:
     assert await rows.pending() == {QUEUE: 2}
 
 
+async def test_what_the_dead_have_taken_is_free_in_seconds_and_what_the_living_have_is_not(database: Database) -> None:
+    """A lease of 6 s in the place of 30; all but one have sessions that are older."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def replica(name: str) -> tuple[Postgres, OutboxRows]:
+            one = Postgres(lambda: database, connections=1, name=name)
+            stack.push_async_callback(one.close)
+            async with one.transaction() as connection:
+                await connection.execute(text("SELECT 1"))
+            return one, OutboxRows(one, lease=6)
+
+        first, now = Postgres(lambda: database, connections=1, name="first"), datetime.now(UTC)
+        await migrate(first)
+        (dead, of_dead), (_, of_slow), (_, of_other) = [await replica(name) for name in ("dead", "slow", "other")]
+        await asyncio.sleep(6.1)
+        jobs = [NewJob(Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now), 5) for _ in range(2)]
+        await Jobs(first).insert(jobs, now, lease_seconds=0)
+        await first.close()
+        [left], [kept] = await of_dead.take(1), await of_slow.take(1)
+        assert await of_other.take(10) == []
+
+        await dead.close()
+        await replica("dead")  # a container that starts again has the name of the one that was killed
+        assert await of_other.take(10) == [], "it may be back in a moment"
+        await asyncio.sleep(1.1)
+        _, of_young = await replica("young")
+        assert await of_young.take(10) == [], "to whom everybody may seem dead"
+        [again] = await of_other.take(10)
+        assert (again.job, again.arrived) == (left.job, False)
+        assert await of_dead.renew([left.lease]) == {}
+        assert (await of_slow.renew([kept.lease])).keys() == {kept.lease}
+
+
 async def test_any_order_of_events_leaves_the_same_row_in_the_outbox(store: Postgres) -> None:
     recording, rows = Recording(store), OutboxRows(store)
     at = datetime.now(UTC) - timedelta(hours=1)
@@ -290,7 +323,8 @@ async def test_a_confirm_that_is_noted_late_does_not_end_the_wait_for_the_next_a
     assert await rows.take(10) == []
     async with store.transaction() as connection:
         row = (await connection.execute(text("SELECT * FROM jobs"))).one()
-    assert (row.published_at, row.lease_until, row.due_at, row.next_attempt) == (None, due, due, 2)
+    assert (row.published_at, row.lease_until, row.next_attempt) == (None, row.due_at, 2)
+    assert timedelta(0) <= row.due_at - due <= timedelta(seconds=0.5), "the wait counts from when it's recorded"
 
 
 async def test_an_event_that_can_not_be_honoured_is_set_aside_whole(broker: Broker, database: Database) -> None:

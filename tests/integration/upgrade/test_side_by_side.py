@@ -197,6 +197,19 @@ async def deadlines(act: Act) -> None:
     assert {job["error"]["reason"] for job in shown if job["state"] == "dead"} <= {"DeadlineExceeded"}
 
 
+async def messages_for_later(act: Act) -> None:
+    """The older consumer runs them at once. What today's leaves to the store, either version's recorder has published."""
+    began = datetime.now(UTC)
+    jobs = await asyncio.gather(*(act.publish("echo", number, headers={wire.DELAY: "3s"}) for number in range(20)))
+    shown = await act.shown(
+        jobs, "echo", lambda job: job["state"] == "succeeded" and job["attempts"][-1]["outcome"] == "succeeded"
+    )
+    ran = [job["attempts"][-1] for job in shown]
+    early = [one for one in ran if datetime.fromisoformat(one["started_at"]) < began + timedelta(seconds=3)]
+    assert {one["consumer"] for one in early} <= {"older"}
+    assert len(early) < len(ran), "today's consumer had none"
+
+
 async def heartbeats(act: Act) -> None:
     """The oldest of the two consumers is the one that does not tell its version."""
     told: dict[str, str | None] = {}
@@ -293,6 +306,7 @@ FLOWS = [
     schemas,
     replies,
     deadlines,
+    messages_for_later,
     heartbeats,
     what_no_queue_takes,
     what_consumers_may_tell,

@@ -296,6 +296,77 @@ async def test_a_long_wait_is_left_to_the_store_reported_and_then_acknowledged(w
     assert (event.error.type, event.error.message) == ("RetryLater", "closed")
 
 
+def message(world: World, number: int = 1, type: str = "wait", body: bytes = b"{}", **headers: Any) -> Any:
+    job = Envelope(UUID(int=number), "q", type, body, reply_to="answers", correlation_id="c", priority=3)
+    return Delivered(job, world.told, **{name.replace("_", "-"): value for name, value in headers.items()})
+
+
+async def test_a_message_for_later_is_left_to_the_store_with_all_that_its_sender_wrote(world: World) -> None:
+    await world.take(message(world, leveret_delay="90s", mine=1, note="é", traceparent="t", x_mine="not kept"))
+    assert (world.told, world.runs_of, world.load.busy) == (["retrying 1", "ack 1"], {}, 0)
+    (event,) = world.events
+    assert (event.attempt, event.delivery, event.started_at, event.error) == (0, 0, None, None)
+    assert event.publish_at == event.retry_at == NOON + timedelta(seconds=90)
+    assert (bytes(event.payload), event.reply_to, event.traceparent) == (b"{}", "answers", "t")
+    assert event.headers == {"mine": 1, "note": "é"}
+    assert event.of_no_attempt
+
+
+@pytest.mark.parametrize(
+    "headers", [{"leveret_delay": "0s"}, {"x_delay": -5}, {"leveret_run_at": "2026-09-01T12:00:00Z"}], ids=str
+)
+async def test_what_asks_for_now_runs(world: World, headers: dict[str, Any]) -> None:
+    world.go.set()
+    await world.take(message(world, **headers))
+    assert world.runs_of == {1: 1}
+
+
+@pytest.mark.parametrize(
+    ("type", "body", "headers", "reason"),
+    [
+        pytest.param("wait", b"{}", {"leveret_delay": "soon"}, "InvalidDelay", id="unreadable"),
+        pytest.param("nobody", b"{}", {"x_delay": "soon"}, "InvalidDelay", id="whoever would run it"),
+        pytest.param("wait", b"{", {"leveret_delay": "90s"}, "NotJson", id="its body is none"),
+        pytest.param("nobody", b"{}", {"leveret_delay": "90s"}, "UnknownType", id="nobody would run it"),
+        pytest.param(
+            "wait",
+            b"{}",
+            {"leveret_delay": "90s", wire.DEADLINE: "2026-09-01T12:01:30Z"},
+            "DeadlineExceeded",
+            id="its deadline is before",
+        ),
+    ],
+)
+async def test_what_can_not_run_later_is_told_at_once(
+    world: World, type: str, body: bytes, headers: dict[str, Any], reason: str
+) -> None:
+    one = message(world, type=type, body=body, **headers)
+    one.reply_to = None
+    await world.take(one)
+    assert world.told == ["copy to leveret.dead", "dead 1", "ack 1"]
+    [(_, copy)] = world.copies
+    assert copy.headers["leveret-reason"] == reason
+    assert not {wire.DELAY, wire.RUN_AT, wire.PLUGINS_DELAY} & copy.headers.keys(), "a redrive has it run at once"
+
+
+async def test_another_queues_dead_letter_does_not_wait(world: World) -> None:
+    world.go.set()
+    one = message(world, x_delay="soon")
+    one.reply_to = None
+    world.tasks.append(asyncio.create_task(world.deliveries.take(one, "other.dead")))
+    await world.tasks[-1]
+    assert list(world.runs_of.values()) == [1]
+
+
+async def test_what_is_given_back_keeps_the_time_that_it_waits_for() -> None:
+    world = World(version="1")
+    await world.take(message(world, type="nobody", leveret_delay="90s"))
+    [(exchange, copy)] = world.copies
+    assert (exchange, wire.DELAY in copy.headers) == ("leveret.delay.0", False)
+    assert copy.headers[wire.RUN_AT] == "2026-09-01T12:01:30.001Z"
+    await world.disconnect()
+
+
 async def test_a_long_wait_whose_event_was_not_confirmed_is_reported_again_and_not_run_again(world: World) -> None:
     world.reporting.cancel()
     await turns()

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from leveret import Retry
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
-from leveret.retry import LONGEST_DELAY, LONGEST_WAIT
+from leveret.retry import LONGEST_DELAY, LONGEST_IN_LEVEL, LONGEST_WAIT
 from leveret_consumer.ends import Failed, Postponed, Refused
 from leveret_consumer.failures import LONGEST_TRACEBACK, as_header, error_of
 from leveret_consumer.outcomes import (
     DeadLetter,
+    Deferred,
     Draws,
     Outcome,
     RetryAfter,
@@ -64,9 +65,12 @@ TABLE = [
     pytest.param(
         Failed(FAILED), LONG, 2, (0.5, 0.0), RetryFromStore(s(8192), FAILED), id="above it: from the store, exactly"
     ),
-    pytest.param(Postponed(ASKED, s(4)), JITTER, 1, (0.9, 0.9), RetryAfter(2, ASKED), id="asked for 4 s: level 2"),
-    pytest.param(Postponed(ASKED, s(3)), JITTER, 1, (0.9, 0.4), RetryAfter(2, ASKED), id="asked for 3 s: 4 s, or"),
-    pytest.param(Postponed(ASKED, s(3)), JITTER, 1, (0.9, 0.6), RetryAfter(1, ASKED), id="asked for 3 s: 2 s"),
+    pytest.param(Postponed(ASKED, s(4)), JITTER, 1, (0.9, 0.9), RetryFromStore(s(4), ASKED), id="asked for 4 s"),
+    pytest.param(Postponed(ASKED, s(2.001)), JITTER, 1, (0, 0), RetryFromStore(s(2.001), ASKED), id="more than 2 s"),
+    pytest.param(Postponed(ASKED, s(2)), JITTER, 1, (0.9, 0.9), RetryAfter(1, ASKED), id="asked for 2 s: level 1"),
+    pytest.param(Postponed(ASKED, s(1.1)), JITTER, 1, (0.9, 0.9), RetryAfter(1, ASKED), id="asked for 1.1 s: 2 s"),
+    pytest.param(Postponed(ASKED, s(1)), JITTER, 1, (0.9, 0.9), RetryAfter(0, ASKED), id="asked for 1 s: level 0"),
+    pytest.param(Postponed(ASKED, s(0.001)), JITTER, 1, (0.9, 0.9), RetryAfter(0, ASKED), id="for a millisecond: 1 s"),
     pytest.param(Postponed(ASKED, s(0)), JITTER, 1, (0.9, 0), RetryAfter(None, ASKED), id="asked for now"),
     pytest.param(Postponed(ASKED, s(-9)), JITTER, 1, (0.9, 0), RetryAfter(None, ASKED), id="asked for a while ago"),
     pytest.param(Postponed(ASKED, s(4097)), JITTER, 1, (0, 0), RetryFromStore(s(4097), ASKED), id="asked for long"),
@@ -118,10 +122,15 @@ def test_a_failure_waits_in_a_level_or_in_the_store_or_is_given_up(
             assert reason == error.reason == DeadReason.ATTEMPTS_EXHAUSTED
         case RetryFromStore(wait, _):
             assert attempt < most
-            assert LONGEST_WAIT < wait <= LONGEST_DELAY
+            if isinstance(end, Postponed):
+                assert LONGEST_IN_LEVEL < wait == min(end.wait, LONGEST_DELAY)
+            else:
+                assert LONGEST_WAIT < wait <= LONGEST_DELAY
         case RetryAfter() as after:
             assert attempt < most
             assert timedelta(0) <= after.wait <= LONGEST_WAIT
+            if isinstance(end, Postponed):
+                assert end.wait <= after.wait <= max(end.wait, timedelta(0)) + s(1), "never early"
         case Succeeded():
             raise AssertionError
 
@@ -135,6 +144,13 @@ NO_RETRY = Error(
     "Traceback …",
 )
 DEAD_BY_IT = DeadLetter(DeadReason.DEADLINE_EXCEEDED, NO_RETRY)
+NEVER = DeadLetter(
+    DeadReason.DEADLINE_EXCEEDED,
+    Error(
+        "DeadlineExceeded",
+        "its sender asked for it to run at 2026-09-01T12:00:04.000Z, not before its deadline, 2026-09-01T12:00:04.000Z",
+    ),
+)
 REJECTION = DeadLetter(DeadReason.REJECTED, REJECTED)
 IN_VIEW_OF_A_DEADLINE = [
     pytest.param(Succeeded(b"1"), 0, Succeeded(b"1"), id="a result just then is one"),
@@ -144,6 +160,8 @@ IN_VIEW_OF_A_DEADLINE = [
     pytest.param(RetryAfter(None, FAILED), 4, RetryAfter(None, FAILED), id="a retry at once"),
     pytest.param(RetryFromStore(s(5000), FAILED), 5001, RetryFromStore(s(5000), FAILED), id="a long wait before it"),
     pytest.param(RetryFromStore(LONGEST_DELAY, FAILED), 4, DEAD_BY_IT, id="a long wait beyond it"),
+    pytest.param(Deferred(NOON + s(4)), 5, Deferred(NOON + s(4)), id="asked for a time before it"),
+    pytest.param(Deferred(NOON + s(4)), 4, NEVER, id="asked for just then"),
     pytest.param(REJECTION, 0, REJECTION, id="rejected"),
     pytest.param(DeadLetter(DeadReason.DEADLINE_EXCEEDED, LATE_BY), 0, None, id="stopped by it"),
 ]

@@ -99,3 +99,18 @@ def test_a_deadline_ends_a_job_as_in_a_pod(type: str, payload: object, left: tim
 def test_a_deadline_in_nobodys_time_is_refused() -> None:
     with pytest.raises(ValueError, match="needs an offset"):
         asyncio.run(run_attempt(seen, "asleep", 0, deadline=datetime(2030, 1, 1)))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("given", [{}, {"generation": 3}, {"generation": 2, "attempt": 4}], ids=str)
+async def test_a_handler_sees_generation_and_attempt(given: dict[str, int]) -> None:
+    handlers = Handlers()
+
+    @handlers.job("which")
+    async def which(ctx: Context, job: None) -> list[int]:
+        return [ctx.generation, ctx.attempt]
+
+    outcome = await run_attempt(
+        handlers, "which", None, attempt=given.get("attempt", 1), generation=given.get("generation", 1)
+    )
+    assert outcome == Succeeded(b"[%d,%d]" % (given.get("generation", 1), given.get("attempt", 1)))
+    assert Context().generation == 1

@@ -1,7 +1,7 @@
 """Dead messages as reports: who says why a message died, and which job it was."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from leveret import topology, wire
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope, State
-from leveret_producer.recorder import letters, merge
+from leveret_producer.recorder import letters, merge, messages
 from leveret_producer.recorder.batch import Batch, SetAside, read
 
 JOB = UUID("6f1c1a52-6d3e-4c53-9f0a-0f4bb3a7d1ce")
@@ -139,7 +139,7 @@ def test_whatever_a_message_is_a_row_can_be_made_of_it(
             assert row.state == "dead"
             assert row.dead_reason
             assert "\0" not in row.dead_reason + row.type + row.queue + (row.error or "")
-            assert len(merge.messages([found])) == 1
+            assert len(messages.messages([found])) == 1
 
 
 def test_a_message_without_an_id_has_the_same_one_at_each_delivery() -> None:
@@ -169,6 +169,8 @@ def test_what_no_queue_took_is_a_job_if_a_jobqueue_has_the_queue_else_a_dead_let
         (False, {"message_id": None}, "QueueGone"),
         (True, {"message_id": None}, "NoId"),
         (True, {"type": None}, "UnknownType"),
+        (True, {"headers": {wire.DELAY: "soon"}}, "InvalidDelay"),
+        (False, {"headers": {wire.DELAY: "5s"}}, "QueueGone"),
     ):
         dead = letters.without_queue(received(**more), NOW, live=live)
         assert not isinstance(dead, Envelope)
@@ -176,6 +178,23 @@ def test_what_no_queue_took_is_a_job_if_a_jobqueue_has_the_queue_else_a_dead_let
         assert dead.event.error.reason == reason
         assert dead.letter is not None
         assert dead.letter.unanswered
+
+
+def test_what_no_queue_took_and_is_for_later_is_published_then() -> None:
+    headers = {wire.PLUGINS_DELAY: 5_000, "mine": 1, wire.TRACEPARENT: "t"}
+    report = letters.without_queue(received(exchange=topology.JOBS, headers=headers, body=b"\xff"), NOW, live=True)
+    assert not isinstance(report, Envelope)
+    [row], [message] = merge.jobs([report]), messages.messages([report])
+    assert (row.state, row.attempt, row.due_at, row.told_at) == ("retrying", 0, NOW + timedelta(seconds=5), NOW)
+    assert (row.error, row.dead_reason, row.purged_at, row.finished_at) == (None, None, None, None)
+    assert (message.raw, message.headers, message.traceparent) == (b"\xff", '{"mine":1}', "t")
+    assert merge.attempts([report]) == []
+
+
+def test_a_dead_letter_keeps_its_senders_headers_for_a_redrive() -> None:
+    headers = {wire.REASON: "Rejected", wire.ATTEMPT: 5, "mine": 1, wire.DELAY: "5s", wire.DEAD_LETTER: "{}"}
+    [message] = messages.messages([letters.dead_letter(received(headers=headers), NOW)])
+    assert msgspec.json.decode(message.headers or "") == {"mine": 1, wire.DEAD_LETTER: "{}"}
 
 
 def test_a_body_that_is_too_large_is_not_kept_in_the_store() -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from leveret.events import Error, JobEvent, Progress
 from leveret.jobs import FINAL, State
-from leveret_producer.recorder import merge
+from leveret_producer.recorder import merge, messages
 from leveret_producer.recorder.batch import rounds
-from leveret_producer.recorder.merge import AttemptRow, JobRow, Letter, MessageRow, Report
+from leveret_producer.recorder.merge import AttemptRow, JobRow, Letter, Report
+from leveret_producer.recorder.messages import MessageRow
 
 T0 = datetime(2026, 5, 1, tzinfo=UTC)
 IDS = [UUID(int=number) for number in range(1, 4)]
@@ -161,11 +162,31 @@ def test_only_a_retry_without_a_message_is_due_again_and_a_later_report_makes_th
     assert [row.due_at for row in merge.jobs([waits, _event(State.RUNNING, 2, delivery=1)])] == [None]
     assert [row.due_at for row in merge.jobs([_event(State.RUNNING, 2, attempt=2), waits])] == [None]
     assert [row.due_at for row in merge.jobs([_event(State.DEAD, 2, publish_at=at)])] == [None]
-    [message] = merge.messages([waits, waits])
-    assert message == MessageRow(IDS[0], " 7", None, "r", 255, None)
-    assert merge.messages([_event(State.RETRYING, 1, payload=msgspec.Raw(b"7"))]) == []
-    assert not merge.needs_message(waits.event)
-    assert merge.needs_message(_event(State.RETRYING, 1, publish_at=at).event)
+    [message] = messages.messages([waits, waits])
+    assert message == MessageRow(IDS[0], " 7", None, "r", 255, None, None)
+    assert messages.messages([_event(State.RETRYING, 1, payload=msgspec.Raw(b"7"))]) == []
+    assert not messages.needs_message(waits.event)
+    assert messages.needs_message(_event(State.RETRYING, 1, publish_at=at).event)
+
+
+def test_a_message_that_waits_for_its_time_is_no_attempt() -> None:
+    waits = _event(State.RETRYING, 1, attempt=0, publish_at=T0 + timedelta(hours=1), payload=msgspec.Raw(b"7"))
+    start = _event(State.RUNNING, 2)
+    for order in permutations([waits, start]):
+        [row], [attempt] = merge.jobs(order), merge.attempts(order)
+        assert (row.state, row.due_at, attempt.attempt) == ("running", None, 1)
+    assert merge.attempts([waits]) == []
+
+
+NO_HEADERS = [{}, {"x-mine": 1, "CC": "q", "leveret-attempt": 3, "leveret-reason": "r", "leveret-run-at": "t"}]
+ODD_HEADERS = {"n" * 256: 1, "é" * 200: 1, "list": [1], "none": None, "far": 1 << 63, "large": "x" * 70_000, "f": 1e300}
+
+
+@pytest.mark.parametrize("headers", [*NO_HEADERS, ODD_HEADERS], ids=["none", "not the sender's", "no message has such"])
+def test_of_headers_only_what_a_message_can_have_is_stored(headers: dict[str, object]) -> None:
+    for more, kept in (({}, None), ({"mine": 1, "a": "\0"}, '{"mine":1,"a":"\\u0000"}')):
+        waits = _event(State.RETRYING, 1, publish_at=T0, payload=msgspec.Raw(b"7"), headers=headers | more)
+        assert [one.headers for one in messages.messages([waits])] == [kept]
 
 
 def test_the_consumers_word_on_a_dead_letter_counts_whichever_came_first() -> None:
@@ -208,10 +229,10 @@ def test_a_job_that_is_dead_by_its_deadline_is_no_dead_letter_if_it_is_answered(
 @pytest.mark.parametrize("payload", [b"\xff\xfe", b'"a\0b"'])
 def test_a_payload_that_is_no_text_is_kept_as_bytes(payload: bytes) -> None:
     letter = replace(_event(State.DEAD, 1, payload=msgspec.Raw(payload)), letter=LETTER)
-    [message] = merge.messages([letter, letter])
+    [message] = messages.messages([letter, letter])
     assert (message.body, message.raw) == ("", payload)
     too_large = replace(letter, letter=replace(LETTER, keeps_body=False))
-    assert merge.messages([too_large]) == []
+    assert messages.messages([too_large]) == []
 
 
 def test_text_is_cleaned_and_cut() -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from producers import known, operating, producing, ready
 
+from leveret.settings import Broker, Database
+
+QUEUE = "leveret.under-test"
 HERE = Path(__file__).parent
 
 
@@ -33,27 +37,33 @@ def submitter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(600)
 async def test_a_client_in_go_submits_jobs_and_hears_results_and_dead_letters(
-    rig: Any, consumer: Callable[..., Any], submitter: Path
+    broker: Broker, database: Database, consumer: Callable[..., Any], submitter: Path
 ) -> None:
-    await consumer(handlers="examples.bench.handlers:handlers", retry='{"maxAttempts":1}').ready()
     jobs = [
         {"type": "echo", "payload": {"value": {"from": "Go"}}},
         {"type": "fail", "payload": {"times": 1}},
         {"type": "nobody", "payload": None},
+        {"type": "echo", "payload": {"value": "later"}, "delay": "3s"},
         *({"type": "echo", "payload": {"value": number}} for number in range(200)),
     ]
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [str(submitter), rig.broker.url(), "leveret.under-test"],
-        input="".join(json.dumps(job) + "\n" for job in jobs),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    async with producing(broker, database) as producer, operating(broker, QUEUE):  # which publishes what is for later
+        await ready(producer)
+        await known(producer, QUEUE)
+        await consumer(handlers="examples.bench.handlers:handlers", retry='{"maxAttempts":1}').ready()
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [str(submitter), broker.url(), QUEUE],
+            input="".join(json.dumps(job) + "\n" for job in jobs),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
     assert (done.returncode, done.stderr) == (0, "")
     heard = {one["correlation_id"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert len(done.stdout.splitlines()) == len(heard) == len(jobs), "each once"
+    after = {name: one.pop("milliseconds") for name, one in heard.items()}
+    assert after["job 3"] >= 3000
     assert heard["job 0"] == {
         "correlation_id": "job 0",
         "outcome": "succeeded",
@@ -63,4 +73,4 @@ async def test_a_client_in_go_submits_jobs_and_hears_results_and_dead_letters(
     dead = [heard[name] for name in ("job 1", "job 2")]
     assert [(one["outcome"], one["content_type"]) for one in dead] == [("dead", "application/problem+json")] * 2
     assert [one["body"]["reason"] for one in dead] == ["AttemptsExhausted", "UnknownType"]
-    assert [heard[f"job {number + 3}"]["body"] for number in range(200)] == list(range(200))
+    assert [heard[f"job {number + 3}"]["body"] for number in range(201)] == ["later", *range(200)]

@@ -1,5 +1,6 @@
 // Submitter is a client that knows nothing of Leveret but its wire contract. It submits one job for each line of its
-// input, {"type":…,"payload":…}, waits for all replies in an exclusive queue, and writes each as a line of its output.
+// input, {"type":…,"payload":…} and perhaps "delay", waits for all replies in an exclusive queue, and writes each as a line
+// of its output, with the milliseconds since the program began to submit.
 package main
 
 import (
@@ -20,6 +21,7 @@ const patience = 60 * time.Second
 type job struct {
 	Type    string          `json:"type"`
 	Payload json.RawMessage `json:"payload"`
+	Delay   string          `json:"delay"`
 }
 
 type reply struct {
@@ -27,6 +29,7 @@ type reply struct {
 	Outcome       any             `json:"outcome"`
 	ContentType   string          `json:"content_type"`
 	Body          json.RawMessage `json:"body"`
+	Milliseconds  int64           `json:"milliseconds"`
 }
 
 func main() {
@@ -60,19 +63,23 @@ func run(url, queue string) error {
 	if err != nil {
 		return err
 	}
-	count := 0
+	count, begun := 0, time.Now()
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); count++ {
 		if err := submit(channel, queue, answers.Name, fmt.Sprint("job ", count), lines.Bytes()); err != nil {
 			return err
 		}
 	}
-	return hear(replies, returned, count)
+	return hear(replies, returned, count, begun)
 }
 
 func submit(channel *amqp.Channel, queue, replyTo, correlationID string, line []byte) error {
 	var one job
 	if err := json.Unmarshal(line, &one); err != nil {
 		return err
+	}
+	headers := amqp.Table{}
+	if one.Delay != "" {
+		headers["leveret-delay"] = one.Delay
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -82,6 +89,7 @@ func submit(channel *amqp.Channel, queue, replyTo, correlationID string, line []
 		ContentType:   "application/json",
 		DeliveryMode:  amqp.Persistent,
 		Timestamp:     time.Now(),
+		Headers:       headers,
 		CorrelationId: correlationID,
 		ReplyTo:       replyTo,
 		Body:          one.Payload,
@@ -95,7 +103,7 @@ func submit(channel *amqp.Channel, queue, replyTo, correlationID string, line []
 	return nil
 }
 
-func hear(replies <-chan amqp.Delivery, returned <-chan amqp.Return, count int) error {
+func hear(replies <-chan amqp.Delivery, returned <-chan amqp.Return, count int, begun time.Time) error {
 	out := json.NewEncoder(os.Stdout)
 	for ; count > 0; count-- {
 		select {
@@ -103,7 +111,8 @@ func hear(replies <-chan amqp.Delivery, returned <-chan amqp.Return, count int) 
 			if !open {
 				return fmt.Errorf("the connection was closed with %d replies to come", count)
 			}
-			heard := reply{one.CorrelationId, one.Headers["leveret-outcome"], one.ContentType, one.Body}
+			after := time.Since(begun).Milliseconds()
+			heard := reply{one.CorrelationId, one.Headers["leveret-outcome"], one.ContentType, one.Body, after}
 			if err := out.Encode(heard); err != nil {
 				return err
 			}
