@@ -35,6 +35,8 @@ from aiormq.connection import Connection, TCPTransportFactory, TLSTransportFacto
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
+from leveret.rabbitmq.joined_writes import JoinedWrites
+
 log = structlog.get_logger(__name__)
 
 LIMIT = 1.4  # heartbeats
@@ -120,7 +122,8 @@ class Link(TransportFactory):
         if url.scheme == "amqps":
             factory = TLSTransportFactory()
             kwargs |= {"server_hostname": self._server_name} if self._server_name else {}
-        self._reader, self._writer = await factory.create(url, **kwargs)
+        self._reader, writer = await factory.create(url, **kwargs)
+        self._writer = JoinedWrites(writer, self._reader)
         return self._reader, self._writer
 
     def octets(self, frames: int = 0) -> Octets | None:

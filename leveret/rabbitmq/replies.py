@@ -96,8 +96,8 @@ class Replies:
             self._dropped(Dropped.NOT_ALLOWED, queue)
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
-        lane = self._lane(failed_before=failed)
-        if lane is None or not (self._room.has(address) or (not failed and await self._finds_room(address, lane))):
+        has_room = self._room.has(address) or (not failed and await self._finds_room(address))
+        if not has_room or (lane := self._lane(address, failed_before=failed)) is None:
             log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
             self._dropped(Dropped.CROWDED, queue)
             return False
@@ -131,13 +131,22 @@ class Replies:
                     await asyncio.wait(some)
         await end([*self._watches, *self._sending])
 
-    async def _finds_room(self, address: str, lane: Lane) -> bool:
+    async def _finds_room(self, address: str) -> bool:
         """Wait for it while the broker answers those before: they are many, and nothing is wrong."""
-        return await self._room.find(address, STUCK_AFTER, lambda: lane.stuck or address in self._failed, self._others)
 
-    def _lane(self, *, failed_before: bool) -> Lane | None:
+        def over() -> bool:
+            return address in self._failed or self._stuck_at(address) is not None
+
+        return await self._room.find(address, STUCK_AFTER, over, self._others)
+
+    def _lane(self, address: str, *, failed_before: bool) -> Lane | None:
+        """One on which replies are answered; for an address that may hang that on which it does, so that it's only one."""
         lanes = self._lanes[-1:] if failed_before else self._lanes[:-1]
-        return next((lane for lane in lanes if not lane.stuck), None)
+        stuck = None if failed_before else self._stuck_at(address)
+        return stuck or next((lane for lane in lanes if not lane.stuck), None)
+
+    def _stuck_at(self, address: str) -> Lane | None:
+        return next((lane for lane in self._lanes[:-1] if lane.stuck and lane.waits_for(address)), None)
 
     async def _publish(self, reply: Reply) -> bool:
         because, reason = "", Dropped.REFUSED
@@ -171,22 +180,22 @@ class Replies:
         """See to what has no answer, until it's given up."""
         if await self._answered_beside_others(sending):
             return _confirmed(sending)
-        reply.lane.stuck = True
-        first = next(iter(reply.lane.unanswered), None) is reply
-        if first:
-            self._failed.note(reply.address)
-        elif not reply.failed_before and reply.address not in self._failed:
+        lane, address = reply.lane, reply.address
+        lane.stuck = bool(lane.unanswered)  # else it is still being opened
+        if lane.stuck and not (lane.waits_for(address) or reply.failed_before or address in self._failed):
             # It waits behind another one, perhaps for hours: it's sent on another channel, and may arrive twice.
             reply.dropped = True
             self._leave(reply, sending)
-            self._room.let_go(reply.address)  # it is no second one
+            self._room.let_go(address)  # it is no second one
             try:
-                return await self.send(reply.address, reply.message, job=reply.job, queue=reply.queue)
+                return await self.send(address, reply.message, job=reply.job, queue=reply.queue)
             finally:
-                self._room.take(reply.address)
-        # One more of an address that has failed by now is not waited for as long as the first.
-        if first and not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
+                self._room.take(address)
+        # A broker that is late is no fault of the address: only what has failed already isn't waited for any longer.
+        if not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
             return _confirmed(sending)
+        if reply in lane.unanswered:
+            self._failed.note(address)
         self._drop(reply, Dropped.UNCONFIRMED, _WHAT[Dropped.UNCONFIRMED])
         self._leave(reply, sending)
         return False

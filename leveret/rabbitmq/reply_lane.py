@@ -38,6 +38,11 @@ class Lane:
         self.unanswered: dict[Reply, None] = {}  # the oldest first
         self.stuck = False
 
+    def waits_for(self, address: str) -> bool:
+        """Tell whether the reply that all others wait behind, if any does, is one to this address."""
+        oldest = next(iter(self.unanswered), None)
+        return oldest is not None and oldest.address == address
+
     async def publish(self, reply: "Reply") -> None:
         """Return once it's confirmed; raise NotConfirmed, BrokerGone, or one of BrokerErrors."""
         async with self._room:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LEFT, LEFT_OF_ONE = 200, 50
+LEFT, LEFT_OF_ONE = 300, 150
 TICK = 0.125  # s
 
 

@@ -251,6 +251,38 @@ def test_a_broker_that_stands_still_for_all_alike_has_every_reply_of_one_client_
     with_moved_clock(run())
 
 
+@pytest.mark.parametrize("stands", ["channels that are opened", "replies"])
+@pytest.mark.parametrize("places", [0, 1, 100])
+def test_a_broker_that_confirms_all_but_replies_for_some_seconds_has_each_once_later(places: int, stands: str) -> None:
+    """A busy machine again: after a second the address had failed, and what was sent to it then was dropped."""
+
+    async def run() -> None:
+        broker, dropped, confirmed = Broker(), Counter[str](), 0
+
+        async def opens() -> Channel:
+            if stands == "channels that are opened":
+                await broker.goes.wait()
+            return await broker.open()
+
+        replies = Replies(
+            opens, lambda reason, _: dropped.update([reason]), places=lambda: places, others=lambda: confirmed
+        )
+        for _ in range(3):
+            broker.goes.clear()
+            sending = [asyncio.create_task(replies.send("good", MESSAGE, job="1")) for _ in range(60)]
+            for n in range(60):
+                await asyncio.sleep(0.1)
+                confirmed += 1
+                if n == 20:
+                    sending += [asyncio.create_task(replies.send("good", MESSAGE, job="1")) for _ in range(60)]
+            broker.goes.set()
+            await asyncio.gather(*sending)
+            await asyncio.sleep(1)
+        assert (broker.arrived["good"], dropped) == (360, {})
+
+    with_moved_clock(run())
+
+
 @pytest.mark.parametrize("places", [0, 100])
 def test_what_is_in_memory_and_at_the_broker_is_bounded(places: int) -> None:
     """The broker stops reading a connection once some 400 messages wait on one of its channels."""
