@@ -7,7 +7,7 @@ handlers of reports write the same rows at once: each change locks its row, and 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -154,7 +154,8 @@ class Store:
             await connection.execute("SELECT FROM tasks LIMIT 0")
 
     async def close(self) -> None:
-        self._pool.terminate()
+        with suppress(asyncpg.InterfaceError):  # it was never used
+            self._pool.terminate()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
