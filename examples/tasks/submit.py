@@ -13,6 +13,7 @@ from examples.tasks.store import Away, Intent, Store
 from leveret.client import LeveretError
 
 SWEEP_SECONDS = 10.0
+PAUSE_SECONDS = 1.0  # after some that Leveret did not take
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,11 @@ class Submitter:
             self.woken.clear()
             try:
                 while intents := await self._store.claim():
-                    taken = await asyncio.gather(*map(self._submit, intents))
-                    await self._store.submitted([one for one, is_taken in zip(intents, taken, strict=True) if is_taken])
+                    ends = await asyncio.gather(*map(self._submit, intents))
+                    await self._store.submitted([one for one, end in zip(intents, ends, strict=True) if end is None])
+                    if failed := [end for end in ends if end is not None]:
+                        log.warning("%d tasks wait for Leveret, and none is lost: %s", len(failed), failed[-1])
+                        await asyncio.sleep(PAUSE_SECONDS)
             except Away:
                 pass  # it is logged, and every intent is still there
             except Exception:
@@ -42,11 +46,10 @@ class Submitter:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self.woken.wait()
 
-    async def _submit(self, one: Intent) -> bool:
+    async def _submit(self, one: Intent) -> LeveretError | None:
         job = Job(task=one.id, run=one.run, seconds=one.seconds)
         try:
             await self._leveret.submit(self._queues[one.kind], "run-task", job, key=f"task-{one.id}-{one.run}")
         except LeveretError as problem:
-            log.warning("task %s waits for Leveret, and nothing is lost: %s", one.id, problem)
-            return False
-        return True
+            return problem
+        return None

@@ -162,6 +162,14 @@ async def test_without_the_database_it_says_when_to_come_again_and_what_is_store
     assert said in answer.text
 
 
+@pytest.mark.parametrize(("path", "methods"), [("/tasks", "GET, POST"), (ONE, "GET, PATCH")])
+async def test_a_method_that_is_not_there_is_told_those_that_are(
+    front: httpx.AsyncClient, path: str, methods: str
+) -> None:
+    answer = await front.request("OPTIONS", path)
+    assert (answer.status_code, answer.headers.get_list("allow")) == (405, [methods])
+
+
 async def test_what_needs_no_database_is_there_and_the_documentation_too(front: httpx.AsyncClient) -> None:
     for path in ("/healthz", "/docs", "/openapi.json"):
         assert (await front.get(path)).status_code == 200, path
