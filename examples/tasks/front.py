@@ -41,11 +41,8 @@ def _checked(name: str) -> str:
     return name
 
 
-Name = Annotated[
-    str,
-    AfterValidator(_checked),
-    Field(min_length=1, max_length=200, json_schema_extra={"pattern": "^[^\\u0000]*$"}),
-]
+_NAME = Field(min_length=1, max_length=200, json_schema_extra={"pattern": "^[^\\u0000]*$"})
+Name = Annotated[str, AfterValidator(_checked), _NAME]
 ABSENT: Any = None  # a field may be left out; null is refused
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -97,13 +94,16 @@ async def _refuse(request: Request, raised: Exception) -> Response:
         said = "What was stored before is kept" if request.method == "GET" else kept
         raised = Problem(503, "unavailable", f"The database does not answer. {said}: ask again.")
     if isinstance(raised, NotPossible):
-        detail = (
-            f"The task is {raised.status}: one that is new or running can be cancelled, and one that has failed or was "
-        )
-        raised = Problem(
-            409, "not-possible", f"{detail}cancelled can be set to new. Nothing was changed.", task_status=raised.status
-        )
+        can = "One that is new or running can be cancelled, and one that failed or was cancelled can be set to new."
+        said = f"The task is {raised.status}. {can} Nothing was changed."
+        raised = Problem(409, "not-possible", said, task_status=raised.status)
     return answer(request, raised)
+
+
+def _found(task: Task | None) -> Task:
+    if task is None:
+        raise Problem(404, "unknown-task", "There is no such task.")
+    return task
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:
@@ -115,18 +115,22 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str) -> FastAPI:
-    bodies, unknown = Bodies(LARGEST_BODY, ROOM), Problem(404, "unknown-task", "There is no such task.")
+    bodies = Bodies(LARGEST_BODY, ROOM)
+    kept: Store
+    submitter: Submitter
+    began: float
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal kept, submitter, began
+        kept, began = store(), asyncio.get_running_loop().time()
         async with leveret() as client:
-            app.state.submitter = Submitter(app.state.store, client, queue)
-            submitting = asyncio.create_task(app.state.submitter.run())
+            submitter = Submitter(kept, client, queue)
+            submitting = asyncio.create_task(submitter.run())
             yield
             submitting.cancel()
             await asyncio.gather(submitting, return_exceptions=True)
-        await app.state.store.close()
+        await kept.close()
 
     app = FastAPI(title="tasks", docs_url=None, redoc_url=None, lifespan=lifespan)
     for kind in (Problem, HTTPException, RequestValidationError, Away, NotPossible):
@@ -139,44 +143,39 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         """Add a task. It is stored when this answers, and is run by itself."""
         async with bodies.of(request) as body:
             new = parse(NewTask, body, "Nothing was stored.")
-        task: Task = await request.app.state.store.add(uuid7(), new.name, new.kind, new.seconds)
-        request.app.state.submitter.woken.set()
+        task = await kept.add(uuid7(), new.name, new.kind, new.seconds)
+        submitter.woken.set()
         response.headers["Location"] = f"/tasks/{task.id}"
         return task
 
     @app.get("/tasks", responses=responses(422, 503))
-    async def page(request: Request, query: Annotated[Listed, Query()]) -> Page:
+    async def page(query: Annotated[Listed, Query()]) -> Page:
         """Return tasks, the newest first. `next` is the `before` of the next page, and null where there is none."""
-        found = await request.app.state.store.page(query.status, query.before, query.limit + 1)
+        found = await kept.page(query.status, query.before, query.limit + 1)
         tasks = found[: query.limit]
         return Page(tasks=tasks, next=tasks[-1].id if len(found) > query.limit else None)
 
     @app.get("/tasks/{id}", responses=responses(404, 422, 503))
-    async def one(request: Request, id: UUID) -> Task:
-        if (task := await request.app.state.store.get(id)) is None:
-            raise unknown
-        found: Task = task
-        return found
+    async def one(id: UUID) -> Task:
+        return _found(await kept.get(id))
 
     @app.patch("/tasks/{id}", responses=responses(400, 404, 408, 409, 413, 415, 422, 503), openapi_extra=_body(Change))
     async def change(request: Request, id: UUID) -> Task:
         """Rename a task, cancel it, or run it again; all that is asked, or nothing."""
         async with bodies.of(request) as body:
             wanted = parse(Change, body, "Nothing was changed.")
-        if (task := await request.app.state.store.change(id, wanted.name, wanted.status)) is None:
-            raise unknown
-        request.app.state.submitter.woken.set()
-        found: Task = task
-        return found
+        task = _found(await kept.change(id, wanted.name, wanted.status))
+        submitter.woken.set()
+        return task
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return PlainTextResponse("ok\n")
 
     @app.get("/readyz", include_in_schema=False)
-    async def readyz(request: Request) -> Response:
-        if asyncio.get_running_loop().time() < request.app.state.began + FIRST_SECONDS:
-            await request.app.state.store.ping()
+    async def readyz() -> Response:
+        if asyncio.get_running_loop().time() < began + FIRST_SECONDS:
+            await kept.ping()
         return PlainTextResponse("ok\n")
 
     add_docs(app)

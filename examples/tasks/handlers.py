@@ -19,8 +19,6 @@ from leveret import Context, Handlers
 from leveret.client import AsyncClient, Client, Patience
 
 handlers, cpu_handlers = Handlers(), Handlers()
-STATUS_QUEUE = "TASKS_STATUS_QUEUE"  # the variable
-NICE = 10
 PATIENCE = Patience(timeout=50)  # two reports and 3,600 s are less than the JobQueues' time-out
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncClient] = WeakKeyDictionary()
@@ -40,7 +38,7 @@ async def run(ctx: Context, job: Job) -> None:
 
 @cpu_handlers.job("run-task", cpu=True)
 def compute(ctx: Context, job: Job) -> None:
-    os.setpriority(os.PRIO_PROCESS, 0, NICE)  # this consumer's loop, and its heartbeats, come first
+    os.setpriority(os.PRIO_PROCESS, 0, 10)  # this consumer's loop, and its heartbeats, come first
     with told_from_a_process(ctx, job, lambda report: _client().submit(_status_queue(), "task-status", report)):
         end = time.monotonic() + job.seconds
         while time.monotonic() < end:
@@ -90,7 +88,7 @@ def _now() -> datetime:
 
 
 def _status_queue() -> str:
-    return os.environ.get(STATUS_QUEUE, "leveret.tasks-status")
+    return os.environ.get("TASKS_STATUS_QUEUE", "leveret.tasks-status")
 
 
 @cache
