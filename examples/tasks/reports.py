@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from examples.tasks.progress import Job, Report, Step
 from examples.tasks.store import Store
-from leveret import Context, Handlers, Reject
+from leveret import Context, DeadLetterInfo, Handlers, Reject
 
 handlers = Handlers()
 
@@ -34,14 +34,21 @@ async def died(ctx: Context, job: object) -> None:
     except ValidationError:
         ctx.log.warning("a dead letter is of no task, and is left to Leveret", extra={"dead": str(dead.id)})
         return
-    said = ": ".join(filter(None, (dead.reason, dead.error))) or "unknown"
-    await _keep(
-        ctx,
-        Report(
-            task=task.task, run=task.run, generation=dead.generation, attempt=dead.attempts, step=Step.DEAD,
-            started_at=dead.started_at, finished_at=dead.died_at or datetime.now(UTC), error=said,
-        ),
-    )  # fmt: skip
+    await _keep(ctx, last_word(dead, task, datetime.now(UTC)))
+
+
+def last_word(dead: DeadLetterInfo, job: Job, now: datetime) -> Report:
+    """Return the report that a dead letter stands for; it died `now` where nobody wrote when."""
+    return Report(
+        task=job.task,
+        run=job.run,
+        generation=dead.generation,
+        attempt=dead.attempts,
+        step=Step.DEAD,
+        started_at=dead.started_at,
+        finished_at=dead.died_at or now,
+        error=": ".join(filter(None, (dead.reason, dead.error))) or "unknown",
+    )
 
 
 async def _keep(ctx: Context, report: Report) -> None:

@@ -1,14 +1,15 @@
 """What service B's handlers tell of an attempt, before and after its work, and that nothing is done untold."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from examples.tasks.handlers import told, told_from_a_process
 from examples.tasks.progress import Job, Report, Step
-from examples.tasks.reports import died
-from leveret import Context, Reject
+from examples.tasks.reports import died, last_word
+from leveret import Context, DeadLetterInfo, Reject
 
 JOB = Job(task=UUID(int=7), run=2, seconds=0)
 CTX = Context(attempt=3, generation=2)
@@ -68,6 +69,25 @@ async def test_what_is_told(
     else:
         await run(heard, work)  # type: ignore[misc]
     assert heard == wanted
+
+
+NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
+DEAD = DeadLetterInfo(UUID(int=9), "leveret.tasks", "AttemptsExhausted", "killed", 5, NOON, NOON, generation=3)
+
+
+def test_a_dead_letter_is_the_last_word_of_its_generation() -> None:
+    report = last_word(DEAD, JOB, datetime.max.replace(tzinfo=UTC))
+    assert (report.task, report.run, report.generation, report.attempt, report.step) == (JOB.task, 2, 3, 5, Step.DEAD)
+    assert (report.started_at, report.finished_at) == (NOON, NOON)
+    assert report.error == "AttemptsExhausted: killed"
+    by_broker = last_word(DeadLetterInfo(UUID(int=9), "leveret.tasks", None, None, 0), JOB, NOON)
+    assert (by_broker.started_at, by_broker.finished_at, by_broker.error) == (None, NOON, "unknown")
+
+
+@pytest.mark.parametrize("payload", [None, [], {}, {"task": "7"}, {"task": str(JOB.task), "run": -1, "seconds": 0}])
+async def test_a_dead_letter_of_no_task_is_left_to_leveret(payload: object, caplog: pytest.LogCaptureFixture) -> None:
+    await died(Context(dead_letter=DEAD), payload)
+    assert "of no task" in caplog.text
 
 
 async def test_a_task_that_is_no_dead_letter_is_refused_by_service_a() -> None:
