@@ -56,6 +56,7 @@ class DeadLetterInfo:
     attempts: int  # that it had there
     started_at: datetime | None = None  # its last attempt there; None where none was started, and for the broker's own
     died_at: datetime | None = None
+    generation: int = 1  # that it died in; a consumer of 0.1.0 doesn't hand it on
 
 
 Header = str | int | float | bool

@@ -55,6 +55,7 @@ def from_source(message: AbstractIncomingMessage, source_queue: str, own_queue: 
             attempts=dead.attempt,
             started_at=wire.time_of(message.headers.get(wire.STARTED_AT)),
             died_at=wire.time_of(message.headers.get(wire.DIED_AT)),
+            generation=dead.generation,
         ),
     )
 

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 JSON = "application/json"
 RETRY_AFTER = "2"  # s
@@ -47,8 +48,11 @@ def problem_of(raised: Exception) -> tuple[Problem, dict[str, str]]:
     return raised, headers
 
 
-def answer(_: Request, raised: Exception) -> Response:
+def answer(request: Request, raised: Exception) -> Response:
     problem, headers = problem_of(raised)
+    if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:  # the framework names those of the first route alone
+        here = [one for one in request.app.routes if one.matches(request.scope)[0] is not Match.NONE]
+        headers["Allow"] = ", ".join(sorted({method for one in here for method in getattr(one, "methods", ())}))
     kind, title = f"https://leveret.dev/problems/{problem.slug}", HTTPStatus(problem.status).phrase
     document = {"type": kind, "title": title, "status": problem.status, "detail": problem.detail, **problem.more}
     return Response(json.dumps(document), problem.status, headers, "application/problem+json")

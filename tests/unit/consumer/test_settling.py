@@ -290,7 +290,7 @@ COPIES = [
 async def test_a_job_that_was_a_dead_letter_travels_on_under_its_own_id(
     settling: Settling, broker: Broker, outcome: Outcome, exchange: str, attempt: int
 ) -> None:
-    info = DeadLetterInfo(UUID(int=9), "leveret.other", "Rejected", "no", 1)
+    info = DeadLetterInfo(UUID(int=9), "leveret.other", "Rejected", "no", 1, generation=3)
     job = Envelope(UUID(int=2), "leveret.q", "resize", b"{}", attempt=2, dead_letter=info)
     message: Any = Message(broker.told, message_id=str(info.id))
     await settling.job(message, job, Ended(outcome), None)

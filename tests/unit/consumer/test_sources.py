@@ -61,7 +61,7 @@ def test_it_is_the_first_attempt_of_a_job_of_its_own() -> None:
         correlation_id="c",
         reply_to=None,
         traceparent="00-1",
-        dead_letter=DeadLetterInfo(DEAD, "leveret.q", "AttemptsExhausted", "no luck", 5),
+        dead_letter=DeadLetterInfo(DEAD, "leveret.q", "AttemptsExhausted", "no luck", 5, generation=2),
     ), "all but the reply's address, which was answered, and the times, which were the other job's"
 
 

@@ -9,8 +9,12 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from examples.tasks.handlers import PATIENCE
+from examples.tasks.progress import MOST_SECONDS
 from leveret import Handlers
 from leveret.durations import parse_duration
+from leveret_operator.deployment import Surroundings, build_deployment
+from leveret_operator.parsing import parse_jobqueue
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 DOCUMENTS = [
@@ -52,6 +56,15 @@ def test_its_handlers_are_there_and_end_within_its_timeout(jobqueue: dict[str, A
     assert all(handler.timeout is None or handler.timeout <= longest for handler in handlers.values())
 
 
+@pytest.mark.parametrize("body", JOBQUEUES, ids=lambda document: document["metadata"]["name"])
+def test_its_template_changes_nothing_that_is_the_operators(body: dict[str, Any]) -> None:
+    jobqueue = parse_jobqueue({**body, "metadata": {**body["metadata"], "namespace": "leveret", "uid": "1"}})
+    made: Any = build_deployment(jobqueue, Surroundings("leveret-broker", None, "json"))
+    mounts = made["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    volumes = {volume["name"] for volume in made["spec"]["template"]["spec"]["volumes"]}
+    assert {mount["name"] for mount in mounts} <= volumes
+
+
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda document: document["metadata"]["name"])
 def test_a_pod_passes_the_restricted_standard_and_writes_only_to_volumes(workload: dict[str, Any]) -> None:
     pod = workload["spec"]["template"]["spec"]
@@ -64,21 +77,35 @@ def test_a_pod_passes_the_restricted_standard_and_writes_only_to_volumes(workloa
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_url_check_asks_for_little_and_makes_its_password_itself() -> None:
+@pytest.mark.parametrize(("example", "port"), [("url-check", 30081), ("tasks", 30085)])
+def test_a_front_asks_for_little_and_its_databases_password_is_made_in_the_cluster(example: str, port: int) -> None:
     mine = {
         (document["kind"], document["metadata"]["name"]): document
         for name, document in DOCUMENTS
-        if name == "url-check.yaml"
+        if name == f"{example}.yaml"
     }
-    front, database = mine["Deployment", "url-check"], mine["StatefulSet", "url-check-database"]
+    front, database = mine["Deployment", example], mine["StatefulSet", f"{example}-database"]
+    assert front["spec"]["replicas"] == 2
     for workload in (front, database):
         requests = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
         assert requests == {"cpu": "10m", "memory": "64Mi"}
     assert [kind for kind, _ in mine if kind == "Secret"] == []
-    assert mine["Role", "url-check-database"]["rules"] == [
+    assert mine["Role", f"{example}-database"]["rules"] == [
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
     ]
-    assert mine["Service", "url-check"]["spec"]["ports"][0]["nodePort"] == 30081
+    assert mine["Service", example]["spec"]["ports"][0]["nodePort"] == port
+
+
+def test_an_attempt_of_a_task_has_time_for_the_longest_and_for_its_reports() -> None:
+    runs = [one["spec"] for one in JOBQUEUES if one["metadata"]["name"] in ("tasks", "tasks-cpu")]
+    assert [parse_duration(spec["timeout"]).total_seconds() for spec in runs] == [3_720] * 2
+    assert MOST_SECONDS + 2 * PATIENCE.timeout < 3_720
+
+
+def test_a_report_of_a_task_waits_for_hours_and_never_more_than_ten_seconds_at_once() -> None:
+    for retry in (one["spec"]["retry"] for one in JOBQUEUES if one["metadata"]["name"].endswith("-status")):
+        assert retry["maxAttempts"] == 1_000
+        assert retry["backoff"]["max"] == "8s", "a delay that the broker has"
 
 
 def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() -> None:
@@ -86,6 +113,6 @@ def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() ->
 
 
 def test_the_queues_that_tests_from_outside_count_on_are_there() -> None:
-    assert {"bench", "request-reply", "url-check", "url-check-reports"} <= {
-        jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES
-    }
+    wanted = {"bench", "request-reply", "url-check", "url-check-reports"}
+    wanted |= {"tasks", "tasks-cpu", "tasks-status", "tasks-cpu-status"}
+    assert wanted <= {jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES}

@@ -1,0 +1,1 @@
+"""Tasks: a service that keeps them, and a service that runs them and tells of it through a queue."""

@@ -1,0 +1,204 @@
+"""Service A: tasks over HTTP, in a database of its own.
+
+A task is stored as an intent before it is submitted, and the answer is given then (see `submit`). What becomes of it is
+reported to A's JobQueues (see `reports`), so a read asks only the database. Run with `python -m examples.tasks.front`, as
+often as wanted, after `python -m examples.tasks.migrate`.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+import uvicorn
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.exceptions import HTTPException
+from uuid_utils.compat import uuid7
+
+from examples.fronts.docs import add_docs
+from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
+from examples.tasks.progress import MOST_SECONDS, Status
+from examples.tasks.store import Away, NotPossible, Store, Task
+from examples.tasks.submit import Submitter
+from leveret.client import AsyncClient, NotConfigured, Patience
+
+LARGEST_BODY = 16 * 1024
+ROOM = 8 * 1024 * 1024  # bytes of bodies at once
+MOST_ROWS = 1_000
+FIRST_SECONDS = 10.0  # in which a new process without its database is not ready; then it serves, and says so
+
+
+def _checked(name: str) -> str:
+    if "\0" in name:
+        raise ValueError("a name has no NUL")
+    return name
+
+
+_NAME = Field(min_length=1, max_length=200, json_schema_extra={"pattern": "^[^\\u0000]*$"})
+Name = Annotated[str, AfterValidator(_checked), _NAME]
+ABSENT: Any = None  # a field may be left out; null is refused
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class NewTask(BaseModel):
+    model_config = _STRICT
+    name: Name
+    kind: Literal["cpu", "async"]
+    seconds: Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
+
+
+class Change(BaseModel):
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"minProperties": 1})
+    name: Name = ABSENT
+    status: Status = Field(default=ABSENT, description="cancelled, or new: a failed or cancelled task runs again")
+
+    @model_validator(mode="after")
+    def _changes(self) -> "Change":
+        if not self.model_fields_set:
+            raise ValueError("name or status is needed")
+        return self
+
+
+class Page(BaseModel):
+    tasks: list[Task]
+    next: UUID | None
+
+
+class Listed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    status: Status = ABSENT
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 100
+    before: UUID = Field(default=ABSENT, description="`next` of the page before")
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def parse(model: type[Body], body: bytes, nothing: str) -> Body:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as problem:
+        raise bad_input(problem, nothing) from None
+
+
+async def _refuse(request: Request, raised: Exception) -> Response:
+    if isinstance(raised, Away):
+        kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
+        said = "What was stored before is kept" if request.method == "GET" else kept
+        raised = Problem(503, "unavailable", f"The database does not answer. {said}: ask again.")
+    if isinstance(raised, NotPossible):
+        can = "One that is new or running can be cancelled, and one that failed or was cancelled can be set to new."
+        said = f"The task is {raised.status}. {can} Nothing was changed."
+        raised = Problem(409, "not-possible", said, task_status=raised.status)
+    return answer(request, raised)
+
+
+def _found(task: Task | None) -> Task:
+    if task is None:
+        raise Problem(404, "unknown-task", "There is no such task.")
+    return task
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)  # Status, which the query has, too
+    for one in schema["properties"].values():
+        one.pop("default", None)
+    return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
+
+
+def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str) -> FastAPI:
+    bodies = Bodies(LARGEST_BODY, ROOM)
+    kept: Store
+    submitter: Submitter
+    began: float
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        nonlocal kept, submitter, began
+        kept, began = store(), asyncio.get_running_loop().time()
+        async with leveret() as client:
+            submitter = Submitter(kept, client, queue)
+            submitting = asyncio.create_task(submitter.run())
+            yield
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
+        await kept.close()
+
+    app = FastAPI(title="tasks", docs_url=None, redoc_url=None, lifespan=lifespan)
+    for kind in (Problem, HTTPException, RequestValidationError, Away, NotPossible):
+        app.add_exception_handler(kind, _refuse)
+
+    @app.post(
+        "/tasks", status_code=201, responses=responses(400, 408, 413, 415, 422, 503), openapi_extra=_body(NewTask)
+    )
+    async def add(request: Request, response: Response) -> Task:
+        """Add a task. It is stored when this answers, and is run by itself."""
+        async with bodies.of(request) as body:
+            new = parse(NewTask, body, "Nothing was stored.")
+        task = await kept.add(uuid7(), new.name, new.kind, new.seconds)
+        submitter.woken.set()
+        response.headers["Location"] = f"/tasks/{task.id}"
+        return task
+
+    @app.get("/tasks", responses=responses(422, 503))
+    async def page(query: Annotated[Listed, Query()]) -> Page:
+        """Return tasks, the newest first. `next` is the `before` of the next page, and null where there is none."""
+        found = await kept.page(query.status, query.before, query.limit + 1)
+        tasks = found[: query.limit]
+        return Page(tasks=tasks, next=tasks[-1].id if len(found) > query.limit else None)
+
+    @app.get("/tasks/{id}", responses=responses(404, 422, 503))
+    async def one(id: UUID) -> Task:
+        return _found(await kept.get(id))
+
+    @app.patch("/tasks/{id}", responses=responses(400, 404, 408, 409, 413, 415, 422, 503), openapi_extra=_body(Change))
+    async def change(request: Request, id: UUID) -> Task:
+        """Rename a task, cancel it, or run it again; all that is asked, or nothing."""
+        async with bodies.of(request) as body:
+            wanted = parse(Change, body, "Nothing was changed.")
+        task = _found(await kept.change(id, wanted.name, wanted.status))
+        submitter.woken.set()
+        return task
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        if asyncio.get_running_loop().time() < began + FIRST_SECONDS:
+            await kept.ping()
+        return PlainTextResponse("ok\n")
+
+    add_docs(app)
+    return app
+
+
+def main() -> None:
+    client = partial(AsyncClient, patience=Patience(timeout=8))
+    try:
+        client()
+    except NotConfigured as problem:
+        sys.exit(str(problem))
+    uvicorn.run(
+        create_app(
+            partial(Store, os.environ.get("DATABASE_URL")), client, os.environ.get("LEVERET_QUEUE", "leveret.tasks")
+        ),
+        host="0.0.0.0",  # noqa: S104 - in a pod
+        port=int(os.environ.get("PORT", "8080")),
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=20,
+    )
+
+
+if __name__ == "__main__":
+    main()

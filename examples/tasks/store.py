@@ -1,0 +1,186 @@
+"""Service A's database: tasks, and how far each is.
+
+Whatever goes wrong with the database is raised as Away, which says whether something may have been stored. Fronts and the
+handlers of reports write the same rows at once: each change locks its row, and looks at it, first.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from examples.tasks.progress import Progress, Report, Status, merge
+
+LEASE = timedelta(seconds=10)  # of a task that is being submitted; who submits it once more gets the same job
+AT_ONCE = 20  # tasks that are submitted together
+_CONNECT_SECONDS, _STATEMENT_SECONDS = 5.0, 10.0
+_PROGRESS = "status, run, generation, attempt, step, started_at, finished_at, error"
+_TASK = "id, name, kind, seconds, status, error, created_at, started_at, finished_at"
+
+log = logging.getLogger(__name__)
+
+
+class Away(Exception):
+    """The database can't be used now."""
+
+    def __init__(self, stored: str) -> None:
+        super().__init__("the database does not answer")
+        self.stored = stored  # "no" or "unknown"
+
+
+class NotPossible(Exception):
+    """A task can't get this status from the one that it has."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"the task is {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    id: UUID
+    name: str
+    kind: str
+    seconds: float
+    status: str
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A task that Leveret may not have yet."""
+
+    id: UUID
+    run: int
+    kind: str
+    seconds: float
+
+
+class Store:
+    def __init__(self, url: str | None = None, *, connections: int = 8) -> None:
+        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point."""
+        self._away, self._opening = False, asyncio.Lock()
+        self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=connections,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            server_settings={"application_name": "tasks"},
+        )
+
+    async def add(self, id: UUID, name: str, kind: str, seconds: float) -> Task:
+        """Store a task as an intent."""
+        async with self._connection() as connection:
+            row = await connection.fetchrow(
+                f"INSERT INTO tasks (id, name, kind, seconds) VALUES ($1, $2, $3, $4) RETURNING {_TASK}",  # noqa: S608 - a constant
+                id, name, kind, seconds,
+            )  # fmt: skip
+        return Task(*row)
+
+    async def get(self, id: UUID) -> Task | None:
+        async with self._connection() as connection:
+            row = await connection.fetchrow(f"SELECT {_TASK} FROM tasks WHERE id = $1", id)  # noqa: S608
+        return None if row is None else Task(*row)
+
+    async def page(self, status: Status | None, before: UUID | None, limit: int) -> list[Task]:
+        """Return so many tasks, the newest first, that are older than `before`."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                f"SELECT {_TASK} FROM tasks WHERE ($1::text IS NULL OR status = $1) "  # noqa: S608
+                "AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
+                status, before, limit,
+            )  # fmt: skip
+        return [Task(*row) for row in rows]
+
+    async def change(self, id: UUID, name: str | None, status: Status | None) -> Task | None:
+        """Rename a task, cancel it or run it again, all or nothing; None for no such task; raise NotPossible."""
+        async with self._connection() as connection, connection.transaction():
+            row = await connection.fetchrow("SELECT status FROM tasks WHERE id = $1 FOR UPDATE", id)
+            if row is None:
+                return None
+            if status is not None:
+                await connection.execute(_statement(Status(row["status"]), status), id)
+            row = await connection.fetchrow(
+                f"UPDATE tasks SET name = coalesce($2, name) WHERE id = $1 RETURNING {_TASK}", id, name  # noqa: S608
+            )  # fmt: skip
+        return Task(*row)
+
+    async def claim(self) -> list[Intent]:
+        """Take up intents whose turn it is; nobody else takes them up until the lease is over."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "UPDATE tasks SET next_try = now() + $1 WHERE id IN ("
+                "  SELECT id FROM tasks WHERE status = 'new' AND submitted < run AND next_try <= now()"
+                "  ORDER BY next_try LIMIT $2 FOR UPDATE SKIP LOCKED"
+                ") RETURNING id, run, kind, seconds",
+                LEASE, AT_ONCE,
+            )  # fmt: skip
+        return [Intent(*row) for row in rows]
+
+    async def submitted(self, intents: Sequence[Intent]) -> None:
+        async with self._connection() as connection:
+            await connection.execute(
+                "UPDATE tasks SET submitted = greatest(submitted, sent.run) "
+                "FROM unnest($1::uuid[], $2::integer[]) AS sent (id, run) WHERE tasks.id = sent.id",
+                [one.id for one in intents], [one.run for one in intents],
+            )  # fmt: skip
+
+    async def report(self, report: Report) -> bool:
+        """Merge a report into its task's row; False for no such task."""
+        async with self._connection() as connection, connection.transaction():
+            row = await connection.fetchrow(f"SELECT {_PROGRESS} FROM tasks WHERE id = $1 FOR UPDATE", report.task)  # noqa: S608
+            if row is None:
+                return False
+            before = Progress(Status(row["status"]), *list(row)[1:])
+            if (after := merge(before, report)) != before:
+                await connection.execute(
+                    f"UPDATE tasks SET ({_PROGRESS}) = ($2, $3, $4, $5, $6, $7, $8, $9) WHERE id = $1",  # noqa: S608
+                    report.task, *asdict(after).values(),
+                )  # fmt: skip
+        return True
+
+    async def ping(self) -> None:
+        async with self._connection() as connection:
+            await connection.execute("SELECT FROM tasks LIMIT 0")
+
+    async def close(self) -> None:
+        with suppress(asyncpg.InterfaceError):  # it was never used
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        stored = "no"
+        try:
+            async with self._opening:
+                await self._pool
+            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+                stored = "unknown"
+                yield connection
+                self._away = False
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            if not self._away:
+                log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
+            self._away = True
+            raise Away(stored) from problem
+
+
+def _statement(now: Status, wanted: Status) -> str:
+    match now, wanted:
+        case Status.NEW | Status.RUNNING, Status.CANCELLED:
+            return "UPDATE tasks SET status = 'cancelled', finished_at = now() WHERE id = $1"
+        case Status.FAILED | Status.CANCELLED, Status.NEW:
+            return (
+                "UPDATE tasks SET status = 'new', run = run + 1, generation = 0, attempt = 0, step = 0, error = NULL, "
+                "started_at = NULL, finished_at = NULL, next_try = now() WHERE id = $1"
+            )
+    raise NotPossible(now)

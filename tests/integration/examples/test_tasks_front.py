@@ -1,0 +1,132 @@
+"""Service A of tasks on a real database, while Leveret is away: its migrations, its API, and every change of status."""
+
+import asyncio
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import pytest
+from containers import free_port
+
+from examples.tasks.front import create_app
+from examples.tasks.progress import Report, Step
+from examples.tasks.store import Store
+from leveret.client import AsyncClient, Patience
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+def migrated(start: Start, url: str, times: int = 1) -> None:
+    processes = [start("examples.tasks.migrate", DATABASE_URL=url) for _ in range(times)]
+    assert [process.wait(60) for process in processes] == [0] * times
+
+
+async def test_however_many_migrate_at_once_one_does_it(empty: str, start: Start, tmp_path: Path) -> None:
+    await asyncio.to_thread(migrated, start, empty, 4)
+    said = Counter(path.read_text().splitlines()[-1] for path in tmp_path.glob("*.log"))
+    assert said == {"the tables are migrated": 1, "the tables are as they should be": 3}
+    connection = await asyncpg.connect(empty)
+    assert await connection.fetchval("SELECT count(*) FROM tasks") == 0
+    await connection.execute("UPDATE alembic_version SET version_num = 'of a newer version'")
+    await connection.close()
+    await asyncio.to_thread(migrated, start, empty)
+
+
+@pytest.fixture
+async def api(store: Store, empty: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A front whose Leveret is away."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    app = create_app(
+        lambda: Store(empty), lambda: AsyncClient(nobody, "token", patience=Patience(timeout=1)), "leveret.tasks"
+    )
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        yield client
+
+
+async def add(api: httpx.AsyncClient, name: str, kind: str = "async", seconds: float = 0) -> dict[str, Any]:
+    answer = await api.post("/tasks", json={"name": name, "kind": kind, "seconds": seconds})
+    assert answer.status_code == 201, answer.text
+    task: dict[str, Any] = answer.json()
+    assert answer.headers["location"] == f"/tasks/{task['id']}"
+    return task
+
+
+def report(task: dict[str, Any], step: Step, run: int = 1, **more: Any) -> Report:
+    return Report(task=UUID(task["id"]), run=run, generation=1, attempt=1, step=step, **more)
+
+
+async def test_a_task_is_added_read_and_listed_while_leveret_is_away(api: httpx.AsyncClient, store: Store) -> None:
+    names = ["x" * 200, "ä\U0001f407", " ", "'; DROP TABLE tasks", "last"]
+    added = [await add(api, name, kind, 0.5) for name, kind in zip(names, ["async", "cpu"] * 3, strict=False)]
+    assert set(added[0]) == {
+        "id", "name", "kind", "seconds", "status", "error", "created_at", "started_at", "finished_at",
+    }  # fmt: skip
+    assert [(one["name"], one["seconds"], one["status"], one["error"]) for one in added] == [
+        (name, 0.5, "new", None) for name in names
+    ]
+    assert (await api.get(f"/tasks/{added[1]['id']}")).json() == added[1]
+    assert (await api.get(f"/tasks/{uuid4()}")).status_code == 404
+
+    async def paged(**query: Any) -> list[str]:
+        found: list[str] = []
+        while True:
+            page = (await api.get("/tasks", params=query)).raise_for_status().json()
+            found += [one["name"] for one in page["tasks"]]
+            assert len(page["tasks"]) <= query["limit"]
+            if page["next"] is None:
+                return found
+            query["before"] = page["next"]
+
+    assert [await paged(limit=limit) for limit in (1, 2, 5, 1_000)] == [names[::-1]] * 4
+    await store.report(report(added[2], Step.DONE))
+    assert (await paged(limit=2, status="new"), await paged(limit=2, status="done")) == (
+        [name for name in names[::-1] if name != " "],
+        [" "],
+    )
+
+
+CHANGES = [
+    pytest.param("new", "cancelled", 200, id="cancel one that waits"),
+    pytest.param("running", "cancelled", 200, id="cancel one that runs"),
+    pytest.param("failed", "new", 200, id="run one that failed again"),
+    pytest.param("cancelled", "new", 200, id="run one that was cancelled again"),
+    *[pytest.param(now, "cancelled", 409, id=f"cancel one that is {now}") for now in ("done", "failed", "cancelled")],
+    *[pytest.param(now, "new", 409, id=f"run one that is {now}") for now in ("new", "running", "done")],
+    *[pytest.param("new", wanted, 409, id=f"set it to {wanted}") for wanted in ("running", "done", "failed")],
+]
+REACHED = {"running": Step.STARTED, "done": Step.DONE, "failed": Step.DEAD}
+
+
+async def test_every_change_of_status_is_made_or_refused_and_reports_of_before_say_nothing(
+    api: httpx.AsyncClient, store: Store
+) -> None:
+    for now, wanted, status, title in ((*change.values, change.id) for change in CHANGES):
+        task = await add(api, title or "")
+        if now in REACHED:
+            assert await store.report(report(task, REACHED[now], error="it was"))
+        elif now == "cancelled":
+            await api.patch(f"/tasks/{task['id']}", json={"status": "cancelled"})
+        before = (await api.get(f"/tasks/{task['id']}")).json()
+        assert before["status"] == now
+        answer = await api.patch(f"/tasks/{task['id']}", json={"status": wanted, "name": "renamed"})
+        after = (await api.get(f"/tasks/{task['id']}")).json()
+        assert answer.status_code == status, title
+        if status == 409:
+            assert answer.json()["task_status"] == now
+            assert after == before, "a change is made whole or not at all"
+            continue
+        assert answer.json() == after
+        assert (after["status"], after["name"], after["finished_at"] is None) == (wanted, "renamed", wanted == "new")
+        assert await store.report(report(task, Step.DONE))
+        assert (await api.get(f"/tasks/{task['id']}")).json() == after, (
+            "of the run before, or of one that was cancelled"
+        )
+    assert (await api.patch(f"/tasks/{task['id']}", json={"name": "y"})).json()["name"] == "y", "of any status"
+    assert (await api.patch(f"/tasks/{uuid4()}", json={"name": "y"})).status_code == 404
+    assert not await store.report(report({"id": str(uuid4())}, Step.DONE))
