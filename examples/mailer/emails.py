@@ -12,9 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 MOST_RECIPIENTS, LONGEST_ADDRESS, LONGEST_SUBJECT, LONGEST_BODY = 50, 320, 255, 100_000  # characters
 
-_CONTROL = (
-    "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029"  # a header must not have them: behind a line's end another header begins
-)
+# Behind the end of a header's line another header begins.
+_CONTROL = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029"
 _NOT_IN_SUBJECT = re.compile(f"[{_CONTROL}]")
 _NOT_IN_TEXT = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f"
 _NOT_IN_BODY = re.compile(f"[{_NOT_IN_TEXT}]")
@@ -74,5 +73,5 @@ SCHEMA: dict[str, Any] = NewEmail.model_json_schema()
 _ONE = {"type": "string", "format": "email", "maxLength": LONGEST_ADDRESS}
 _MANY = {"type": "array", "items": _ONE, "minItems": 1, "maxItems": MOST_RECIPIENTS}
 SCHEMA["properties"]["to"] = {"anyOf": [_ONE, _MANY]}
-SCHEMA["properties"]["subject"]["pattern"] = f"^[^{_CONTROL}]*$"
+SCHEMA["properties"]["subject"]["pattern"] = f"^[^{_CONTROL}]*$(?!\\n)"  # Python's $ is also before a last line's end
 SCHEMA["properties"]["body"]["pattern"] = f"^[^{_NOT_IN_TEXT}]*$"
