@@ -16,6 +16,7 @@ import json
 import os
 import ssl
 from collections import Counter
+from collections.abc import Callable
 from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,8 +42,8 @@ class Witness:
 
     def __init__(self, log: Path) -> None:
         self.mode = Mode(mode="ok")
-        self._log = log.open("ab", buffering=0)
-        self._path = log
+        self._log = log
+        log.touch()
 
     def _told(self, *modes: str) -> str:
         """Return which of these modes it is in, and count it; "" for none."""
@@ -79,7 +80,8 @@ class Witness:
         if told != "drop-untaken":
             mail = BytesHeaderParser().parsebytes(envelope.original_content or b"")
             taken = {"message_id": mail["Message-ID"], "recipients": envelope.rcpt_tos, "subject": mail["Subject"]}
-            self._log.write(json.dumps(taken).encode() + b"\n")
+            with self._log.open("ab", buffering=0) as log:
+                log.write(json.dumps(taken).encode() + b"\n")
         if told == "silent":
             await asyncio.sleep(3_600)
         elif told:
@@ -88,8 +90,7 @@ class Witness:
         return "250 OK"
 
     def taken(self) -> list[dict[str, Any]]:
-        """Return what is whole in the log: a kill may cut its last line."""
-        return [json.loads(line) for line in self._path.read_bytes().splitlines() if line.endswith(b"}")]
+        return [json.loads(line) for line in self._log.read_bytes().splitlines()]
 
 
 def create_app(witness: Witness) -> FastAPI:
@@ -117,28 +118,37 @@ def create_app(witness: Witness) -> FastAPI:
     return app
 
 
+def protocols(
+    witness: Witness, context: ssl.SSLContext | None = None, password: str = "", *, implicit: bool = False
+) -> Callable[[], SMTP]:
+    """Return what makes a protocol for each connection; with a context STARTTLS must come first, unless TLS is `implicit`.
+
+    With a password it takes mails from the user `mailer` only.
+    """
+
+    def authenticate(*words: Any) -> AuthResult:
+        login = words[-1]
+        known = isinstance(login, LoginPassword) and (login.login, login.password) == (b"mailer", password.encode())
+        return AuthResult(success=known, handled=False)
+
+    starttls = context is not None and not implicit
+    return lambda: SMTP(
+        witness, hostname="mailer-smtp", data_size_limit=LARGEST, loop=asyncio.get_running_loop(),
+        tls_context=context if starttls else None, require_starttls=starttls,
+        auth_required=bool(password), auth_require_tls=starttls, authenticator=authenticate,
+    )  # fmt: skip
+
+
 async def serve(given: argparse.Namespace) -> None:
     witness, context = Witness(given.log), None
     if given.certificate:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(given.certificate, given.key)
-    password = os.environ.get("SMTP_PASSWORD", "").encode()
-
-    def authenticate(*words: Any) -> AuthResult:
-        login = words[-1]
-        known = isinstance(login, LoginPassword) and (login.login, login.password) == (b"mailer", password)
-        return AuthResult(success=known, handled=False)
-
-    def protocol() -> SMTP:
-        return SMTP(
-            witness, hostname="mailer-smtp", data_size_limit=LARGEST, loop=asyncio.get_running_loop(),
-            tls_context=None if given.tls else context, require_starttls=bool(context) and not given.tls,
-            auth_required=bool(password), auth_require_tls=bool(context) and not given.tls, authenticator=authenticate,
-        )  # fmt: skip
-
-    # aiosmtpd warns of passwords without TLS of its own; implicit TLS is ours, and a server without any is for tests.
     server = await asyncio.get_running_loop().create_server(
-        protocol, given.host, given.port, ssl=context if given.tls else None
+        protocols(witness, context, os.environ.get("SMTP_PASSWORD", ""), implicit=given.tls),
+        given.host,
+        given.port,
+        ssl=context if given.tls else None,
     )
     config = uvicorn.Config(
         create_app(witness), host=given.host, port=given.http_port, access_log=False, log_level="warning"
