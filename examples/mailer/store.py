@@ -15,7 +15,7 @@ import asyncpg
 from examples.fronts.database import OwnDatabase
 from examples.mailer.policy import Limited, spacing
 
-LEASE = timedelta(seconds=30)  # longer than a round of submits takes
+LEASE = timedelta(seconds=10)  # in which a round of submits is done; who repeats one gets the same job
 LOOK_AGAIN = timedelta(minutes=1)  # at a job that goes on
 KEPT = timedelta(hours=1)  # grants
 LATEST = timedelta(seconds=10)  # for a slot; used later, it would come together with those of others

@@ -24,6 +24,7 @@ from leveret.settings import Broker, Database
 
 QUEUE = "leveret.mailer"
 RATE, BURST = 40.0, 20
+RETRY = '{"maxAttempts": 1000, "backoff": {"initial": "1s", "factor": 1, "max": "1s", "jitter": "none"}}'
 FINAL = {"sent", "failed", "maybe-sent"}
 
 
@@ -91,7 +92,7 @@ class Stage:
         return place.start(
             "leveret_consumer", LEVERET_QUEUE=QUEUE, LEVERET_HANDLERS="examples.mailer.handlers:handlers",
             LEVERET_BROKER_URL=place.broker.url(), LEVERET_PROBE_PORT=str(self._probes[number]), LEVERET_CONCURRENCY="10",
-            LEVERET_TIMEOUT="2m", MAILER_BACKENDS=str(place.folder / "backends.json"), MAILER_REPLY_SECONDS="1",
+            LEVERET_TIMEOUT="2m", LEVERET_RETRY=RETRY, MAILER_BACKENDS=str(place.folder / "backends.json"), MAILER_REPLY_SECONDS="1",
             MAILER_FIRST_WAIT_SECONDS="0.5", MAILER_REQUEUES="40", **own,
         )  # fmt: skip
 

@@ -86,6 +86,6 @@ def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() ->
 
 
 def test_the_queues_that_tests_from_outside_count_on_are_there() -> None:
-    assert {"bench", "request-reply", "url-check", "url-check-reports"} <= {
+    assert {"bench", "mailer", "request-reply", "url-check", "url-check-reports"} <= {
         jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES
     }
