@@ -85,6 +85,22 @@ def counts(mailer: Namespace) -> dict[str, int]:
     return found
 
 
+@pytest.mark.timeout(600)
+def test_what_a_server_does_wrong_is_told(mailer: Namespace) -> None:
+    assert server(mailer, 1, "/mode", '{"mode": "greylist", "times": 1}') == {"mode": "greylist", "times": 1}
+    greylisted = ended(send("greylisted@example.com"))
+    assert (greylisted["state"], greylisted["attempts"], greylisted["error"]) == ("sent", 2, None)
+    server(mailer, 1, "/mode", '{"mode": "drop", "times": 1}')
+    doubtful = ended(send("doubtful@example.com"))
+    assert (doubtful["state"], counts(mailer)[doubtful["message_id"]]) == ("maybe-sent", 1)
+    server(mailer, 1, "/mode", '{"mode": "fail"}')
+    other = ended(send(["other@example.com", "refused@example.com"]))
+    assert (other["state"], other["backend"]) == ("sent", "mailer-smtp-2")
+    assert "refused@example.com: 550" in other["error"]
+    assert ended(send("refused@example.com"))["state"] == "failed"
+    server(mailer, 1, "/mode", '{"mode": "ok"}')
+
+
 @pytest.mark.timeout(900)
 def test_each_mail_is_there_once_or_named_as_maybe_sent_after_kills_of_all_that_works_on_it(mailer: Namespace) -> None:
     ids = [send(f"n{n}@example.com") for n in range(MANY)]
@@ -100,22 +116,6 @@ def test_each_mail_is_there_once_or_named_as_maybe_sent_after_kills_of_all_that_
     assert [mail for mail in mails if mail["state"] == "sent" and seen.get(mail["message_id"]) != 1] == []
     assert [mail for mail in mails if seen.get(mail["message_id"], 0) > 1] == []
     assert sum(mail["state"] == "sent" for mail in mails) > MANY * 0.8
-
-
-@pytest.mark.timeout(600)
-def test_what_a_server_does_wrong_is_told(mailer: Namespace) -> None:
-    assert server(mailer, 1, "/mode", '{"mode": "greylist", "times": 1}') == {"mode": "greylist", "times": 1}
-    greylisted = ended(send("greylisted@example.com"))
-    assert (greylisted["state"], greylisted["attempts"], greylisted["error"]) == ("sent", 2, None)
-    server(mailer, 1, "/mode", '{"mode": "drop", "times": 1}')
-    doubtful = ended(send("doubtful@example.com"))
-    assert (doubtful["state"], counts(mailer)[doubtful["message_id"]]) == ("maybe-sent", 1)
-    server(mailer, 1, "/mode", '{"mode": "fail"}')
-    other = ended(send(["other@example.com", "refused@example.com"]))
-    assert (other["state"], other["backend"]) == ("sent", "mailer-smtp-2")
-    assert "refused@example.com: 550" in other["error"]
-    assert ended(send("refused@example.com"))["state"] == "failed"
-    server(mailer, 1, "/mode", '{"mode": "ok"}')
 
 
 @pytest.mark.parametrize(
