@@ -9,7 +9,8 @@ import asyncio
 import json
 import logging
 
-from examples.url_check.store import Away, Claimed, Result, Store
+from examples.fronts.database import Away
+from examples.url_check.store import Claimed, Result, Store
 from leveret.client import AsyncClient, JobResult, LeveretError, NewJob, State
 
 IDLE_SECONDS = 0.5

@@ -26,11 +26,12 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
+from examples.fronts.database import Away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, content_type, problem_of, responses
 from examples.url_check.collect import Collector
 from examples.url_check.page import render, wants_page
-from examples.url_check.store import PAGE_ROWS, Away, Store
+from examples.url_check.store import PAGE_ROWS, Store
 from leveret.client import AsyncClient, NotConfigured, Patience
 
 MOST_URLS = 10_000

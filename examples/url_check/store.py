@@ -1,37 +1,23 @@
 """The front's database: checks with their URLs and results, and reports of failing sites.
 
-Whatever goes wrong with the database is raised as Away, which says whether something may have been stored. Two processes
-may do the same at once: a result is written once and stays, and a check is taken up by one process at a time, for as long
-as its lease lasts.
+Two processes may do the same at once: a result is written once and stays, and a check is taken up by one process at a time,
+for as long as its lease lasts.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import asyncpg
+
+from examples.fronts.database import OwnDatabase
 
 LEASE = timedelta(seconds=60)  # longer than a round of requests for a check takes
 PAUSE = timedelta(seconds=5)  # after trouble
 PAGE_ROWS = 100
 MOST_REPORTS = 1_000
-_CONNECT_SECONDS, _STATEMENT_SECONDS = 5.0, 30.0
-
-log = logging.getLogger(__name__)
-
-
-class Away(Exception):
-    """The database can't be used now."""
-
-    def __init__(self, stored: str) -> None:
-        super().__init__("the database does not answer")
-        self.stored = stored  # "no" or "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +33,9 @@ class Result:
     failed: bool
 
 
-class Store:
-    def __init__(self, url: str | None = None, *, connections: int = 8) -> None:
-        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point."""
-        self._made, self._away, self._opening = False, False, asyncio.Lock()
-        self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=connections,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_STATEMENT_SECONDS,
-            server_settings={"application_name": "url-check"},
-        )
+class Store(OwnDatabase):
+    def __init__(self, url: str | None = None) -> None:
+        super().__init__("url-check", Path(__file__).parent / "schema.sql", url)
 
     async def add(self, id: UUID, urls: Sequence[str]) -> None:
         """Store a check as an intent, whole or not at all."""
@@ -179,29 +156,3 @@ class Store:
                 "SELECT url, reason, times, last FROM reports ORDER BY last DESC LIMIT $1", MOST_REPORTS
             )
         return list(rows)
-
-    async def ping(self) -> None:
-        async with self._connection() as connection:
-            await connection.execute("SELECT 1")
-
-    async def close(self) -> None:
-        self._pool.terminate()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        stored = "no"
-        try:
-            async with self._opening:
-                await self._pool
-            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-                if not self._made:
-                    await connection.execute((Path(__file__).parent / "schema.sql").read_text())
-                    self._made, self._away = True, False
-                stored = "unknown"
-                yield connection
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
-            self._made = False  # it may come back as another one
-            if not self._away:
-                log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
-            self._away = True
-            raise Away(stored) from problem

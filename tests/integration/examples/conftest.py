@@ -1,60 +1,54 @@
-"""Service A of tasks: its database server, with tables and without, and its processes."""
+"""What tests of fronts share: their processes, and databases that are a front's own."""
 
-import os
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from containers import Server, free_port, postgres_server
+from processes import Start, starting
 from producers import database_url
 
 from examples.tasks.store import Store
 from leveret.settings import Database
 
-ROOT = Path(__file__).resolve().parents[3]
-Start = Callable[..., subprocess.Popen[bytes]]
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a module as a process with its variables; it is killed when the test ends."""
+    with starting(tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture
+def kept(postgres: Server) -> Iterator[str]:
+    """The URL of a database for the front alone."""
+    yield from _database(postgres)
 
 
 @pytest.fixture(scope="session")
 def own() -> Iterator[Server]:
-    """Service A's database server: another one than Leveret's, so that it can be away alone."""
+    """A database server of a front's own: another one than Leveret's, so that it can be away alone."""
     with postgres_server() as server:
         yield server
 
 
 @pytest.fixture
 def empty(own: Server) -> Iterator[str]:
-    """The URL of an empty database."""
-    name = f"a{free_port()}"
-    own.run("psql", "-q", "-U", "leveret", "-c", f"create database {name}")
-    yield database_url(Database("127.0.0.1", own.ports[5432], "leveret", "leveret", name))
-    own.run("psql", "-q", "-U", "leveret", "-c", f"drop database {name} with (force)")
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a module as a process with its variables; it is killed when the test ends."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(module: str, **variables: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
-        with (tmp_path / f"{len(started)}.log").open("wb") as log:
-            command = [sys.executable, "-m", module]
-            started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
+    """The URL of an empty database on it."""
+    yield from _database(own)
 
 
 @pytest.fixture
 async def store(empty: str, start: Start) -> AsyncIterator[Store]:
-    """A database with its tables."""
+    """A database of tasks with its tables."""
     assert start("examples.tasks.migrate", DATABASE_URL=empty).wait(60) == 0
     store = Store(empty)
     yield store
     await store.close()
+
+
+def _database(server: Server) -> Iterator[str]:
+    name = f"front{free_port()}"
+    server.run("psql", "-q", "-U", "leveret", "-c", f"create database {name}")
+    yield database_url(Database("127.0.0.1", server.ports[5432], "leveret", "leveret", name))
+    server.run("psql", "-q", "-U", "leveret", "-c", f"drop database {name} with (force)")

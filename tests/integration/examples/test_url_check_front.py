@@ -2,12 +2,10 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,7 +15,8 @@ import asyncpg
 import httpx
 import pytest
 from containers import Server, free_port
-from producers import TOKEN, Producer, database_url, eventually_true, known, operating, producing, ready
+from processes import Start, pg_variables
+from producers import TOKEN, Producer, eventually_true, known, operating, producing, ready
 
 from examples.url_check.collect import Collector
 from examples.url_check.store import Claimed, Result, Store
@@ -27,34 +26,6 @@ from leveret.settings import Broker, Database
 QUEUE, REPORTS = "leveret.url-check", "leveret.url-check-reports"
 ROOT = Path(__file__).resolve().parents[3]
 RETRY = '{"maxAttempts": 2, "backoff": {"initial": "0s", "factor": 2, "max": "0s", "jitter": "none"}}'
-Start = Callable[..., subprocess.Popen[bytes]]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a module as a process with its variables; it is killed when the test ends."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(module: str, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
-        with (tmp_path / f"{len(started)}.log").open("wb") as log:
-            command = [sys.executable, "-m", module, *arguments]
-            started.append(subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def kept(postgres: Server) -> Iterator[str]:
-    """The URL of a database for the front alone."""
-    name = f"front{free_port()}"
-    postgres.run("psql", "-q", "-U", "leveret", "-c", f"create database {name}")
-    yield database_url(Database("127.0.0.1", postgres.ports[5432], "leveret", "leveret", name))
-    postgres.run("psql", "-q", "-U", "leveret", "-c", f"drop database {name} with (force)")
 
 
 @pytest.fixture
@@ -217,9 +188,3 @@ async def released(kept: str) -> None:
     connection = await asyncpg.connect(kept)
     await connection.execute("UPDATE checks SET next_look = now()")
     await connection.close()
-
-
-def pg_variables(url: str) -> dict[str, str]:
-    parts = httpx.URL(url)
-    return {"PGHOST": parts.host, "PGPORT": str(parts.port), "PGDATABASE": parts.path[1:], "PGUSER": parts.username,
-            "PGPASSWORD": parts.password}  # fmt: skip

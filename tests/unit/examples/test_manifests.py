@@ -9,6 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from examples.mailer.backends import parse
+from examples.mailer.settings import Settings
 from examples.tasks.handlers import PATIENCE
 from examples.tasks.progress import MOST_SECONDS
 from leveret import Handlers
@@ -113,6 +115,30 @@ def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() ->
 
 
 def test_the_queues_that_tests_from_outside_count_on_are_there() -> None:
-    wanted = {"bench", "request-reply", "url-check", "url-check-reports"}
+    wanted = {"bench", "mailer", "request-reply", "url-check", "url-check-reports"}
     wanted |= {"tasks", "tasks-cpu", "tasks-status", "tasks-cpu-status"}
     assert wanted <= {jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES}
+
+
+def test_mailer_asks_for_little_and_its_servers_can_be_read() -> None:
+    mine = {
+        (document["kind"], document["metadata"]["name"]): document
+        for name, document in DOCUMENTS
+        if name == "mailer.yaml"
+    }
+    front, database = mine["Deployment", "mailer"], mine["StatefulSet", "mailer-database"]
+    assert front["spec"]["replicas"] == 2
+    for workload in (front, database, *(mine["StatefulSet", f"mailer-smtp-{n}"] for n in (1, 2))):
+        requests = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+        assert requests == {"cpu": "10m", "memory": "64Mi"}
+    assert mine["Service", "mailer"]["spec"]["ports"][0]["nodePort"] == 30084
+    listed = parse(mine["Secret", "mailer-backends"]["stringData"]["backends.json"].encode())
+    assert [one.host for one in listed] == ["mailer-smtp-1", "mailer-smtp-2"]
+    assert all(one.rate >= 5 and one.password is None for one in listed), "5 a second, and no password in a file"
+    assert ("Secret", "mailer-database") not in mine
+
+
+def test_a_run_of_a_mail_has_time_for_two_talks_with_servers_that_hang() -> None:
+    spec = next(one["spec"] for one in JOBQUEUES if one["metadata"]["name"] == "mailer")
+    assert parse_duration(spec["timeout"]).total_seconds() >= 2 * Settings().talk_seconds
+    assert spec["retry"]["maxAttempts"] == 1_000

@@ -1,0 +1,65 @@
+"""An example's own PostgreSQL, which may be away at any time: tables are made at the first connection, trouble is one exception.
+
+Whatever goes wrong with the database is raised as Away, which says whether something may have been stored.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+_CONNECT_SECONDS, _STATEMENT_SECONDS = 5.0, 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Away(Exception):
+    """The database can't be used now."""
+
+    def __init__(self, stored: str) -> None:
+        super().__init__("the database does not answer")
+        self.stored = stored  # "no" or "unknown"
+
+
+class OwnDatabase:
+    def __init__(self, name: str, schema: Path, url: str | None = None, *, connections: int = 8) -> None:
+        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point."""
+        self._schema, self._made, self._away, self._opening = schema, False, False, asyncio.Lock()
+        self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
+            url,
+            min_size=0,
+            max_size=connections,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_STATEMENT_SECONDS,
+            server_settings={"application_name": name},
+        )
+
+    async def ping(self) -> None:
+        async with self._connection() as connection:
+            await connection.execute("SELECT 1")
+
+    async def close(self) -> None:
+        self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        stored = "no"
+        try:
+            async with self._opening:
+                await self._pool
+            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+                if not self._made:
+                    await connection.execute(self._schema.read_text())
+                    self._made, self._away = True, False
+                stored = "unknown"
+                yield connection
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+            self._made = False  # it may come back as another one
+            if not self._away:
+                log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
+            self._away = True
+            raise Away(stored) from problem

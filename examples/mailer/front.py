@@ -1,0 +1,121 @@
+"""The front of mailer: e-mails over HTTP, each an intent in a database of its own, its job, and what became of it.
+
+A mail is stored before it is submitted, and the answer is given then: whatever stops or is away afterwards, it goes on by
+itself (see `sweep`). Reading one asks only the database. Run with `python -m examples.mailer.front`, as often as wanted.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from uuid_utils.compat import uuid7
+
+from examples.fronts.database import Away
+from examples.fronts.docs import add_docs
+from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
+from examples.mailer.emails import SCHEMA, Accepted, Email, NewEmail
+from examples.mailer.settings import Settings
+from examples.mailer.store import Store
+from examples.mailer.sweep import Sweeper
+from leveret.client import AsyncClient, NotConfigured, Patience
+
+LARGEST_BODY = 1024 * 1024
+ROOM = 16 * 1024 * 1024  # bytes of bodies at once
+FIRST_SECONDS = 10.0  # in which a new process without its database is not ready; then it serves, and says so
+
+
+def _away(request: Request, raised: Exception) -> Response:
+    assert isinstance(raised, Away)
+    kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
+    said = "What was stored before is kept" if request.method == "GET" else kept
+    return answer(request, Problem(503, "unavailable", f"The database does not answer. {said}: ask again."))
+
+
+def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str, domain: str) -> FastAPI:
+    bodies = Bodies(LARGEST_BODY, ROOM)
+    sent: dict[str, Any] = {"requestBody": {"required": True, "content": {JSON: {"schema": SCHEMA}}}}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
+        async with leveret() as client:
+            app.state.sweeper = Sweeper(app.state.store, client, queue)
+            sweeping = asyncio.create_task(app.state.sweeper.run())
+            yield
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+        await app.state.store.close()
+
+    app = FastAPI(title="mailer", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_exception_handler(Away, _away)
+    for kind in (Problem, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, answer)
+
+    @app.post("/emails", status_code=202, responses=responses(400, 408, 413, 415, 422, 503), openapi_extra=sent,
+              response_model=Accepted)  # fmt: skip
+    async def send(request: Request) -> Response:
+        """Send an e-mail to one address or up to 50. It is stored when this answers, and goes on by itself."""
+        async with bodies.of(request) as body:
+            try:
+                new = NewEmail.model_validate_json(body)
+            except ValidationError as problem:
+                raise bad_input(problem) from None
+            id = uuid7()  # noqa: A001
+            to = list(dict.fromkeys(new.to))
+            await request.app.state.store.add(id, f"<{id}@{domain}>", to, new.subject, new.body)
+        request.app.state.sweeper.woken.set()
+        accepted = Accepted(id=id, state="queued").model_dump_json()
+        return Response(accepted, 202, {"Location": f"/emails/{id}"}, JSON)
+
+    @app.get("/emails/{id}", responses=responses(404, 422, 503))
+    async def email(request: Request, id: UUID) -> Email:
+        """Tell how far a mail is. An error of a sent one names the recipients that the server refused."""
+        if (found := await request.app.state.store.view(id)) is None:
+            raise Problem(404, "unknown-email", "There is no such e-mail.")
+        return Email(**found)
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz(request: Request) -> Response:
+        if asyncio.get_running_loop().time() < request.app.state.began + FIRST_SECONDS:
+            await request.app.state.store.ping()
+        return PlainTextResponse("ok\n")
+
+    add_docs(app)
+    return app
+
+
+def main() -> None:
+    client = partial(AsyncClient, patience=Patience(timeout=20))
+    try:
+        client()
+        domain = Settings.of().sender.rpartition("@")[2]
+    except (NotConfigured, ValueError) as problem:
+        sys.exit(str(problem))
+    queue = os.environ.get("LEVERET_QUEUE", "leveret.mailer")
+    uvicorn.run(
+        create_app(partial(Store, os.environ.get("DATABASE_URL")), client, queue, domain),
+        host="0.0.0.0",  # noqa: S104 - in a pod
+        port=int(os.environ.get("PORT", "8080")),
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=20,
+    )
+
+
+if __name__ == "__main__":
+    main()
