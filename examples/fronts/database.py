@@ -6,13 +6,13 @@ Whatever goes wrong with the database is raised as Away, which says whether some
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-_CONNECT_SECONDS, _STATEMENT_SECONDS = 5.0, 30.0
+_CONNECT_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +26,20 @@ class Away(Exception):
 
 
 class OwnDatabase:
-    def __init__(self, name: str, schema: Path, url: str | None = None, *, connections: int = 8) -> None:
-        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point."""
+    def __init__(
+        self, name: str, schema: Path | None, url: str | None = None, *, connections: int = 8, seconds: float = 30.0
+    ) -> None:
+        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point.
+
+        Without a schema somebody else makes the tables; a statement has so many seconds.
+        """
         self._schema, self._made, self._away, self._opening = schema, False, False, asyncio.Lock()
         self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
             url,
             min_size=0,
             max_size=connections,
             timeout=_CONNECT_SECONDS,
-            command_timeout=_STATEMENT_SECONDS,
+            command_timeout=seconds,
             server_settings={"application_name": name},
         )
 
@@ -43,7 +48,8 @@ class OwnDatabase:
             await connection.execute("SELECT 1")
 
     async def close(self) -> None:
-        self._pool.terminate()
+        with suppress(asyncpg.InterfaceError):  # of a pool that nobody has used
+            self._pool.terminate()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
@@ -53,7 +59,8 @@ class OwnDatabase:
                 await self._pool
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 if not self._made:
-                    await connection.execute(self._schema.read_text())
+                    if self._schema:
+                        await connection.execute(self._schema.read_text())
                     self._made, self._away = True, False
                 stored = "unknown"
                 yield connection

@@ -22,10 +22,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from starlette.exceptions import HTTPException
 from uuid_utils.compat import uuid7
 
+from examples.fronts.database import Away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
 from examples.tasks.progress import MOST_SECONDS, Status
-from examples.tasks.store import Away, NotPossible, Store, Task
+from examples.tasks.store import NotPossible, Store, Task
 from examples.tasks.submit import Submitter
 from leveret.client import AsyncClient, NotConfigured, Patience
 

@@ -4,34 +4,18 @@ Whatever goes wrong with the database is raised as Away, which says whether some
 handlers of reports write the same rows at once: each change locks its row, and looks at it, first.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-import asyncpg
-
+from examples.fronts.database import OwnDatabase
 from examples.tasks.progress import Progress, Report, Status, merge
 
 LEASE = timedelta(seconds=10)  # of a task that is being submitted; who submits it once more gets the same job
 AT_ONCE = 20  # tasks that are submitted together
-_CONNECT_SECONDS, _STATEMENT_SECONDS = 5.0, 10.0
 _PROGRESS = "status, run, generation, attempt, step, started_at, finished_at, error"
 _TASK = "id, name, kind, seconds, status, error, created_at, started_at, finished_at"
-
-log = logging.getLogger(__name__)
-
-
-class Away(Exception):
-    """The database can't be used now."""
-
-    def __init__(self, stored: str) -> None:
-        super().__init__("the database does not answer")
-        self.stored = stored  # "no" or "unknown"
 
 
 class NotPossible(Exception):
@@ -65,18 +49,9 @@ class Intent:
     seconds: float
 
 
-class Store:
+class Store(OwnDatabase):
     def __init__(self, url: str | None = None, *, connections: int = 8) -> None:
-        """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point."""
-        self._away, self._opening = False, asyncio.Lock()
-        self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
-            url,
-            min_size=0,
-            max_size=connections,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_STATEMENT_SECONDS,
-            server_settings={"application_name": "tasks"},
-        )
+        super().__init__("tasks", None, url, connections=connections, seconds=10.0)
 
     async def add(self, id: UUID, name: str, kind: str, seconds: float) -> Task:
         """Store a task as an intent."""
@@ -152,26 +127,6 @@ class Store:
     async def ping(self) -> None:
         async with self._connection() as connection:
             await connection.execute("SELECT FROM tasks LIMIT 0")
-
-    async def close(self) -> None:
-        with suppress(asyncpg.InterfaceError):  # it was never used
-            self._pool.terminate()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Any]:
-        stored = "no"
-        try:
-            async with self._opening:
-                await self._pool
-            async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-                stored = "unknown"
-                yield connection
-                self._away = False
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
-            if not self._away:
-                log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
-            self._away = True
-            raise Away(stored) from problem
 
 
 def _statement(now: Status, wanted: Status) -> str:

@@ -8,8 +8,9 @@ import logging
 from contextlib import suppress
 from typing import Protocol
 
+from examples.fronts.database import Away
 from examples.tasks.progress import Job
-from examples.tasks.store import Away, Intent, Store
+from examples.tasks.store import Intent, Store
 from leveret.client import LeveretError
 
 SWEEP_SECONDS = 10.0
