@@ -42,7 +42,7 @@ class Mailer:
         if mail is None:
             raise Reject(f"there is no e-mail {id}: the front stores one before it submits it")
         if mail.owner != ctx.job_id or mail.already:
-            return Sent(backend=None, message_id=mail.message_id, error=None)
+            return Sent(backend=None, message_id=mail.message_id, error="it was sent before, or another job sends it")
         if mail.state == "sending":
             if (rest := self.settings.longest_doubt + mail.since) > 0:
                 raise RetryLater(rest, "another run may be sending it just now")

@@ -35,7 +35,7 @@ def message(sender: str, recipients: list[str], subject: str, body: str, id: str
     made = EmailMessage(_POLICY)
     made["From"], made["To"] = sender, ", ".join(recipients)
     made["Subject"], made["Date"], made["Message-ID"] = subject, format_datetime(at), id
-    made.set_content("\n".join(body.replace("\r\n", "\n").split("\r")))
+    made.set_content(body.replace("\r\n", "\n").replace("\r", "\n"))
     return made.as_bytes()
 
 
