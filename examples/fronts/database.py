@@ -13,6 +13,8 @@ from typing import Any
 import asyncpg
 
 _CONNECT_SECONDS = 5.0
+# The last one is raised where a connection breaks between two steps of asyncpg's own.
+_TROUBLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ class OwnDatabase:
                     self._made, self._away = True, False
                 stored = "unknown"
                 yield connection
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
+        except _TROUBLE as problem:
             self._made = False  # it may come back as another one
             if not self._away:
                 log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
