@@ -15,7 +15,7 @@ MOST_RECIPIENTS, LONGEST_ADDRESS, LONGEST_SUBJECT, LONGEST_BODY = 50, 320, 255, 
 # Behind the end of a header's line another header begins.
 _CONTROL = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029"
 _NOT_IN_SUBJECT = re.compile(f"[{_CONTROL}]")
-_NOT_IN_TEXT = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f"
+_NOT_IN_TEXT = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f"
 _NOT_IN_BODY = re.compile(f"[{_NOT_IN_TEXT}]")
 
 

@@ -24,7 +24,10 @@ from leveret_producer.recorder.noted import CUT
 
 _NAMESPACE = UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")  # RFC 9562's for object identifiers; any would do
 _LOOKED_AT = wire.LARGEST_BODY + 1  # bytes of a body; that it is too large shows by the last one
-_REFUSED = "a client that is no consumer of Leveret rejected it, without asking for it to be delivered again"
+_REFUSED = (
+    "a client that is no consumer of Leveret rejected it, without asking for it to be delivered again, or a consumer did so "
+    "because the broker took no copy of it"
+)
 
 _read_error = msgspec.json.Decoder(Error).decode
 
