@@ -12,6 +12,8 @@ from typing import Any
 
 import asyncpg
 
+from examples.fronts.problems import Problem
+
 _CONNECT_SECONDS = 5.0
 # The last one is raised where a connection breaks between two steps of asyncpg's own.
 _TROUBLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -25,6 +27,13 @@ class Away(Exception):
     def __init__(self, stored: str) -> None:
         super().__init__("the database does not answer")
         self.stored = stored  # "no" or "unknown"
+
+
+def away(raised: Away, method: str) -> Problem:
+    """Return what a front answers then to a request of that method."""
+    kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
+    said = "What was stored before is kept" if method == "GET" else kept
+    return Problem(503, "unavailable", f"The database does not answer. {said}: ask again.")
 
 
 class OwnDatabase:

@@ -13,17 +13,16 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from uuid_utils.compat import uuid7
 
-from examples.fronts.database import Away
+from examples.fronts.database import Away, away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
+from examples.fronts.serving import add_probes, serve
 from examples.mailer.emails import SCHEMA, Accepted, Email, NewEmail
 from examples.mailer.settings import Settings
 from examples.mailer.store import Store
@@ -32,14 +31,11 @@ from leveret.client import AsyncClient, NotConfigured, Patience
 
 LARGEST_BODY = 1024 * 1024
 ROOM = 16 * 1024 * 1024  # bytes of bodies at once
-FIRST_SECONDS = 10.0  # in which a new process without its database is not ready; then it serves, and says so
 
 
 def _away(request: Request, raised: Exception) -> Response:
     assert isinstance(raised, Away)
-    kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
-    said = "What was stored before is kept" if request.method == "GET" else kept
-    return answer(request, Problem(503, "unavailable", f"The database does not answer. {said}: ask again."))
+    return answer(request, away(raised, request.method))
 
 
 def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str, domain: str) -> FastAPI:
@@ -85,15 +81,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
             raise Problem(404, "unknown-email", "There is no such e-mail.")
         return Email(**found)
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> Response:
-        return PlainTextResponse("ok\n")
-
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz(request: Request) -> Response:
-        if asyncio.get_running_loop().time() < request.app.state.began + FIRST_SECONDS:
-            await request.app.state.store.ping()
-        return PlainTextResponse("ok\n")
+    add_probes(app, lambda: app.state.began, lambda: app.state.store.ping())
 
     add_docs(app)
     return app
@@ -107,13 +95,8 @@ def main() -> None:
     except (NotConfigured, ValueError) as problem:
         sys.exit(str(problem))
     queue = os.environ.get("LEVERET_QUEUE", "leveret.mailer")
-    uvicorn.run(
+    serve(
         create_app(partial(Store, os.environ.get("DATABASE_URL")), client, queue, domain),
-        host="0.0.0.0",  # noqa: S104 - in a pod
-        port=int(os.environ.get("PORT", "8080")),
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=20,
     )
 
 

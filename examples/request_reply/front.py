@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Literal
 
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +23,7 @@ from starlette.exceptions import HTTPException
 
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import Bodies, Problem, answer, bad_input, responses
+from examples.fronts.serving import is_new, serve
 from leveret.client import rpc
 
 FOLDER = "/etc/leveret/broker"  # the mounted Secret
@@ -33,7 +33,6 @@ LARGEST_JSON = 250 * 1024  # bytes of a message as JSON: payload and result have
 LARGEST_BODY = 6 * LONGEST + 1024  # each byte of a message may be written as \u0000
 NOTHING = "Nothing was sent on."
 ROOM = 32 * 1024 * 1024  # bytes of bodies at once
-FIRST_SECONDS = 10.0  # in which a new process without connections is not ready; then it serves, and says so
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ def create_app(
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
         connected = sorted(app.state.clients.connected())
-        if len(connected) < len(rpc.Style) and asyncio.get_running_loop().time() < app.state.began + FIRST_SECONDS:
+        if len(connected) < len(rpc.Style) and is_new(app.state.began):
             raise Problem(503, "starting", "The broker is being connected to.", connected=connected)
         return JSONResponse({"connected": connected})
 
@@ -154,12 +153,8 @@ def main() -> None:
         config()
     except rpc.MissingSetting as problem:
         sys.exit(str(problem))
-    uvicorn.run(
+    serve(
         create_app(config, os.environ.get("LEVERET_QUEUE", "leveret.request-reply"), socket.gethostname()),
-        host="0.0.0.0",  # noqa: S104 - in a pod
-        port=int(os.environ.get("PORT", "8080")),
-        access_log=False,
-        log_level="warning",
         backlog=4096,  # connections that all come at once
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(SECONDS) + 2,  # every call has ended by then

@@ -14,17 +14,16 @@ from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.exceptions import HTTPException
 from uuid_utils.compat import uuid7
 
-from examples.fronts.database import Away
+from examples.fronts.database import Away, away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
+from examples.fronts.serving import add_probes, serve
 from examples.tasks.progress import MOST_SECONDS, Status
 from examples.tasks.store import NotPossible, Store, Task
 from examples.tasks.submit import Submitter
@@ -33,7 +32,6 @@ from leveret.client import AsyncClient, NotConfigured, Patience
 LARGEST_BODY = 16 * 1024
 ROOM = 8 * 1024 * 1024  # bytes of bodies at once
 MOST_ROWS = 1_000
-FIRST_SECONDS = 10.0  # in which a new process without its database is not ready; then it serves, and says so
 
 
 def _checked(name: str) -> str:
@@ -91,9 +89,7 @@ def parse(model: type[Body], body: bytes, nothing: str) -> Body:
 
 async def _refuse(request: Request, raised: Exception) -> Response:
     if isinstance(raised, Away):
-        kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
-        said = "What was stored before is kept" if request.method == "GET" else kept
-        raised = Problem(503, "unavailable", f"The database does not answer. {said}: ask again.")
+        raised = away(raised, request.method)
     if isinstance(raised, NotPossible):
         can = "One that is new or running can be cancelled, and one that failed or was cancelled can be set to new."
         said = f"The task is {raised.status}. {can} Nothing was changed."
@@ -169,15 +165,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         submitter.woken.set()
         return task
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> Response:
-        return PlainTextResponse("ok\n")
-
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
-        if asyncio.get_running_loop().time() < began + FIRST_SECONDS:
-            await kept.ping()
-        return PlainTextResponse("ok\n")
+    add_probes(app, lambda: began, lambda: kept.ping())
 
     add_docs(app)
     return app
@@ -189,15 +177,10 @@ def main() -> None:
         client()
     except NotConfigured as problem:
         sys.exit(str(problem))
-    uvicorn.run(
+    serve(
         create_app(
             partial(Store, os.environ.get("DATABASE_URL")), client, os.environ.get("LEVERET_QUEUE", "leveret.tasks")
         ),
-        host="0.0.0.0",  # noqa: S104 - in a pod
-        port=int(os.environ.get("PORT", "8080")),
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=20,
     )
 
 

@@ -18,17 +18,17 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 from uuid import UUID, uuid4
 
-import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
-from examples.fronts.database import Away
+from examples.fronts.database import Away, away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, content_type, problem_of, responses
+from examples.fronts.serving import add_probes, serve
 from examples.url_check.collect import Collector
 from examples.url_check.page import render, wants_page
 from examples.url_check.store import PAGE_ROWS, Store
@@ -38,7 +38,6 @@ MOST_URLS = 10_000
 LARGEST_BODY = 8 * 1024 * 1024
 ROOM = 24 * 1024 * 1024  # bytes of bodies at once
 COLLECTORS = 4  # checks that are carried on at once
-FIRST_SECONDS = 10.0  # in which a new process without its database is not ready; then it serves, and says so
 FORM = "application/x-www-form-urlencoded"
 
 _NO_URL = re.compile("[\\x00-\\x20\\x7f]")
@@ -94,9 +93,7 @@ def parse(body: bytes, form: bool) -> list[str]:
 async def _refuse(request: Request, raised: Exception) -> Response:
     """Return a problem, as a page for those who read pages."""
     if isinstance(raised, Away):
-        kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
-        said = "What was stored before is kept" if request.method == "GET" else kept
-        raised = Problem(503, "unavailable", f"The database does not answer. {said}: ask again.")
+        raised = away(raised, request.method)
     if not wants_page(request):
         return answer(request, raised)
     problem, headers = problem_of(raised)
@@ -162,15 +159,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         """Return the URLs whose checks failed for good, the newest first, at most 1,000."""
         return {"reports": [dict(row) for row in await request.app.state.store.reports()]}
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> Response:
-        return PlainTextResponse("ok\n")
-
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz(request: Request) -> Response:
-        if asyncio.get_running_loop().time() < request.app.state.began + FIRST_SECONDS:
-            await request.app.state.store.ping()
-        return PlainTextResponse("ok\n")
+    add_probes(app, lambda: app.state.began, lambda: app.state.store.ping())
 
     app.mount("/static", StaticFiles(directory=Folder(__file__).parent / "static"))
     add_docs(app)
@@ -183,15 +172,10 @@ def main() -> None:
         client()
     except NotConfigured as problem:
         sys.exit(str(problem))
-    uvicorn.run(
+    serve(
         create_app(
             partial(Store, os.environ.get("DATABASE_URL")), client, os.environ.get("LEVERET_QUEUE", "leveret.url-check")
         ),
-        host="0.0.0.0",  # noqa: S104 - in a pod
-        port=int(os.environ.get("PORT", "8080")),
-        access_log=False,
-        log_level="warning",
-        timeout_graceful_shutdown=20,
     )
 
 

@@ -4,12 +4,13 @@ import json
 import os
 from typing import Any
 
-import httpx
 import pytest
 from api import eventually
+from fronts import asking
 from kube import ROOT, Namespace
 
 URL = os.environ.get("LEVERET_E2E_MAILER_URL", "http://127.0.0.1:18084")
+ask = asking(URL)
 MANY = 200
 KILLED = (
     "leveret.dev/jobqueue=mailer",
@@ -33,26 +34,6 @@ def mailer(namespace: Namespace) -> Namespace:
         namespace.kubectl("rollout", "status", workload, "--timeout=300s")
     namespace.kubectl("wait", "--for=condition=Ready", "jobqueue/mailer", "--timeout=300s")
     return namespace
-
-
-def ask(method: str, path: str, **more: Any) -> httpx.Response:
-    """Ask until there is an answer that is none of a part that is away, which must say so with a 503."""
-    answers: list[httpx.Response] = []
-
-    def answered() -> bool:
-        try:
-            answer = httpx.request(method, f"{URL}{path}", timeout=60, trust_env=False, **more)
-        except httpx.TransportError:
-            return False
-        if answer.status_code == 503:
-            assert answer.headers["retry-after"]
-            return False
-        answers.append(answer)
-        return True
-
-    eventually(f"{method} {path} is answered", answered, 120)
-    assert answers[0].status_code < 500, answers[0].text
-    return answers[0]
 
 
 def send(to: object, subject: str = "Hello") -> str:
