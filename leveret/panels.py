@@ -163,7 +163,7 @@ _FAILURE = Section(
         ),
         Panel(
             "Dead letters",
-            "Jobs that used up their attempts or could not be read, and wait for somebody.",
+            "Jobs that are dead, each with its reason, and wait for somebody.",
             Unit.JOBS,
             (Query("dead letters", _said("leveret_queue_dead_letters")),),
             Shape.STEP,

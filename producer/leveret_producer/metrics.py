@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from leveret.jobs import State
-from leveret.rabbitmq.replies import REPLIES_DROPPED
+from leveret.rabbitmq.replies import REPLIES_DROPPED, Dropped
 
 _CONFIRM = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200)
@@ -114,6 +114,7 @@ class Metrics:
         registry.register(self.outbox_pending)
         registry.register(self.recorder_lag)
         self._begun: set[str] = set()
+        self._begin_replies("")  # where no JobQueue has the queue
 
     def begin(self, queue: str) -> None:
         """Have all that is counted of a queue at 0 before any of it happens: a rate doesn't see what a series begins with."""
@@ -123,3 +124,8 @@ class Metrics:
                 counted.labels(queue)
             for outcome in (State.SUCCEEDED, State.DEAD):
                 self.finished.labels(queue, outcome)
+            self._begin_replies(queue)
+
+    def _begin_replies(self, queue: str) -> None:
+        for reason in Dropped:
+            self.replies_dropped.labels(queue, reason)

@@ -24,7 +24,7 @@ from leveret_producer.recorder.merge import Report
 
 AT_ONCE = 100
 MILLISECOND = timedelta(milliseconds=1)  # which a header cuts
-PUBLISHED = "its next attempt was published all the same, and its wait may be longer: at most twice as long"
+PUBLISHED = "its next attempt was published all the same, and its wait may be longer: at most twice as long, or 1 s"
 
 
 async def publish(reports: Sequence[Report], publisher: Publisher, now: datetime) -> list[tuple[Report, str]]:

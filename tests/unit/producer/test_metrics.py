@@ -7,6 +7,7 @@ import pytest
 
 from leveret.events import JobEvent
 from leveret.jobs import State
+from leveret.rabbitmq.replies import Dropped
 from leveret_producer.metrics import LagGauge, Metrics
 from leveret_producer.recorder import tally
 from leveret_producer.recorder.merge import Report, attempts
@@ -60,6 +61,7 @@ COUNTED = [
     pytest.param("leveret_given_back_total", {}, id="given back"),
     pytest.param("leveret_job_wait_seconds_count", {}, id="wait"),
     pytest.param("leveret_job_run_seconds_count", {}, id="run"),
+    *(pytest.param("leveret_replies_dropped_total", {"reason": reason}, id=f"reply {reason}") for reason in Dropped),
 ]
 
 
@@ -78,3 +80,8 @@ def test_a_queue_that_nobody_consumes_begins_nothing() -> None:
     reports = [Report("made.up", JobEvent(UUID(int=1), "t", State.DEAD, NOON, "pod"))]
     tally.count(metrics, reports, Recorded(attempts=frozenset(row.id for row in attempts(reports))))
     assert metrics.registry.get_sample_value("leveret_given_back_total", {"queue": "made.up"}) is None
+
+
+@pytest.mark.parametrize("reason", Dropped)
+def test_what_is_dropped_of_no_queue_is_there_before_the_first(reason: Dropped) -> None:
+    assert Metrics().registry.get_sample_value("leveret_replies_dropped_total", {"queue": "", "reason": reason}) == 0
