@@ -17,6 +17,7 @@ from email.utils import format_datetime
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientRefused, SMTPResponseException
 
+from examples.fronts.text import plain
 from examples.mailer.backends import Backend
 from examples.mailer.policy import Meaning, Stage, meaning
 
@@ -118,10 +119,10 @@ class Talk:
     def _ended(self, problem: Exception) -> Ended:
         code = problem.code if isinstance(problem, SMTPResponseException) else None
         said = f"{code} {problem.message}" if isinstance(problem, SMTPResponseException) else _words(problem)
-        return Ended(meaning(self.stage, code), f"{self.backend.name}, at {self.stage}: {said[:_LONGEST]}")
+        return Ended(meaning(self.stage, code), f"{self.backend.name}, at {self.stage}: {plain(said, _LONGEST)}")
 
     def _refusals(self) -> str:
-        told = (f"{one.recipient}: {one.code} {one.message[:_LONGEST]}" for one in self._refused)
+        told = (f"{one.recipient}: {one.code} {plain(one.message, _LONGEST)}" for one in self._refused)
         return f"{self.backend.name} refused {'; '.join(told)}"
 
     def __post_init__(self) -> None:

@@ -166,9 +166,12 @@ async def test_a_job_that_ends_where_no_handler_tells_it_ends_its_mail(kept: str
     await store.add(id, "<x@example.com>", ["a@example.com"], "Hello", "Hello")
     await store.take_up(id, job, 2)
     await sql(kept, "UPDATE sendings SET state = $1", before)
+    # A generation before that was killed as it sent, and redriven before anybody had seen that.
+    await sql(kept, "INSERT INTO sendings (job, generation, email, state) VALUES ($1, 1, $2, 'sending')", job, id)
     await sql(kept, "UPDATE emails SET next_look = now()")
     (mail,) = await store.open()
     assert (mail.job, mail.generation) == (job, 2)
-    await store.ended_elsewhere(mail, "DeliveryLimit")
+    await store.ended_elsewhere(mail, "Delivery\0Limit\udcff")
     assert dict(await store.view(id) or {})["state"] == after
+    assert await sql(kept, "SELECT FROM emails WHERE next_look IS NOT NULL") == []
     await store.close()

@@ -40,7 +40,7 @@ class Scripted:
             await asyncio.Event().wait()
         if line == CLOSE:
             raise ConnectionResetError
-        writer.write(line.encode() + b"\r\n")
+        writer.write(line.encode(errors="surrogateescape") + b"\r\n")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -110,6 +110,14 @@ async def test_what_happens_at_a_step_is_told_exactly(stage: Stage, line: str, m
     assert len(server.mails) == (stage is Stage.DOT)
     assert means is Meaning.SENT or str(stage) in (ended.said or "") or "refused" in (ended.said or "")
     assert "secret" not in (ended.said or "")
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DOT])
+async def test_what_a_server_says_is_told_as_a_database_and_json_can_hold_it(stage: Stage) -> None:
+    async with scripted({stage: "550 a\0b\udcffc" + "x" * 400}) as (_, port):
+        ended, _ = await talk(port)
+    assert "550 ab?cxxx" in (ended.said or "")
+    assert len(ended.said or "") < 400
 
 
 async def test_where_nobody_listens_nothing_is_in_doubt(unused_tcp_port_factory: Callable[[], int]) -> None:
