@@ -18,17 +18,16 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 from typing import Any
 
 import aio_pika
 import structlog
-from aiormq.exceptions import ChannelInvalidStateError
 
 from leveret.ending import end
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.reply_drops import Dropped, reason_of
 from leveret.rabbitmq.reply_lane import Lane, Opens, Reply
 from leveret.rabbitmq.reply_room import TICK, Room
 from leveret.reply import may_reply_to
@@ -36,9 +35,8 @@ from leveret.reply import may_reply_to
 log = structlog.get_logger(__name__)
 
 BRIEFLY = 0.05  # s that every reply is waited for
-STUCK_AFTER = (
-    1.0  # s without an answer, while others had some; a reply to an address that failed before is given up then
-)
+# s without an answer, while others had some; a reply to an address that failed before is given up then
+STUCK_AFTER = 1.0
 DROPPED_AFTER = 10.0  # s without an answer; any other is
 # s in which nobody makes room; for an address that hangs it's once a minute, and leaves others nine tenths of the time.
 CROWDED_AFTER = 5.0
@@ -46,23 +44,6 @@ STANDS_AFTER = 60.0  # s in which the broker answers nobody
 PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
 LANES = 4  # channels
 
-
-class Dropped(StrEnum):
-    """Why a reply was dropped; one that was not confirmed may have arrived."""
-
-    REFUSED = "refused"  # as by a queue that is full
-    UNCONFIRMED = "unconfirmed"  # in time
-    UNCONNECTED = "unconnected"  # its connection ended before it was confirmed
-    CROWDED = "crowded"  # not sent: too much before it has no answer
-    NOT_ALLOWED = "not_allowed"  # the address is a queue of Leveret's own
-
-
-_WHAT = {
-    Dropped.REFUSED: "a reply is dropped: its queue refuses it",
-    Dropped.UNCONFIRMED: "a reply is dropped: the broker does not confirm it",
-    Dropped.UNCONNECTED: "a reply is dropped: its connection has ended",
-}
-REPLIES_DROPPED = "Replies that were not sent, or not confirmed in time"
 
 _ALWAYS = itertools.count().__next__
 
@@ -96,16 +77,14 @@ class Replies:
     async def send(self, address: str, message: aio_pika.Message, *, job: str, queue: str = "") -> bool:
         """Publish a reply; tell whether the broker has confirmed it by the time that it was waited for."""
         if not may_reply_to(address):
-            log.warning("no reply is sent to a queue of Leveret's own", reply_to=address, job=job)
-            self._dropped(Dropped.NOT_ALLOWED, queue)
+            self._tell(Dropped.NOT_ALLOWED, address, job, queue)
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
         has_room = self._room.take(address) or (not failed and await self._finds_room(address))
         if not has_room or (lane := self._lane(address, failed_before=failed)) is None:
             if has_room:
                 self._room.let_go(address)
-            log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
-            self._dropped(Dropped.CROWDED, queue)
+            self._tell(Dropped.CROWDED, address, job, queue)
             return False
         reply = Reply(address, message, job, queue, lane, failed, asyncio.get_running_loop().create_future())
         sending = asyncio.create_task(self._publish(reply))
@@ -167,7 +146,7 @@ class Replies:
                 try:
                     await reply.lane.publish(reply)
                 except (NotConfirmed, *BrokerErrors, ValueError) as problem:  # the last: a name that can't be written
-                    because, reason = f"{type(problem).__name__}: {problem}", _reason(problem)
+                    because, reason = f"{type(problem).__name__}: {problem}", reason_of(problem)
                     if reply.dropped:
                         break
                     if not reply.refused.done():
@@ -179,11 +158,11 @@ class Replies:
         except BrokerGone as problem:
             because, reason = str(problem), Dropped.UNCONFIRMED
         except asyncio.CancelledError:  # by the client library, too, with its connection
-            self._drop(reply, Dropped.UNCONNECTED, _WHAT[Dropped.UNCONNECTED])
+            self._drop(reply, Dropped.UNCONNECTED)
             raise
         finally:
             self._given_up.discard(reply)
-        self._drop(reply, reason, _WHAT[reason], because=because)
+        self._drop(reply, reason, because=because)
         if reason is not Dropped.UNCONNECTED:
             self._failed.note(reply.address)
         return False
@@ -206,7 +185,7 @@ class Replies:
             return _confirmed(sending)
         if reply in lane.unanswered:
             self._failed.note(address)
-        self._drop(reply, Dropped.UNCONFIRMED, _WHAT[Dropped.UNCONFIRMED])
+        self._drop(reply, Dropped.UNCONFIRMED)
         self._leave(reply, sending)
         return False
 
@@ -239,20 +218,16 @@ class Replies:
                 await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
         return sending.done()
 
-    def _drop(self, reply: Reply, reason: Dropped, what: str, **fields: str) -> None:
-        if reply.dropped:
-            return
-        reply.dropped = True
-        say = log.debug if reply.address in self._said else log.warning  # one may be for each job
-        self._said.note(reply.address)
-        say(what, reply_to=reply.address, job=reply.job, **fields)
-        self._dropped(reason, reply.queue)
+    def _drop(self, reply: Reply, reason: Dropped, **fields: str) -> None:
+        if not reply.dropped:
+            reply.dropped = True
+            self._tell(reason, reply.address, reply.job, reply.queue, **fields)
 
-
-def _reason(problem: Exception) -> Dropped:
-    """Why it's not confirmed: the broker has something against it, or isn't there."""
-    isnt_there = any(isinstance(one, OSError | ChannelInvalidStateError) for one in (problem, problem.__cause__))
-    return Dropped.UNCONNECTED if isnt_there else Dropped.REFUSED
+    def _tell(self, reason: Dropped, address: str, job: str, queue: str, **fields: str) -> None:
+        say = log.debug if address in self._said else log.warning  # one may be for each job
+        self._said.note(address)
+        say(reason.text, reply_to=address, job=job, **fields)
+        self._dropped(reason, queue)
 
 
 def _confirmed(task: "asyncio.Task[bool]") -> bool:

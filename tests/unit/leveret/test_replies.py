@@ -20,7 +20,8 @@ from leveret.rabbitmq import failed_addresses
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
 from leveret.rabbitmq.publisher import NotConfirmed
-from leveret.rabbitmq.replies import BRIEFLY, LANES, Dropped, Replies
+from leveret.rabbitmq.replies import BRIEFLY, LANES, Replies
+from leveret.rabbitmq.reply_drops import Dropped
 from leveret.rabbitmq.reply_lane import AT_ONCE
 from leveret.rabbitmq.reply_room import MOST
 
