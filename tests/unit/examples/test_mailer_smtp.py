@@ -150,7 +150,7 @@ async def test_some_of_the_recipients(answers: dict[str, str], last: bool, means
 async def test_a_mail_is_whole_at_the_other_end_and_good_bye_is_said() -> None:
     async with scripted({}) as (server, port):
         ended, _ = await talk(port)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "QUIT" not in server.commands:  # noqa: ASYNC110 - it is the server who hears it
                 await asyncio.sleep(0)
     assert ended == Ended(Meaning.SENT, None)
