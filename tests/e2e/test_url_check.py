@@ -4,9 +4,9 @@ import os
 from base64 import b64decode
 from typing import Any
 
-import httpx
 import pytest
 from api import eventually
+from fronts import answer_of, asking
 from kube import Namespace
 
 URL = os.environ.get("LEVERET_E2E_URL_CHECK_URL", "http://127.0.0.1:18081")
@@ -29,35 +29,15 @@ def checker(namespace: Namespace, examples: None) -> Namespace:
     return namespace
 
 
-def ask(method: str, path: str, **more: Any) -> httpx.Response | None:
-    """Return what the front answers; None while it, or what it needs, is away, which it must say with a 503."""
-    try:
-        answer = httpx.request(method, f"{URL}{path}", timeout=60, trust_env=False, **more)
-    except httpx.TransportError:
-        return None
-    if answer.status_code == 503:
-        assert answer.headers["retry-after"]
-        return None
-    assert answer.status_code < 500, answer.text
-    return answer
-
-
 def get(path: str) -> dict[str, Any] | None:
-    answer = ask("GET", path)
+    answer = answer_of(URL, "GET", path)
     return None if answer is None else answer.raise_for_status().json()
 
 
 def begin(urls: list[str]) -> str:
-    accepted: list[httpx.Response] = []
-
-    def taken() -> bool:
-        answer = ask("POST", "/checks", json={"urls": urls})
-        accepted.extend([answer] if answer is not None else [])
-        return bool(accepted)
-
-    eventually("the check is taken", taken, 120)
-    assert accepted[0].status_code == 202, accepted[0].text
-    return str(accepted[0].json()["id"])
+    accepted = asking(URL)("POST", "/checks", json={"urls": urls})
+    assert accepted.status_code == 202, accepted.text
+    return str(accepted.json()["id"])
 
 
 @pytest.mark.timeout(600)
@@ -103,7 +83,7 @@ def test_what_fails_is_in_the_check_and_in_the_reports(checker: Namespace) -> No
     ids=["half a body", "no URL", "another scheme", "nine megabytes"],
 )
 def test_bad_input_gets_a_problem_document(checker: Namespace, body: bytes, status: int) -> None:
-    answer = ask("POST", "/checks", content=body, headers={"content-type": "application/json"})
+    answer = answer_of(URL, "POST", "/checks", content=body, headers={"content-type": "application/json"})
     assert answer is not None
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 

@@ -10,24 +10,30 @@ class Ask(Protocol):
     def __call__(self, method: str, path: str, **more: Any) -> httpx.Response: ...
 
 
+def answer_of(url: str, method: str, path: str, **more: Any) -> httpx.Response | None:
+    """Return what a front answers; None while it, or what it needs, is away, which it must say with a 503."""
+    try:
+        answer = httpx.request(method, f"{url}{path}", timeout=60, trust_env=False, **more)
+    except httpx.TransportError:
+        return None
+    if answer.status_code == 503:
+        assert answer.headers["retry-after"]
+        return None
+    assert answer.status_code < 500, answer.text
+    return answer
+
+
 def asking(url: str) -> Ask:
     def ask(method: str, path: str, **more: Any) -> httpx.Response:
-        """Ask until there is an answer that is none of a part that is away, which must say so with a 503."""
+        """Ask until there is an answer that is none of a part that is away."""
         answers: list[httpx.Response] = []
 
         def answered() -> bool:
-            try:
-                answer = httpx.request(method, f"{url}{path}", timeout=60, trust_env=False, **more)
-            except httpx.TransportError:
-                return False
-            if answer.status_code == 503:
-                assert answer.headers["retry-after"]
-                return False
-            answers.append(answer)
-            return True
+            answer = answer_of(url, method, path, **more)
+            answers.extend([answer] if answer is not None else [])
+            return bool(answers)
 
         eventually(f"{method} {path} is answered", answered, 120)
-        assert answers[0].status_code < 500, answers[0].text
         return answers[0]
 
     return ask
