@@ -19,6 +19,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 MOST = 256 * 1024  # bytes that are queued as one
+LONGEST_KEY = 255
 
 
 class ConfirmedWrites:
@@ -65,6 +66,8 @@ class ConfirmedWrites:
 
 def _written(channel: aiormq.Channel, routing_key: str, message: aio_pika.Message) -> bytes:
     """Return a publish as it goes over the line; raise ValueError for a routing key that can't."""
+    if len(routing_key.encode()) > LONGEST_KEY:
+        raise ValueError(f"a routing key has at most {LONGEST_KEY} bytes: {routing_key!r:.50}")
     body, size = message.body, channel.max_content_size
     frames: list[Basic.Publish | ContentHeader | ContentBody] = [
         Basic.Publish(exchange="", routing_key=routing_key),

@@ -91,7 +91,8 @@ class Replies:
         self._sending[sending] = reply
         sending.add_done_callback(self._sent)
         if not failed:
-            await asyncio.wait({sending, reply.refused}, timeout=BRIEFLY, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {sending, reply.refused}
+            await asyncio.wait(either, timeout=BRIEFLY, return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             return _confirmed(sending)
         watch = asyncio.create_task(self._watch(reply, sending))
