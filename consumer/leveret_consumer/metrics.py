@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from leveret.rabbitmq.replies import REPLIES_DROPPED, Dropped
+from leveret.rabbitmq.reply_drops import REPLIES_DROPPED, Dropped
 from leveret_consumer.load import Load
 
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -71,6 +71,17 @@ def bad_input(problem: ValidationError | RequestValidationError, nothing: str = 
     return Problem(422, "invalid-request", f"It has fields that can't be used. {nothing}{more}", errors=errors)
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], body: bytes, nothing: str = NOTHING) -> Model:
+    """Return what a body is; raise Problem."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as problem:
+        raise bad_input(problem, nothing) from None
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says of these problems."""
     schema = {"schema": {"type": "object", "required": ["type", "title", "status", "detail"]}}
@@ -93,7 +104,7 @@ class Bodies:
     @asynccontextmanager
     async def of(self, request: Request, *types: str) -> AsyncIterator[bytes]:
         """Give a request's body, which counts as held for as long as the context lasts; raise Problem."""
-        if content_type(request) not in (JSON, *types):
+        if content_type(request) not in (JSON, *types) or len(request.headers.getlist("content-type")) > 1:
             raise Problem(415, "unsupported-media-type", f"Send JSON, with the header Content-Type: {JSON}.")
         body = bytearray()
         try:

@@ -14,28 +14,20 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 from uuid_utils.compat import uuid7
 
-from examples.fronts.database import Away, away
+from examples.fronts.application import application, beside, client_of
 from examples.fronts.docs import add_docs
-from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
+from examples.fronts.problems import JSON, Bodies, Problem, parse, responses
 from examples.fronts.serving import add_probes, serve
 from examples.mailer.emails import SCHEMA, Accepted, Email, NewEmail
 from examples.mailer.settings import Settings
 from examples.mailer.store import Store
 from examples.mailer.sweep import Sweeper
-from leveret.client import AsyncClient, NotConfigured, Patience
+from leveret.client import AsyncClient
 
 LARGEST_BODY = 1024 * 1024
 ROOM = 16 * 1024 * 1024  # bytes of bodies at once
-
-
-def _away(request: Request, raised: Exception) -> Response:
-    assert isinstance(raised, Away)
-    return answer(request, away(raised, request.method))
 
 
 def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str, domain: str) -> FastAPI:
@@ -47,26 +39,18 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
         async with leveret() as client:
             app.state.sweeper = Sweeper(app.state.store, client, queue)
-            sweeping = asyncio.create_task(app.state.sweeper.run())
-            yield
-            sweeping.cancel()
-            await asyncio.gather(sweeping, return_exceptions=True)
+            async with beside(app.state.sweeper.run):
+                yield
         await app.state.store.close()
 
-    app = FastAPI(title="mailer", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_exception_handler(Away, _away)
-    for kind in (Problem, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, answer)
+    app = application("mailer", lifespan)
 
     @app.post("/emails", status_code=202, responses=responses(400, 408, 413, 415, 422, 503), openapi_extra=sent,
               response_model=Accepted)  # fmt: skip
     async def send(request: Request) -> Response:
         """Send an e-mail to one address or up to 50. It is stored when this answers, and goes on by itself."""
         async with bodies.of(request) as body:
-            try:
-                new = NewEmail.model_validate_json(body)
-            except ValidationError as problem:
-                raise bad_input(problem) from None
+            new = parse(NewEmail, body)
             id = uuid7()  # noqa: A001
             to = list(dict.fromkeys(new.to))
             await request.app.state.store.add(id, f"<{id}@{domain}>", to, new.subject, new.body)
@@ -88,16 +72,12 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
 
 
 def main() -> None:
-    client = partial(AsyncClient, patience=Patience(timeout=20))
     try:
-        client()
         domain = Settings.of().sender.rpartition("@")[2]
-    except (NotConfigured, ValueError) as problem:
+    except ValueError as problem:
         sys.exit(str(problem))
     queue = os.environ.get("LEVERET_QUEUE", "leveret.mailer")
-    serve(
-        create_app(partial(Store, os.environ.get("DATABASE_URL")), client, queue, domain),
-    )
+    serve(create_app(partial(Store, os.environ.get("DATABASE_URL")), client_of(20), queue, domain))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ class Mailer:
 
     async def _talk(self, ctx: Context, mail: Mail, backend: Backend) -> Ended:
         settings = self.settings
+        written = message(settings.sender, mail.recipients, mail.subject, mail.body, mail.message_id, mail.created_at)
         talk = Talk(backend, settings.reply_seconds)
         try:
             last = mail.attempts >= settings.requeues
@@ -104,14 +105,11 @@ class Mailer:
                 return ended
             if not await self.store.sending(ctx.job_id, ctx.generation, backend.name):
                 raise RetryLater(settings.longest_doubt, "another run is sending it just now")
-            return await _to_its_end(self._hand_over(ctx, mail, talk))
+            return await _to_its_end(self._hand_over(ctx, written, talk))
         finally:
             talk.close()
 
-    async def _hand_over(self, ctx: Context, mail: Mail, talk: Talk) -> Ended:
-        written = message(
-            self.settings.sender, mail.recipients, mail.subject, mail.body, mail.message_id, mail.created_at
-        )
+    async def _hand_over(self, ctx: Context, written: bytes, talk: Talk) -> Ended:
         ended = await talk.hand_over(written)
         if ended.meaning is Meaning.SENT:
             await self._tell(ctx, "sent", ended.said)

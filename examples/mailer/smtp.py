@@ -9,17 +9,23 @@ import re
 import socket
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.contentmanager import raw_data_manager
+from email.header import Header
 from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
+from email.policy import compat32
 from email.utils import format_datetime
 
 from aiosmtplib import SMTP, SMTPException, SMTPRecipientRefused, SMTPResponseException
 
+from examples.fronts.text import plain
 from examples.mailer.backends import Backend
 from examples.mailer.policy import Meaning, Stage, meaning
 
 COMMANDS_SECONDS = 20.0  # from the connection until all recipients are known
-_POLICY = SMTP_POLICY.clone(cte_type="7bit")  # any server takes it
+# Any server takes 7 bit. A later policy of Python's would read headers before it writes them, and make of =?utf-8?q?=0D=0A?=
+# in a subject or an address the end of a line, behind which another header begins.
+_POLICY = compat32.clone(cte_type="7bit", linesep="\r\n")
+_PLAIN = re.compile(r"(?!.*=\?)[!-~]([ -~]{0,58}[!-~])?")  # a subject that goes as it is; any other is encoded
 _DOTS = re.compile(rb"(?m)^\.")
 _LONGEST = 300  # characters of an answer
 
@@ -34,8 +40,9 @@ def message(sender: str, recipients: list[str], subject: str, body: str, id: str
     """Return a mail as it goes over the line; the same each time."""
     made = EmailMessage(_POLICY)
     made["From"], made["To"] = sender, ", ".join(recipients)
-    made["Subject"], made["Date"], made["Message-ID"] = subject, format_datetime(at), id
-    made.set_content(body.replace("\r\n", "\n").replace("\r", "\n"))
+    made["Subject"] = Header(subject, "us-ascii" if _PLAIN.fullmatch(subject) else "utf-8", header_name="Subject")
+    made["Date"], made["Message-ID"] = format_datetime(at), id
+    made.set_content(body.replace("\r\n", "\n").replace("\r", "\n"), content_manager=raw_data_manager)
     return made.as_bytes()
 
 
@@ -112,10 +119,10 @@ class Talk:
     def _ended(self, problem: Exception) -> Ended:
         code = problem.code if isinstance(problem, SMTPResponseException) else None
         said = f"{code} {problem.message}" if isinstance(problem, SMTPResponseException) else _words(problem)
-        return Ended(meaning(self.stage, code), f"{self.backend.name}, at {self.stage}: {said[:_LONGEST]}")
+        return Ended(meaning(self.stage, code), f"{self.backend.name}, at {self.stage}: {plain(said, _LONGEST)}")
 
     def _refusals(self) -> str:
-        told = (f"{one.recipient}: {one.code} {one.message[:_LONGEST]}" for one in self._refused)
+        told = (f"{one.recipient}: {one.code} {plain(one.message, _LONGEST)}" for one in self._refused)
         return f"{self.backend.name} refused {'; '.join(told)}"
 
     def __post_init__(self) -> None:

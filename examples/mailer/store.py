@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from examples.fronts.database import OwnDatabase
+from examples.fronts.text import plain
 from examples.mailer.policy import Limited, spacing
 
 LEASE = timedelta(seconds=10)  # in which a round of submits is done; who repeats one gets the same job
@@ -110,13 +111,13 @@ class Store(OwnDatabase):
                 "ON CONFLICT (job, generation) DO UPDATE SET since = now(), error = excluded.error,"
                 "  state = CASE known.state WHEN 'sending' THEN 'maybe-sent' ELSE 'failed' END "
                 "WHERE known.state IN ('queued', 'sending')",
-                mail.job, mail.generation or 1, mail.id, error[:LONGEST_ERROR],
+                mail.job, mail.generation or 1, mail.id, plain(error, LONGEST_ERROR),
             )  # fmt: skip
-            await connection.execute(
+            await connection.execute(  # what a redrive left behind, without a word of its last run, is no reason to look
                 "UPDATE emails SET next_look = NULL WHERE id = $1 AND NOT EXISTS "
-                "(SELECT FROM sendings WHERE email = $1 AND state IN ('queued', 'sending'))",
-                mail.id,
-            )
+                "(SELECT FROM sendings WHERE email = $1 AND generation >= $2 AND state IN ('queued', 'sending'))",
+                mail.id, mail.generation or 1,
+            )  # fmt: skip
 
     async def take_up(self, id: UUID, job: UUID, generation: int) -> Mail | None:
         """Return a mail as a run of a job finds it; another job's stays that one's. None: there is no such mail."""
@@ -180,7 +181,7 @@ class Store(OwnDatabase):
                 "UPDATE sendings SET since = clock_timestamp(), attempts = attempts + $5, deferred = deferred + $6, error = $4, "
                 "  backend = coalesce($7, backend), slot = NULL, slot_of = NULL, state = $3::text "
                 "WHERE job = $1 AND generation = $2 AND state <> 'sent' AND (state <> $3 OR $3 = 'queued')",
-                job, generation, state, error and error[:LONGEST_ERROR], int(tried), int(deferred), backend,
+                job, generation, state, error and plain(error, LONGEST_ERROR), int(tried), int(deferred), backend,
             )  # fmt: skip
             if state != "queued":
                 await connection.execute("UPDATE emails SET next_look = NULL WHERE job = $1", job)

@@ -7,27 +7,24 @@ often as wanted, after `python -m examples.tasks.migrate`.
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.exceptions import HTTPException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from uuid_utils.compat import uuid7
 
-from examples.fronts.database import Away, away
+from examples.fronts.application import application, beside, client_of
 from examples.fronts.docs import add_docs
-from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, responses
+from examples.fronts.problems import JSON, Bodies, Problem, answer, parse, responses
 from examples.fronts.serving import add_probes, serve
 from examples.tasks.progress import MOST_SECONDS, Status
 from examples.tasks.store import NotPossible, Store, Task
 from examples.tasks.submit import Submitter
-from leveret.client import AsyncClient, NotConfigured, Patience
+from leveret.client import AsyncClient
 
 LARGEST_BODY = 16 * 1024
 ROOM = 8 * 1024 * 1024  # bytes of bodies at once
@@ -77,24 +74,11 @@ class Listed(BaseModel):
     before: UUID = Field(default=ABSENT, description="`next` of the page before")
 
 
-Body = TypeVar("Body", bound=BaseModel)
-
-
-def parse(model: type[Body], body: bytes, nothing: str) -> Body:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as problem:
-        raise bad_input(problem, nothing) from None
-
-
-async def _refuse(request: Request, raised: Exception) -> Response:
-    if isinstance(raised, Away):
-        raised = away(raised, request.method)
-    if isinstance(raised, NotPossible):
-        can = "One that is new or running can be cancelled, and one that failed or was cancelled can be set to new."
-        said = f"The task is {raised.status}. {can} Nothing was changed."
-        raised = Problem(409, "not-possible", said, task_status=raised.status)
-    return answer(request, raised)
+async def _not_possible(request: Request, raised: Exception) -> Response:
+    assert isinstance(raised, NotPossible)
+    can = "One that is new or running can be cancelled, and one that failed or was cancelled can be set to new."
+    said = f"The task is {raised.status}. {can} Nothing was changed."
+    return answer(request, Problem(409, "not-possible", said, task_status=raised.status))
 
 
 def _found(task: Task | None) -> Task:
@@ -123,15 +107,12 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         kept, began = store(), asyncio.get_running_loop().time()
         async with leveret() as client:
             submitter = Submitter(kept, client, queue)
-            submitting = asyncio.create_task(submitter.run())
-            yield
-            submitting.cancel()
-            await asyncio.gather(submitting, return_exceptions=True)
+            async with beside(submitter.run):
+                yield
         await kept.close()
 
-    app = FastAPI(title="tasks", docs_url=None, redoc_url=None, lifespan=lifespan)
-    for kind in (Problem, HTTPException, RequestValidationError, Away, NotPossible):
-        app.add_exception_handler(kind, _refuse)
+    app = application("tasks", lifespan)
+    app.add_exception_handler(NotPossible, _not_possible)
 
     @app.post(
         "/tasks", status_code=201, responses=responses(400, 408, 413, 415, 422, 503), openapi_extra=_body(NewTask)
@@ -139,15 +120,17 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
     async def add(request: Request, response: Response) -> Task:
         """Add a task. It is stored when this answers, and is run by itself."""
         async with bodies.of(request) as body:
-            new = parse(NewTask, body, "Nothing was stored.")
+            new = parse(NewTask, body)
         task = await kept.add(uuid7(), new.name, new.kind, new.seconds)
         submitter.woken.set()
         response.headers["Location"] = f"/tasks/{task.id}"
         return task
 
     @app.get("/tasks", responses=responses(422, 503))
-    async def page(query: Annotated[Listed, Query()]) -> Page:
+    async def page(request: Request, query: Annotated[Listed, Query()]) -> Page:
         """Return tasks, the newest first. `next` is the `before` of the next page, and null where there is none."""
+        if len(request.query_params.multi_items()) > len(request.query_params):
+            raise Problem(422, "invalid-request", "A parameter is there twice: give each once.")
         found = await kept.page(query.status, query.before, query.limit + 1)
         tasks = found[: query.limit]
         return Page(tasks=tasks, next=tasks[-1].id if len(found) > query.limit else None)
@@ -172,16 +155,8 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
 
 
 def main() -> None:
-    client = partial(AsyncClient, patience=Patience(timeout=8))
-    try:
-        client()
-    except NotConfigured as problem:
-        sys.exit(str(problem))
-    serve(
-        create_app(
-            partial(Store, os.environ.get("DATABASE_URL")), client, os.environ.get("LEVERET_QUEUE", "leveret.tasks")
-        ),
-    )
+    queue = os.environ.get("LEVERET_QUEUE", "leveret.tasks")
+    serve(create_app(partial(Store, os.environ.get("DATABASE_URL")), client_of(8), queue))
 
 
 if __name__ == "__main__":

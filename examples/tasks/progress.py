@@ -14,6 +14,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from examples.fronts.text import plain
+
 MOST_SECONDS = 3_600
 LONGEST_ERROR = 2_000  # characters
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -92,12 +94,7 @@ def merge(row: Progress, report: Report) -> Progress:
         return row  # cancelled is final; another run's reports say nothing of this one
     told = Progress(
         STATUS_AT[report.step], report.run, report.generation, report.attempt, report.step,
-        finished_at=report.finished_at, error=_plain(report.error),
+        finished_at=report.finished_at, error=None if report.error is None else plain(report.error, LONGEST_ERROR),
     )  # fmt: skip
     starts = [at for at in (row.started_at, report.started_at) if at is not None]
     return replace(max(row, told, key=Progress._place), started_at=min(starts, default=None))
-
-
-def _plain(text: str | None) -> str | None:
-    """Return what PostgreSQL can hold of it."""
-    return None if text is None else text.replace("\0", "").encode(errors="replace").decode()[:LONGEST_ERROR]

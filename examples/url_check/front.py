@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import re
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,6 +24,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
+from examples.fronts.application import beside, client_of
 from examples.fronts.database import Away, away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, bad_input, content_type, problem_of, responses
@@ -32,7 +32,7 @@ from examples.fronts.serving import add_probes, serve
 from examples.url_check.collect import Collector
 from examples.url_check.page import render, wants_page
 from examples.url_check.store import PAGE_ROWS, Store
-from leveret.client import AsyncClient, NotConfigured, Patience
+from leveret.client import AsyncClient
 
 MOST_URLS = 10_000
 LARGEST_BODY = 8 * 1024 * 1024
@@ -109,14 +109,11 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
         async with leveret() as client:
             app.state.collector = collector = Collector(app.state.store, client, queue)
-            tasks = [asyncio.create_task(collector.run()) for _ in range(COLLECTORS)]
-            yield
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            async with beside(*[collector.run] * COLLECTORS):
+                yield
         await app.state.store.close()
 
-    app = FastAPI(title="url-check", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="url-check", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
     for kind in (Problem, HTTPException, RequestValidationError, Away):
         app.add_exception_handler(kind, _refuse)
 
@@ -167,16 +164,8 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
 
 
 def main() -> None:
-    client = partial(AsyncClient, patience=Patience(timeout=20))
-    try:
-        client()
-    except NotConfigured as problem:
-        sys.exit(str(problem))
-    serve(
-        create_app(
-            partial(Store, os.environ.get("DATABASE_URL")), client, os.environ.get("LEVERET_QUEUE", "leveret.url-check")
-        ),
-    )
+    queue = os.environ.get("LEVERET_QUEUE", "leveret.url-check")
+    serve(create_app(partial(Store, os.environ.get("DATABASE_URL")), client_of(20), queue))
 
 
 if __name__ == "__main__":

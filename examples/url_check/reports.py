@@ -7,6 +7,7 @@ import asyncio
 from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
+from examples.fronts.text import plain
 from examples.url_check.store import Store
 from leveret import Context, Handlers
 
@@ -23,11 +24,9 @@ async def report(ctx: Context, job: object) -> None:
     dead = ctx.dead_letter
     reason = (dead and (dead.error or dead.reason)) or "unknown"
     at = (dead and dead.died_at) or datetime.now(UTC)
-    await _store().report(ctx.job_id, _plain(url if isinstance(url, str) else repr(job)), _plain(reason), at)
-
-
-def _plain(text: str) -> str:
-    return text.replace("\0", "")[:LONGEST].encode(errors="replace").decode()  # what PostgreSQL can hold
+    await _store().report(
+        ctx.job_id, plain(url if isinstance(url, str) else repr(job), LONGEST), plain(reason, LONGEST), at
+    )
 
 
 def _store() -> Store:

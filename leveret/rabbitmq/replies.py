@@ -3,8 +3,9 @@
 The broker confirms a reply within milliseconds, and so long whoever sends it waits: a crash repeats it and does not lose
 it. It's not mandatory: a client that is gone is no error. What has no answer by then is waited for by few: for 10 s, or for
 1 s where the address has failed before. Who finds no place leaves the reply to itself; it may still arrive. So many may be
-left; the next one waits for room while the broker answers, and is dropped once it doesn't. Time in which it answers nobody
-at all isn't counted: it is slow, which is no fault of an address.
+under way; the next one waits for room, and its delivery with it, and is dropped only once nobody makes any. Waiting for a
+turn is no fault: counted is only the time since a reply came nearer to its turn, and in it none in which the broker answers
+nobody at all. However many call at once, each has its reply, as slowly as the broker takes them.
 
 A broker that asks a hung queue answers nothing else on that channel, for a minute or more a message. So replies have
 channels of their own, never that of copies and events; one that is stuck is not used until something is answered on it; and
@@ -17,17 +18,16 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 from typing import Any
 
 import aio_pika
 import structlog
-from aiormq.exceptions import ChannelInvalidStateError
 
 from leveret.ending import end
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.failed_addresses import FailedAddresses
 from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.reply_drops import Dropped, reason_of
 from leveret.rabbitmq.reply_lane import Lane, Opens, Reply
 from leveret.rabbitmq.reply_room import TICK, Room
 from leveret.reply import may_reply_to
@@ -35,30 +35,15 @@ from leveret.reply import may_reply_to
 log = structlog.get_logger(__name__)
 
 BRIEFLY = 0.05  # s that every reply is waited for
-STUCK_AFTER = (
-    1.0  # s without an answer, while others had some; a reply to an address that failed before is given up then
-)
+# s without an answer, while others had some; a reply to an address that failed before is given up then
+STUCK_AFTER = 1.0
 DROPPED_AFTER = 10.0  # s without an answer; any other is
+# s in which nobody makes room; for an address that hangs it's once a minute, and leaves others nine tenths of the time.
+CROWDED_AFTER = 5.0
+STANDS_AFTER = 60.0  # s in which the broker answers nobody
 PAUSES = (0.1, 0.5)  # s after a refusal; then it's dropped
 LANES = 4  # channels
 
-
-class Dropped(StrEnum):
-    """Why a reply was dropped; one that was not confirmed may have arrived."""
-
-    REFUSED = "refused"  # as by a queue that is full
-    UNCONFIRMED = "unconfirmed"  # in time
-    UNCONNECTED = "unconnected"  # its connection ended before it was confirmed
-    CROWDED = "crowded"  # not sent: too much before it has no answer
-    NOT_ALLOWED = "not_allowed"  # the address is a queue of Leveret's own
-
-
-_WHAT = {
-    Dropped.REFUSED: "a reply is dropped: its queue refuses it",
-    Dropped.UNCONFIRMED: "a reply is dropped: the broker does not confirm it",
-    Dropped.UNCONNECTED: "a reply is dropped: its connection has ended",
-}
-REPLIES_DROPPED = "Replies that were not sent, or not confirmed in time"
 
 _ALWAYS = itertools.count().__next__
 
@@ -92,19 +77,19 @@ class Replies:
     async def send(self, address: str, message: aio_pika.Message, *, job: str, queue: str = "") -> bool:
         """Publish a reply; tell whether the broker has confirmed it by the time that it was waited for."""
         if not may_reply_to(address):
-            log.warning("no reply is sent to a queue of Leveret's own", reply_to=address, job=job)
-            self._dropped(Dropped.NOT_ALLOWED, queue)
+            self._tell(Dropped.NOT_ALLOWED, address, job, queue)
             return False
         failed = address in self._failed or any(one.address == address for one in self._given_up)
-        has_room = self._room.has(address) or (not failed and await self._finds_room(address))
+        has_room = self._room.take(address) or (not failed and await self._finds_room(address))
         if not has_room or (lane := self._lane(address, failed_before=failed)) is None:
-            log.debug("a reply is dropped: those before it are not answered", reply_to=address, job=job)
-            self._dropped(Dropped.CROWDED, queue)
+            if has_room:
+                self._room.let_go(address)
+            self._tell(Dropped.CROWDED, address, job, queue)
             return False
         reply = Reply(address, message, job, queue, lane, failed, asyncio.get_running_loop().create_future())
         sending = asyncio.create_task(self._publish(reply))
         self._sending[sending] = reply
-        sending.add_done_callback(self._sending.pop)
+        sending.add_done_callback(self._sent)
         if not failed:
             await self._answered(sending, BRIEFLY, reply.refused)
         if sending.done():
@@ -112,8 +97,6 @@ class Replies:
         watch = asyncio.create_task(self._watch(reply, sending))
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
-        self._room.take(address)
-        watch.add_done_callback(lambda _: self._room.let_go(address))
         if self._waiting >= self._places():
             return False
         self._waiting += 1
@@ -133,11 +116,19 @@ class Replies:
 
     async def _finds_room(self, address: str) -> bool:
         """Wait for it while the broker answers those before: they are many, and nothing is wrong."""
+        if await self._room.wait(address, CROWDED_AFTER, lambda: address in self._failed, self._others):
+            return True
+        if self._room.is_full_of(address):
+            self._failed.note(address)  # so that nobody else waits as long
+        return False
 
-        def over() -> bool:
-            return address in self._failed or self._stuck_at(address) is not None
+    def _sent(self, sending: "asyncio.Task[bool]") -> None:
+        self._leave_room(self._sending.pop(sending))
 
-        return await self._room.find(address, STUCK_AFTER, over, self._others)
+    def _leave_room(self, reply: Reply) -> None:
+        if reply.in_room:
+            reply.in_room = False
+            self._room.let_go(reply.address)
 
     def _lane(self, address: str, *, failed_before: bool) -> Lane | None:
         """One on which replies are answered; for an address that may hang that on which it does, so that it's only one."""
@@ -155,7 +146,7 @@ class Replies:
                 try:
                     await reply.lane.publish(reply)
                 except (NotConfirmed, *BrokerErrors, ValueError) as problem:  # the last: a name that can't be written
-                    because, reason = f"{type(problem).__name__}: {problem}", _reason(problem)
+                    because, reason = f"{type(problem).__name__}: {problem}", reason_of(problem)
                     if reply.dropped:
                         break
                     if not reply.refused.done():
@@ -167,56 +158,58 @@ class Replies:
         except BrokerGone as problem:
             because, reason = str(problem), Dropped.UNCONFIRMED
         except asyncio.CancelledError:  # by the client library, too, with its connection
-            self._drop(reply, Dropped.UNCONNECTED, _WHAT[Dropped.UNCONNECTED])
+            self._drop(reply, Dropped.UNCONNECTED)
             raise
         finally:
             self._given_up.discard(reply)
-        self._drop(reply, reason, _WHAT[reason], because=because)
+        self._drop(reply, reason, because=because)
         if reason is not Dropped.UNCONNECTED:
             self._failed.note(reply.address)
         return False
 
     async def _watch(self, reply: Reply, sending: "asyncio.Task[bool]") -> bool:
         """See to what has no answer, until it's given up."""
-        if await self._answered_beside_others(sending):
-            return _confirmed(sending)
         lane, address = reply.lane, reply.address
-        lane.stuck = bool(lane.unanswered)  # else it is still being opened
+        if await self._answered_beside_others(reply, sending, STUCK_AFTER):
+            return _confirmed(sending)
+        # One that answers others is not stuck; nor is one that is still being opened.
+        lane.stuck = bool(lane.unanswered) and lane.answers == reply.seen
         if lane.stuck and not (lane.waits_for(address) or reply.failed_before or address in self._failed):
             # It waits behind another one, perhaps for hours: it's sent on another channel, and may arrive twice.
             reply.dropped = True
             self._leave(reply, sending)
-            self._room.let_go(address)  # it is no second one
-            try:
-                return await self.send(address, reply.message, job=reply.job, queue=reply.queue)
-            finally:
-                self._room.take(address)
+            return await self.send(address, reply.message, job=reply.job, queue=reply.queue)
         # A broker that is late is no fault of the address: only what has failed already isn't waited for any longer.
-        if not reply.failed_before and await self._answered(sending, DROPPED_AFTER - STUCK_AFTER):
+        longer = DROPPED_AFTER - STUCK_AFTER
+        if not reply.failed_before and await self._answered_beside_others(reply, sending, longer):
             return _confirmed(sending)
         if reply in lane.unanswered:
             self._failed.note(address)
-        self._drop(reply, Dropped.UNCONFIRMED, _WHAT[Dropped.UNCONFIRMED])
+        self._drop(reply, Dropped.UNCONFIRMED)
         self._leave(reply, sending)
         return False
 
     def _leave(self, reply: Reply, sending: "asyncio.Task[bool]") -> None:
         """To the broker, if it has it."""
+        self._leave_room(reply)
         if reply in reply.lane.unanswered:
             self._given_up.add(reply)
         else:
             sending.cancel()
 
-    async def _answered_beside_others(self, sending: "asyncio.Task[bool]") -> bool:
-        """Wait for an answer for STUCK_AFTER, not counting the time in which the broker answers nobody else either."""
-        waited = 0.0
-        for _ in range(round(DROPPED_AFTER / TICK)):
+    async def _answered_beside_others(self, reply: Reply, sending: "asyncio.Task[bool]", within: float) -> bool:
+        """Wait so long for an answer, not counting the time in which the broker answers those before it, or nobody at all."""
+        waited = stood = 0.0
+        moves, reply.seen = -1, 0
+        while waited < within and stood < STANDS_AFTER:
+            if moves != reply.lane.moves:
+                waited = stood = 0.0
+                moves, reply.seen = reply.lane.moves, reply.lane.answers
             others = self._others()
             if await self._answered(sending, TICK):
                 return True
+            stood += TICK
             waited += TICK if self._others() != others else 0.0
-            if waited >= STUCK_AFTER:
-                break
         return sending.done()
 
     async def _answered(self, sending: "asyncio.Future[Any]", within: float, *others: "asyncio.Future[Any]") -> bool:
@@ -225,20 +218,16 @@ class Replies:
                 await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
         return sending.done()
 
-    def _drop(self, reply: Reply, reason: Dropped, what: str, **fields: str) -> None:
-        if reply.dropped:
-            return
-        reply.dropped = True
-        say = log.debug if reply.address in self._said else log.warning  # one may be for each job
-        self._said.note(reply.address)
-        say(what, reply_to=reply.address, job=reply.job, **fields)
-        self._dropped(reason, reply.queue)
+    def _drop(self, reply: Reply, reason: Dropped, **fields: str) -> None:
+        if not reply.dropped:
+            reply.dropped = True
+            self._tell(reason, reply.address, reply.job, reply.queue, **fields)
 
-
-def _reason(problem: Exception) -> Dropped:
-    """Why it's not confirmed: the broker has something against it, or isn't there."""
-    isnt_there = any(isinstance(one, OSError | ChannelInvalidStateError) for one in (problem, problem.__cause__))
-    return Dropped.UNCONNECTED if isnt_there else Dropped.REFUSED
+    def _tell(self, reason: Dropped, address: str, job: str, queue: str, **fields: str) -> None:
+        say = log.debug if address in self._said else log.warning  # one may be for each job
+        self._said.note(address)
+        say(reason.text, reply_to=address, job=job, **fields)
+        self._dropped(reason, queue)
 
 
 def _confirmed(task: "asyncio.Task[bool]") -> bool:

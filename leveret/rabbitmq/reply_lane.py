@@ -36,6 +36,8 @@ class Lane:
         self._channel: Channel | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
         self.unanswered: dict[Reply, None] = {}  # the oldest first
+        self.answers = 0  # so far
+        self.moves = 0  # of them to the oldest: who is behind it has come nearer to its turn
         self.stuck = False
 
     def waits_for(self, address: str) -> bool:
@@ -58,6 +60,8 @@ class Lane:
                 self._channel = None
                 raise
             finally:
+                self.answers += 1
+                self.moves += reply is next((one for one in self.unanswered if not one.dropped), None)
                 del self.unanswered[reply]
                 self.stuck = False
 
@@ -72,3 +76,5 @@ class Reply:
     failed_before: bool
     refused: asyncio.Future[None]  # once it was, and may be tried again
     dropped: bool = False
+    in_room: bool = True
+    seen: int = 0  # answers on its lane, when it last came nearer to its turn

@@ -103,6 +103,19 @@ class Stage:
         await asyncio.sleep(seconds)
         self._all[name] = self._begin(name)
 
+    async def tell(self, name: str, **mode: Any) -> None:
+        """Have an SMTP server do wrong."""
+        url = f"http://127.0.0.1:{self._ports[int(name[-1])][1]}/mode"
+
+        async def told() -> bool:
+            try:
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    return (await client.put(url, json=mode)).is_success
+            except httpx.TransportError:
+                return False
+
+        await eventually_true(told, f"{name} is told")
+
     def http(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._front}", timeout=30, trust_env=False)
 

@@ -4,15 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
 from containers import Server, free_port
-from mailer_under_kills import QUEUE, Place, send
+from mailer_under_kills import QUEUE, Place, Stage, send
 from processes import Start
 from producers import TOKEN, Producer, eventually_true, known, operating, producing, ready
+from redrives import dead_letters, redrive
 
 from examples.mailer.store import Store
 from examples.mailer.sweep import Sweeper
@@ -37,6 +39,70 @@ async def test_of_300_mails_under_kills_each_is_there_once_or_named_as_maybe_sen
     assert found.wrong == []
     assert len(found.states) == 300
     assert Counter(found.states.values())["sent"] > 250, found.maybe_sent
+
+
+async def test_a_redrive_sends_again_what_may_have_been_sent_or_was_refused_and_a_redelivery_does_not(
+    leveret: Producer, postgres: Server, broker: Broker, kept: str, start: Start, tmp_path: Path
+) -> None:
+    stage = Stage(Place(start, postgres, broker, str(leveret.http.base_url), kept, tmp_path))
+    async with stage.http() as front:
+
+        async def sent(mode: str) -> str:
+            await stage.tell("smtp-0", mode=mode, times=1)
+            await eventually_true(is_up, "the front answers")
+            answer = await front.post("/emails", json={"to": "a@example.com", "subject": mode, "body": "Hello"})
+            return str(answer.raise_for_status().json()["id"])
+
+        async def is_up() -> bool:
+            try:
+                return (await front.get("/readyz")).is_success
+            except httpx.TransportError:
+                return False
+
+        async def becomes(mail: str, state: str, times: int) -> dict[str, Any]:
+            async def has_become() -> bool:
+                seen.update((await front.get(f"/emails/{mail}")).json())
+                copies = sum(log.read_text().count(seen["message_id"]) for log in tmp_path.glob("smtp-*.jsonl"))
+                return (seen["state"], copies) == (state, times)
+
+            seen: dict[str, Any] = {}
+            await eventually_true(has_become, f"{mail} is {state}, and there {times} times")
+            return seen
+
+        async def letter_of(mail: str) -> dict[str, Any]:
+            async def is_there() -> bool:
+                found[:] = [one for one in await dead_letters(leveret, QUEUE) if one["payload"] == {"id": mail}]
+                return bool(found)
+
+            found: list[dict[str, Any]] = []
+            await eventually_true(is_there, f"{mail} is a dead letter")
+            return found[0]
+
+        doubtful = await sent("drop")
+        seen = await becomes(doubtful, "maybe-sent", 1)
+        letter = await letter_of(doubtful)
+        assert (letter["reason"], letter["error"]["message"]) == ("Rejected", seen["error"])
+        refused = await sent("refuse")
+        assert "550" in (await becomes(refused, "failed", 0))["error"]
+
+        await stage.tell("smtp-0", mode="silent", times=1)
+        await redrive(leveret, QUEUE, letter["id"])
+        seen = await becomes(doubtful, "queued", 2)  # the server took it, and its consumer is killed before it hears so
+        assert (seen["attempts"], seen["error"]) == (0, None), "another generation begins anew"
+        await asyncio.gather(*(stage.kill(f"consumer-{n}", 0) for n in range(2)))
+        await redrive(leveret, QUEUE, (await letter_of(refused))["id"])
+        assert (await becomes(refused, "sent", 1))["error"] is None
+        assert "its run ended before" in (await becomes(doubtful, "maybe-sent", 2))["error"]
+
+        letter = await letter_of(doubtful)
+        assert letter["generation"] == 2
+        await redrive(leveret, QUEUE, letter["id"])
+        assert (await becomes(doubtful, "sent", 3))["error"] is None
+    rows = await sql(
+        kept, "SELECT generation, state FROM sendings WHERE email = $1 ORDER BY generation", UUID(doubtful)
+    )
+    assert [tuple(row) for row in rows] == [(1, "maybe-sent"), (2, "maybe-sent"), (3, "sent")]
+    assert await sql(kept, "SELECT FROM emails WHERE next_look IS NOT NULL") == []
 
 
 async def sql(url: str, text: str, *values: object) -> list[asyncpg.Record]:
@@ -100,9 +166,12 @@ async def test_a_job_that_ends_where_no_handler_tells_it_ends_its_mail(kept: str
     await store.add(id, "<x@example.com>", ["a@example.com"], "Hello", "Hello")
     await store.take_up(id, job, 2)
     await sql(kept, "UPDATE sendings SET state = $1", before)
+    # A generation before that was killed as it sent, and redriven before anybody had seen that.
+    await sql(kept, "INSERT INTO sendings (job, generation, email, state) VALUES ($1, 1, $2, 'sending')", job, id)
     await sql(kept, "UPDATE emails SET next_look = now()")
     (mail,) = await store.open()
     assert (mail.job, mail.generation) == (job, 2)
-    await store.ended_elsewhere(mail, "DeliveryLimit")
+    await store.ended_elsewhere(mail, "Delivery\0Limit\udcff")
     assert dict(await store.view(id) or {})["state"] == after
+    assert await sql(kept, "SELECT FROM emails WHERE next_look IS NOT NULL") == []
     await store.close()

@@ -14,12 +14,15 @@ import pytest
 import yaml
 from containers import Server, free_port
 from producers import TOKEN, Producer, eventually_true, known, operating, producing, ready
+from redrives import dead_letters, redrive
 
+from examples.tasks.progress import Report, Step
 from examples.tasks.store import Store
 from leveret.settings import Broker, Database
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS, CPU, STATUS, CPU_STATUS = QUEUES = [f"leveret.tasks{end}" for end in ("", "-cpu", "-status", "-cpu-status")]
+WORK = (TASKS, CPU)
 SPECS = {
     f"leveret.{one['metadata']['name']}": one["spec"]
     for one in yaml.safe_load_all((ROOT / "manifests/examples/tasks.yaml").read_text())
@@ -152,3 +155,90 @@ async def test_while_the_database_is_away_and_all_are_killed_each_tasks_state_is
         assert failed["error"].startswith("AttemptsExhausted")
         assert failed["created_at"] < failed["started_at"] < failed["finished_at"]
     await asyncio.gather(other.aclose(), api.aclose())
+
+
+async def test_a_redrive_runs_a_task_again_and_what_is_told_late_or_of_another_run_changes_nothing(
+    leveret: Producer, broker: Broker, store: Store, empty: str, start: Start
+) -> None:
+    url = str(leveret.http.base_url)
+    _, api = await front(start, empty, url)
+    consumers = Consumers(start, broker, url, empty)
+    mended, computed, again, endless, cancelled = [
+        (await add(api, name, kind, seconds))["id"]
+        for name, kind, seconds in (
+            ("mended", "async", 2),
+            ("computed", "cpu", 2),
+            ("run again", "async", 2),
+            ("endless", "async", 3_600),
+            ("cancelled", "async", 2),
+        )
+    ]
+
+    async def jobs() -> list[dict[str, Any]]:
+        pages = [await leveret.http.get("/v1/jobs", params={"queue": queue, "limit": 200}) for queue in QUEUES]
+        return [job for page in pages for job in page.raise_for_status().json()["jobs"]]
+
+    async def all_are_submitted() -> bool:
+        return len(await jobs()) == 5
+
+    await eventually_true(all_are_submitted, "all are submitted")
+    assert (await api.patch(f"/tasks/{cancelled}", json={"status": "cancelled"})).is_success
+    for queue in QUEUES:
+        consumers.start(
+            queue, **({"LEVERET_RETRY": json.dumps(ONCE), "LEVERET_TIMEOUT": "1s"} if queue in WORK else {})
+        )
+
+    async def row(task: str) -> dict[str, Any]:
+        found: dict[str, Any] = (await api.get(f"/tasks/{task}")).raise_for_status().json()
+        return found
+
+    async def have(**wanted: int) -> None:
+        async def all_have() -> bool:
+            return await statuses(api) == Counter(wanted)
+
+        await eventually_true(all_have, f"tasks are {wanted}")
+
+    async def all_have_ended() -> bool:
+        return {job["state"] for job in await jobs()} == {"succeeded", "dead"}
+
+    await have(failed=4, cancelled=1)
+    await eventually_true(all_have_ended, "all jobs have ended")
+    for queue in WORK:
+        consumers.kill(queue)
+        consumers.start(queue, LEVERET_RETRY=json.dumps(ONCE), LEVERET_TIMEOUT="6s")
+    assert (await api.patch(f"/tasks/{again}", json={"status": "new"})).is_success
+    await have(failed=3, cancelled=1, done=1)
+    before = {task: await row(task) for task in (mended, computed, again, endless, cancelled)}
+    letters = {queue: await dead_letters(leveret, queue) for queue in WORK}
+    assert sorted(letter["payload"]["task"] for found in letters.values() for letter in found) == sorted(before)
+
+    for queue, found in letters.items():
+        await redrive(leveret, queue, *(letter["id"] for letter in found))
+
+    async def runs_again() -> bool:
+        seen = await row(endless)
+        return (seen["status"], seen["error"], seen["finished_at"]) == ("running", None, None)
+
+    await eventually_true(runs_again, "a task runs again, and says so")
+    await have(failed=1, cancelled=1, done=3)
+    await eventually_true(all_have_ended, "the runs of the others have ended, too")
+    after = {task: await row(task) for task in before}
+    for task in (mended, computed, endless):
+        assert (
+            after[task]["started_at"]
+            == before[task]["started_at"]
+            < before[task]["finished_at"]
+            < after[task]["finished_at"]
+        )
+    assert after[endless]["error"].startswith("AttemptsExhausted")
+    assert (after[cancelled], after[again]) == (before[cancelled], before[again])
+
+    late = [
+        Report(task=task, run=1, generation=1, attempt=attempt, step=step, error="late").model_dump(mode="json")
+        for task in after for attempt in (1, 9) for step in Step
+    ]  # fmt: skip
+    answer = await leveret.submit(*({"type": "task-status", "payload": report} for report in late), queue=STATUS)
+    assert answer.status_code == 202, answer.text
+    await eventually_true(all_have_ended, "all jobs have ended")
+    assert {task: await row(task) for task in after} == after
+    await api.aclose()

@@ -775,7 +775,7 @@ async def test_an_attempt_that_is_cancelled_before_its_first_step_frees_its_slot
     await asyncio.gather(taken, return_exceptions=True)
     assert (world.runs_of, world.load.busy) == ({}, 0)
     world.go.set()
-    await asyncio.wait_for(world.deliver(2), 5)
+    await asyncio.wait_for(world.deliver(2), 30)
     assert world.runs_of == {2: 1}
 
 

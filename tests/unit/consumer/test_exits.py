@@ -49,7 +49,7 @@ async def in_a_task_of_a_task(problem: type[BaseException]) -> None:
 
 
 async def before_a_deadline(problem: type[BaseException]) -> None:
-    await asyncio.wait_for(exit_soon(problem), 10)
+    await asyncio.wait_for(exit_soon(problem), 60)
 
 
 async def as_it_is_cancelled(problem: type[BaseException]) -> None:

@@ -54,7 +54,7 @@ async def serving(broker: Broker | Publish, use: Callable[[Reports], Awaitable[N
     running = asyncio.create_task(served.run(broker.publish if isinstance(broker, Broker) else broker))
     await asyncio.sleep(0)
     try:
-        await asyncio.wait_for(use(served), 10)
+        await asyncio.wait_for(use(served), 60)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -119,7 +119,7 @@ async def test_later_batches_do_not_wait_for_the_confirm_of_earlier_ones() -> No
         waiting = []
         for number in range(3):
             waiting.append(asyncio.create_task(served.confirmed(event(number))))
-            await asyncio.wait_for(broker.published.get(), 5)
+            await asyncio.wait_for(broker.published.get(), 30)
         broker.confirm.set()
         await asyncio.gather(*waiting)
 
@@ -143,7 +143,7 @@ async def test_a_lost_connection_is_told_to_those_who_wait_and_the_next_one_star
     running = asyncio.create_task(served.run(first.publish))
     await asyncio.sleep(0)
     waiting = asyncio.create_task(served.confirmed(event(1)))
-    await asyncio.wait_for(first.published.get(), 5)
+    await asyncio.wait_for(first.published.get(), 30)
     running.cancel()
     with pytest.raises(BrokerGone, match="before the event was confirmed"):
         await waiting
@@ -308,6 +308,6 @@ async def test_what_publishing_itself_raises_is_no_events_fault() -> None:
     await asyncio.sleep(0)
     waits = asyncio.create_task(served.confirmed(event(1)))
     with pytest.raises(ExceptionGroup, match="unhandled errors"):
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, 60)
     with pytest.raises(BrokerGone):
         await waits

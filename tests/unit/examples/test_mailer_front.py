@@ -73,6 +73,25 @@ async def test_what_is_no_mail_is_refused_with_its_field(front: httpx.AsyncClien
     assert len(answer.content) < 4_096
 
 
+@pytest.mark.parametrize("field", [*GOOD, "more"])
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        (b"1e400", 422), (b"1" * 5_000, 400), (b"[" * 150 + b"]" * 150, 422), (b"[" * 3_000 + b"]" * 3_000, 400),
+        (b'{"a":{}}', 422), (b'"\\udfff"', 400), (b'"\xed\xa0\x80"', 400), (b'"\xff"', 400), (b'"\xc0\x80"', 400),
+        (b'"a\\u0000"', 422), (b'"a\\u0080@example.com"', 422), (b'""', 422), (b'["a@example.com", 1e400]', 422), (b"0x10", 400),
+    ],
+    ids=lambda value: repr(value)[:40],
+)  # fmt: skip
+async def test_ill_will_in_any_field(front: httpx.AsyncClient, field: str, value: bytes, status: int) -> None:
+    fields = {name: json.dumps(text).encode() for name, text in GOOD.items()} | {field: value}
+    body = b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in fields.items()) + b"}"
+    answer = await front.post("/emails", content=body, headers={"content-type": JSON})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert "Nothing was stored" in answer.json()["detail"]
+    assert len(answer.content) < 4_096
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status"),
     [
@@ -80,6 +99,7 @@ async def test_what_is_no_mail_is_refused_with_its_field(front: httpx.AsyncClien
         (b'{"to":"a@example.com","subject":"\\ud800","body":"b"}', {"content-type": JSON}, 400),
         (b"[" * 100_000, {"content-type": JSON}, 400), (b" " * (LARGEST_BODY + 1), {"content-type": JSON}, 413),
         (b"to=a@example.com", {"content-type": "application/x-www-form-urlencoded"}, 415), (b"{}", {}, 415),
+        (b"{}", [("content-type", JSON), ("content-type", "text/plain")], 415),
     ],
 )  # fmt: skip
 async def test_what_can_not_be_read_is_refused(
@@ -91,7 +111,8 @@ async def test_what_can_not_be_read_is_refused(
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/emails", 405), ("GET", "/emails/1", 422), ("DELETE", f"/emails/{UUID(int=7)}", 405), ("GET", "/nothing", 404)],
+    [("GET", "/emails", 405), ("GET", "/emails/1", 422), ("DELETE", f"/emails/{UUID(int=7)}", 405), ("GET", "/nothing", 404),
+     ("GET", "/emails/", 404), ("GET", "/emails/%00", 422), ("GET", "/emails/%ff", 422)],
 )  # fmt: skip
 async def test_so_are_bad_addresses(front: httpx.AsyncClient, method: str, path: str, status: int) -> None:
     answer = await front.request(method, path)

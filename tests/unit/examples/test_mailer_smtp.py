@@ -5,12 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email import message_from_bytes
-from email.policy import default
+from email.header import decode_header
+from email.policy import compat32, default
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from examples.mailer.backends import Backend, Backends, NoBackends, parse
+from examples.mailer.emails import LONGEST_SUBJECT, NewEmail
 from examples.mailer.policy import Meaning, Stage
 from examples.mailer.smtp import Ended, Talk, message
 
@@ -36,7 +40,7 @@ class Scripted:
             await asyncio.Event().wait()
         if line == CLOSE:
             raise ConnectionResetError
-        writer.write(line.encode() + b"\r\n")
+        writer.write(line.encode(errors="surrogateescape") + b"\r\n")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -108,6 +112,14 @@ async def test_what_happens_at_a_step_is_told_exactly(stage: Stage, line: str, m
     assert "secret" not in (ended.said or "")
 
 
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DOT])
+async def test_what_a_server_says_is_told_as_a_database_and_json_can_hold_it(stage: Stage) -> None:
+    async with scripted({stage: "550 a\0b\udcffc" + "x" * 400}) as (_, port):
+        ended, _ = await talk(port)
+    assert "550 ab?cxxx" in (ended.said or "")
+    assert len(ended.said or "") < 400
+
+
 async def test_where_nobody_listens_nothing_is_in_doubt(unused_tcp_port_factory: Callable[[], int]) -> None:
     ended, came = await talk(unused_tcp_port_factory())
     assert (ended.meaning, came) == (Meaning.DOWN, Stage.CONNECT)
@@ -138,7 +150,7 @@ async def test_some_of_the_recipients(answers: dict[str, str], last: bool, means
 async def test_a_mail_is_whole_at_the_other_end_and_good_bye_is_said() -> None:
     async with scripted({}) as (server, port):
         ended, _ = await talk(port)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while "QUIT" not in server.commands:  # noqa: ASYNC110 - it is the server who hears it
                 await asyncio.sleep(0)
     assert ended == Ended(Meaning.SENT, None)
@@ -161,6 +173,34 @@ def test_a_mail_is_ascii_with_short_lines_and_says_what_was_sent(body: str) -> N
     assert read["Subject"] == "Größe: 日本 " * 20
     assert len(read["To"].addresses) == 50
     assert read.get_content().replace("\r\n", "\n").rstrip("\n") == "\n".join(body.splitlines()).rstrip("\n")
+
+
+ENCODED = [
+    "=?utf-8?q?Hello=0D=0ABcc:_b@example.com?=", "=?utf-8?b?SGkNCkJjYzogYkBleGFtcGxlLmNvbQ==?=", "=?utf-8?q?a=0D=0A=0D=0Ab?=",
+    "=?iso-8859-1?q?=85Bcc:_b?=", "=?undefined?q?a?=", "=?utf-8?q?=ED=A0=80?=", "=?utf-8?q?a?= b", "=?",
+]  # fmt: skip
+SUBJECTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=LONGEST_SUBJECT)
+
+
+@given(SUBJECTS | st.lists(st.sampled_from([*ENCODED, " ", "a", "ä", ":"]), min_size=1, max_size=5).map("".join))
+@example(" ")
+@example("x" * LONGEST_SUBJECT)
+@example("a  b " * 50)
+@pytest.mark.parametrize(
+    "to", ["a@example.com", "=?utf-8?q?a=0D=0ABcc=3Ab?=@example.com", "=?undefined?q?a?=@example.com"]
+)
+def test_whatever_a_subject_or_an_address_looks_like_it_is_read_as_it_was_sent_and_nothing_else_begins(
+    to: str, subject: str
+) -> None:
+    assert NewEmail(to=[to], subject=subject, body="b").to == [to]
+    made = message("m@example.com", [to], subject, "b", "<1@x>", AT)
+    read = message_from_bytes(made, policy=compat32)
+    assert read.keys() == [
+        "From", "To", "Subject", "Date", "Message-ID", "Content-Type", "Content-Transfer-Encoding", "MIME-Version",
+    ]  # fmt: skip
+    parts = decode_header(read["Subject"])
+    assert "".join(part if isinstance(part, str) else part.decode(code or "ascii") for part, code in parts) == subject
+    assert (read["To"], read.get_payload()) == (to, "b\r\n")
 
 
 ENTRY = '{"name": "one", "host": "smtp.example.com", "port": 587}'

@@ -33,6 +33,15 @@ async def front() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+HOSTILE = [
+    pytest.param(*one, id=name)
+    for name, *one in (
+        ("1e400", b"1e400", 422), ("a long number", b"1" * 5_000, 400), ("a deep list", b"[" * 150 + b"]" * 150, 422),
+        ("a deeper one", b"[" * 3_000 + b"]" * 3_000, 400), ("an object", b'{"a":{}}', 422), ("half a letter", b'"\\udfff"', 400),
+        ("half a letter in UTF-8", b'"\xed\xa0\x80"', 400), ("no UTF-8", b'"\xff"', 400), ("an overlong letter", b'"\xc0\x80"', 400),
+        ("a NUL", b'"new\\u0000"', 422), ("nothing", b'""', 422), ("hexadecimal", b"0x10", 400),
+    )
+]  # fmt: skip
 UNREADABLE = [
     pytest.param(b"", 400, "", id="no body"),
     pytest.param(b"{", 400, "EOF", id="half a body"),
@@ -102,6 +111,17 @@ async def test_a_field_that_can_not_be_used(front: httpx.AsyncClient, wrong: dic
     await refused(front, "POST", json.dumps({**GOOD, **wrong}).encode(), 422, said)
 
 
+@pytest.mark.parametrize("field", [*GOOD, "status", "more"])
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize(("value", "status"), HOSTILE)
+async def test_ill_will_in_any_field(
+    front: httpx.AsyncClient, value: bytes, status: int, method: str, field: str
+) -> None:
+    good = {name: json.dumps(text).encode() for name, text in (GOOD.items() if method == "POST" else [])}
+    body = b",".join(b'"%s":%s' % (name.encode(), text) for name, text in (good | {field: value}).items())
+    await refused(front, method, b"{" + body + b"}", status, f"/{field}" if status == 422 else "can't be read")
+
+
 @pytest.mark.parametrize("left_out", list(GOOD))
 async def test_a_field_that_is_needed(front: httpx.AsyncClient, left_out: str) -> None:
     body = {name: value for name, value in GOOD.items() if name != left_out}
@@ -131,6 +151,16 @@ async def test_a_change_that_can_not_be_used(front: httpx.AsyncClient, wrong: di
         ("GET", "/tasks?before=7", {}, 422),
         ("GET", "/tasks?before=%00", {}, 422),
         ("GET", "/tasks?limit=1&limit=x", {}, 422),
+        ("GET", "/tasks?limit=x&limit=1", {}, 422),
+        ("GET", "/tasks?status=new&status=done", {}, 422),
+        ("GET", "/tasks?status=new%00", {}, 422),
+        ("GET", "/tasks?status=%ed%a0%80", {}, 422),
+        ("GET", f"/tasks?limit={'9' * 5_000}", {}, 422),
+        ("GET", "/tasks?limit=1e400", {}, 422),
+        ("GET", "/tasks/", {}, 404),
+        ("GET", "/tasks/%00", {}, 422),
+        ("GET", "/tasks/%ff", {}, 422),
+        ("POST", "/tasks", [("content-type", "application/json"), ("content-type", "text/plain")], 415),
         ("GET", "/tasks?after=7", {}, 422),
         ("DELETE", ONE, {}, 405),
         ("PUT", "/tasks", {}, 405),

@@ -41,7 +41,7 @@ def catalog(store: Store) -> Catalog:
 
 
 async def _asked(store: Store) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not store.asked:  # noqa: ASYNC110 - until the task has begun
             await asyncio.sleep(0)
 

@@ -33,7 +33,7 @@ def server() -> Server:
 
 
 async def _until_held(server: Server, size: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while server.front_door.in_flight.held != size:  # noqa: ASYNC110 - until the request has come so far
             await asyncio.sleep(0)
 

@@ -52,7 +52,7 @@ class Rows:
         self.changed.set()
 
     async def until(self, marked: int, released: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (len(self.marked), len(self.released)) != (marked, released):
                 self.changed.clear()
                 await self.changed.wait()
