@@ -20,6 +20,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from leveret.rabbitmq.alarm import Alarm
+from leveret.rabbitmq.confirmed_writes import ConfirmedWrites
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.declare import Declared
 from leveret.topology import shared
@@ -52,9 +53,13 @@ class _Line:
         self.because: BaseException | None = None
         self.closed = asyncio.Event()
         self._exchanges: dict[str, AbstractExchange] = {}
+        self._replies = ConfirmedWrites(channel)
         channel.close_callbacks.add(lambda _, problem: self.give_up(problem))
 
     async def send(self, exchange: str, routing_key: str, message: aio_pika.Message, *, mandatory: bool) -> None:
+        if exchange == "" and not mandatory:
+            await self._replies.send(routing_key, message)
+            return
         if exchange not in self._exchanges:
             self._exchanges[exchange] = await self.channel.get_exchange(exchange, ensure=False)
         await self._exchanges[exchange].publish(message, routing_key, mandatory=mandatory)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -33,6 +34,7 @@ QUEUE = "leveret.under-test"
 BENCH = "examples.bench.handlers:handlers"
 FIXED = "shop.replies"
 AT_ONCE = 40  # calls of each client
+CALLS = int(os.environ.get("LEVERET_TEST_CALLS", "300"))  # of each client, where the broker is restarted
 BURST = 400  # calls of one client at once
 REPLIES_UNDER_WAY = 5  # at a time, of which a consumer may lose some with its connection
 
@@ -116,19 +118,19 @@ async def test_a_broker_that_is_restarted_in_the_middle(
     await consumer(handlers=BENCH, concurrency=20).ready()
     await rig.settle()
     clients = {style: await connect(rig.broker, style) for style in Style}
-    calls = {style: asking(rpc, 300) for style, rpc in clients.items()}
+    calls = {style: asking(rpc, CALLS) for style, rpc in clients.items()}
     await until(lambda: sum(call.done() for call in calls[Style.FIXED]) > 20)
     await asyncio.to_thread(rabbitmq.kill)
     await asyncio.to_thread(rabbitmq.start)
     for style in (Style.DIRECT, Style.EXCLUSIVE):
         ended = await ends(calls[style])
-        assert ended["right"] + ended[Disconnected] == 300
+        assert ended["right"] + ended[Disconnected] == CALLS
         assert 0 < ended[Disconnected] <= AT_ONCE
     fixed = calls[Style.FIXED]
-    await until(lambda: sum(call.done() for call in fixed) >= 300 - UNCONFIRMED - REPLIES_UNDER_WAY)
+    await until(lambda: sum(call.done() for call in fixed) >= CALLS - UNCONFIRMED - REPLIES_UNDER_WAY)
     await clients[Style.FIXED].close(within=1)
     ended = await ends(fixed)
-    assert ended["right"] + ended[Closed] == 300
+    assert ended["right"] + ended[Closed] == CALLS
     lost = [call.exception() for call in fixed if call.exception()]
     assert sum(isinstance(one, CallError) and one.published is Published.UNKNOWN for one in lost) <= UNCONFIRMED
     clients[Style.FIXED] = await connect(rig.broker, Style.FIXED)
