@@ -9,16 +9,10 @@ from typing import Any
 import aio_pika
 import pytest
 from moved_clock import move_clock, turns
-from plain_writes import PlainWrites
 
 from leveret.rabbitmq.alarm import LOOK_EVERY, Alarm
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, until_confirmed
-
-
-@pytest.fixture(autouse=True)
-def plain_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leveret.rabbitmq.publisher.ConfirmedWrites", PlainWrites)
 
 
 class World:
@@ -113,6 +107,9 @@ class Channel:
         self.close_callbacks: set[Any] = set()
         self.published = 0
         self.confirm = asyncio.Event()
+
+    async def get_exchange(self, name: str, *, ensure: bool) -> "Channel":
+        return self
 
     async def publish(self, *_: object, mandatory: bool) -> None:
         self.published += 1

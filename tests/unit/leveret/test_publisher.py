@@ -14,7 +14,6 @@ from aio_pika.exceptions import (
 )
 from aiormq import spec
 from aiormq.exceptions import ChannelAccessRefused
-from plain_writes import PlainWrites
 from pretended_broker import Asked
 
 from leveret.rabbitmq.connection import BrokerGone
@@ -23,11 +22,6 @@ from leveret.rabbitmq.publisher import NotConfirmed, Publisher, Unroutable, take
 from leveret.topology import Exchange, Topology
 
 MESSAGE = aio_pika.Message(b"{}")
-
-
-@pytest.fixture(autouse=True)
-def plain_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leveret.rabbitmq.publisher.ConfirmedWrites", PlainWrites)
 
 
 class Channel(Asked):
