@@ -171,7 +171,7 @@ class Replies:
     async def _watch(self, reply: Reply, sending: "asyncio.Task[bool]") -> bool:
         """See to what has no answer, until it's given up."""
         lane, address = reply.lane, reply.address
-        if await self._answered_beside_others(reply, sending, STUCK_AFTER):
+        if await self._answered_beside_others(reply, sending, STUCK_AFTER, DROPPED_AFTER):
             return _confirmed(sending)
         # One that answers others is not stuck; nor is one that is still being opened.
         lane.stuck = bool(lane.unanswered) and lane.answers == reply.seen
@@ -198,11 +198,13 @@ class Replies:
         else:
             sending.cancel()
 
-    async def _answered_beside_others(self, reply: Reply, sending: "asyncio.Task[bool]", within: float) -> bool:
+    async def _answered_beside_others(
+        self, reply: Reply, sending: "asyncio.Task[bool]", within: float, stands: float = STANDS_AFTER
+    ) -> bool:
         """Wait so long for an answer, not counting the time in which the broker answers those before it, or nobody at all."""
         waited = stood = 0.0
         moves, reply.seen = -1, 0
-        while waited < within and stood < STANDS_AFTER:
+        while waited < within and stood < stands:
             if moves != reply.lane.moves:
                 waited = stood = 0.0
                 moves, reply.seen = reply.lane.moves, reply.lane.answers
