@@ -7,11 +7,12 @@ never raises. The body is the payload itself and is not looked into here.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID
 
 import aio_pika
 import msgspec
-from aio_pika.abc import AbstractIncomingMessage, FieldValue
+from aio_pika.abc import FieldValue
 
 from leveret.headers import simple
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, Header
@@ -44,6 +45,33 @@ _OF_ITS_STAY = frozenset(
     {REASON, ERROR, STARTED_AT, DIED_AT, DEAD_LETTER, GIVEN_BACK_SINCE, DELIVERED, DELAY, RUN_AT, PLUGINS_DELAY}
 )
 _IN_THE_ENVELOPE = frozenset({ATTEMPT, GENERATION, TRACEPARENT, DEADLINE})
+
+
+class Message(Protocol):
+    """What is read of a message, as the client library has it or as it was delivered."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, FieldValue]: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def content_encoding(self) -> str | None: ...
+    @property
+    def priority(self) -> int | None: ...
+    @property
+    def correlation_id(self) -> str | None: ...
+    @property
+    def reply_to(self) -> str | None: ...
+    @property
+    def message_id(self) -> str | None: ...
+    @property
+    def timestamp(self) -> datetime | None: ...
+    @property
+    def type(self) -> str | None: ...
+    @property
+    def app_id(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +108,7 @@ def to_message(job: Envelope, extra: Mapping[str, str | int] | None = None) -> a
 
 
 def copy_of(
-    message: AbstractIncomingMessage,
+    message: Message,
     headers: Mapping[str, str | int],
     *,
     reply_to: str | None,
@@ -120,7 +148,7 @@ def stored_headers(headers: Mapping[str, object]) -> dict[str, Header] | None:
     return {**kept, **simple({DEAD_LETTER: headers.get(DEAD_LETTER)})} or None
 
 
-def from_message(message: AbstractIncomingMessage, queue: str) -> Envelope | Unreadable:
+def from_message(message: Message, queue: str) -> Envelope | Unreadable:
     """Read what was delivered from a queue."""
     headers = message.headers
     attempt = _number(headers.get(ATTEMPT), at_least=1)
@@ -179,7 +207,7 @@ def dead_letter_header(info: DeadLetterInfo) -> str:
     return msgspec.json.encode(info).decode()
 
 
-def _problem(message: AbstractIncomingMessage, job_id: UUID | None) -> tuple[DeadReason, str] | None:
+def _problem(message: Message, job_id: UUID | None) -> tuple[DeadReason, str] | None:
     """What keeps a message from being run, the size first: nothing looks into a body that is too large."""
     if len(message.body) > LARGEST_BODY:
         return DeadReason.TOO_LARGE, f"the body is {len(message.body):,} bytes, and must be at most {LARGEST_BODY:,}"

@@ -5,8 +5,9 @@ in the turn after. Nothing that has finished waits for anything but the acks tha
 """
 
 import asyncio
+from collections.abc import Mapping
 
-from aio_pika import IncomingMessage
+from aio_pika.abc import FieldValue
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from leveret.rabbitmq.connection import BrokerGone
@@ -55,22 +56,36 @@ class ChannelAcks:
                 raise BrokerGone("the connection ended while acks were written") from None  # how aiormq says it
 
 
-class Delivered(IncomingMessage):
-    """A message whose acks go together with others'."""
+class Delivered:
+    """A message as it was delivered, whose ack goes together with others'; what it's read by is a `wire.Message`."""
+
+    __slots__ = (
+        *("_acks", "processed", "_channel", "body", "consumer_tag", "delivery_tag", "redelivered"),
+        *("headers", "content_type", "content_encoding", "priority", "correlation_id", "reply_to"),
+        *("message_id", "timestamp", "type", "app_id"),
+    )
 
     def __init__(self, raw: DeliveredMessage, acks: ChannelAcks) -> None:
-        super().__init__(raw)
-        self._acks, self._settled = acks, False
+        properties = raw.header.properties
+        self._acks, self._channel, self.processed = acks, raw.channel, False
+        self.body = raw.body
+        self.consumer_tag, self.delivery_tag, self.redelivered = raw.consumer_tag, raw.delivery_tag, raw.redelivered
+        self.headers: Mapping[str, FieldValue] = properties.headers or {}
+        self.content_type, self.content_encoding = properties.content_type, properties.content_encoding
+        self.priority, self.correlation_id = properties.priority, properties.correlation_id
+        self.reply_to, self.message_id = properties.reply_to, properties.message_id
+        self.timestamp, self.type, self.app_id = properties.timestamp, properties.message_type, properties.app_id
 
     @property
-    def processed(self) -> bool:
-        return self._settled
+    def is_lost(self) -> bool:
+        """Whether its channel is closed, so that the broker has it again."""
+        return self._channel.is_closed
 
-    async def ack(self, multiple: bool = False) -> None:
-        # Settled from here on: whoever is cancelled while it waits must not give back what is acknowledged.
-        self._settled = True
+    async def ack(self) -> None:
+        # Processed from here on: whoever is cancelled while it waits must not give back what is acknowledged.
+        self.processed = True
         await self._acks.finished(self.delivery_tag or 0)
 
-    async def nack(self, multiple: bool = False, requeue: bool = True) -> None:
-        self._settled = True
+    async def nack(self, requeue: bool = True) -> None:
+        self.processed = True
         await self._acks.give_back(self.delivery_tag or 0, requeue=requeue)

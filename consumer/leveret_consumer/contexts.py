@@ -6,6 +6,8 @@ from datetime import datetime
 from leveret.jobs import Envelope
 from leveret.sdk.context import Context, JobLog, ReportProgress
 
+_log = logging.getLogger("leveret.handler")
+
 
 def log_fields(job: Envelope) -> dict[str, str | int]:
     """Return what each log line on a job carries."""
@@ -26,6 +28,6 @@ def context_of(
         delivery=job.delivery,
         deadline=deadline,
         dead_letter=job.dead_letter,
-        log=JobLog(logging.getLogger("leveret.handler"), {**log_fields(job), **fields}),
+        log=JobLog(_log, {**log_fields(job), **fields}),
         report_progress=report_progress,
     )

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
-from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import ChannelInvalidStateError
 
 from leveret import topology, wire
 from leveret.jobs import DeadReason, Envelope
@@ -18,6 +16,7 @@ from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.sdk.handlers import BadPayload, Handler, Pool
 from leveret.wire import Unreadable
 from leveret_consumer import sources, stumbles
+from leveret_consumer.acks import Delivered
 from leveret_consumer.attempts import Attempts
 from leveret_consumer.failures import cut_message
 from leveret_consumer.job_events import Ended
@@ -41,7 +40,7 @@ class _Lost(Exception):
 class Held:
     """A delivery that is not acknowledged."""
 
-    message: AbstractIncomingMessage
+    message: Delivered
     task: asyncio.Task[object]
     source: str | None = None
     job: Envelope | None = None  # once it is read
@@ -73,7 +72,7 @@ class Deliveries:
         self._held: set[Held] = set()
         self._closed = False
 
-    async def take(self, message: AbstractIncomingMessage, source: str | None = None) -> None:
+    async def take(self, message: Delivered, source: str | None = None) -> None:
         """Handle one delivery to its end; the caller's task is the delivery's.
 
         `source` is the dead letters' queue that it comes from, None if it's from the own queue.
@@ -90,7 +89,7 @@ class Deliveries:
         except _Lost as problem:
             _note_lost(message, problem)
         except asyncio.CancelledError:
-            if _is_lost(message):
+            if message.is_lost:
                 self._forget(held)
             elif not task.cancelling():  # its run was, with another delivery
                 return await _give_back(message)
@@ -267,13 +266,6 @@ class Deliveries:
         return run
 
 
-def _is_lost(message: AbstractIncomingMessage) -> bool:
-    try:
-        return message.channel.is_closed
-    except ChannelInvalidStateError:  # how aio_pika says it
-        return True
-
-
 async def _settle(step: Awaitable[None]) -> None:
     try:
         await step
@@ -281,7 +273,7 @@ async def _settle(step: Awaitable[None]) -> None:
         raise _Lost(str(problem)) from problem
 
 
-def _note_lost(message: AbstractIncomingMessage, problem: _Lost) -> None:
+def _note_lost(message: Delivered, problem: _Lost) -> None:
     # Not acknowledged: the broker delivers it again, here or elsewhere.
     log.info("a delivery is lost with its connection", job=message.message_id, because=str(problem))
 
@@ -294,7 +286,7 @@ async def _leave_to_broker(held: Held) -> None:
         await _settle(held.message.nack(requeue=False))
 
 
-async def _give_back(message: AbstractIncomingMessage) -> None:
+async def _give_back(message: Delivered) -> None:
     """nack, not reject: the broker counts a reject as a failed delivery."""
     try:
         if not message.processed:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from uuid import UUID, uuid5
 
 import msgspec
-from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import topology, wire
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope
@@ -27,7 +26,7 @@ class _Error(msgspec.Struct):
 _read_error = msgspec.json.Decoder(_Error).decode
 
 
-def from_source(message: AbstractIncomingMessage, source_queue: str, own_queue: str) -> Envelope | Unreadable:
+def from_source(message: wire.Message, source_queue: str, own_queue: str) -> Envelope | Unreadable:
     """Read what was delivered from a dead-letter queue, named in full, as the first attempt of a job of `own_queue`.
 
     Its delivery is how often the dead letter was delivered from there before.
@@ -65,21 +64,21 @@ def job_made_of(job: UUID, generation: int, queue: str) -> UUID:
     return uuid5(job, f"{generation}:{queue}")
 
 
-def _delivery(message: AbstractIncomingMessage) -> int:
+def _delivery(message: wire.Message) -> int:
     """A dead letter that the broker made has its counts in the first queue until this one has its own."""
     headers = message.headers
     counts = headers.get(wire.FAILED_COUNT), headers.get(wire.TAKEN_COUNT)
     return 0 if _BROKERS_REASON in headers and counts[0] == counts[1] else wire.delivery(headers)
 
 
-def _reason(message: AbstractIncomingMessage) -> str | None:
+def _reason(message: wire.Message) -> str | None:
     for header in (wire.REASON, _BROKERS_REASON):
         if isinstance(value := message.headers.get(header), str):
             return _BY_BROKER.get(value, value)
     return None
 
 
-def _error(message: AbstractIncomingMessage) -> str | None:
+def _error(message: wire.Message) -> str | None:
     value = message.headers.get(wire.ERROR)
     try:
         return _read_error(value).message if isinstance(value, str) else None

@@ -4,11 +4,10 @@ A message that is given back counts towards no limit of the broker's: one that m
 round for ever. So each is counted, by job, generation and attempt, and after some times its job is a dead letter.
 """
 
-from aio_pika.abc import AbstractIncomingMessage
-
 from leveret import wire
 from leveret.events import Error
 from leveret.jobs import DeadReason
+from leveret_consumer.acks import Delivered
 from leveret_consumer.failures import error_of
 from leveret_consumer.outcomes import DeadLetter
 
@@ -22,7 +21,7 @@ class Stumbles:
     def __init__(self) -> None:
         self._times: dict[tuple[str, ...], int] = {}
 
-    def note(self, message: AbstractIncomingMessage) -> int:
+    def note(self, message: Delivered) -> int:
         """Note one more; return how many there are by now."""
         key = _key(message)
         times = self._times.pop(key, 0) + 1
@@ -31,7 +30,7 @@ class Stumbles:
             del self._times[next(iter(self._times))]
         return times
 
-    def forget(self, message: AbstractIncomingMessage) -> None:
+    def forget(self, message: Delivered) -> None:
         self._times.pop(_key(message), None)
 
 
@@ -42,6 +41,6 @@ def stumbled_too_often(problem: Exception, times: int) -> DeadLetter:
     return DeadLetter(DeadReason.DELIVERY_LIMIT, Error(error.reason, said, error.type, error.traceback))
 
 
-def _key(message: AbstractIncomingMessage) -> tuple[str, ...]:
+def _key(message: Delivered) -> tuple[str, ...]:
     headers = message.headers
     return str(message.message_id), str(headers.get(wire.GENERATION)), str(headers.get(wire.ATTEMPT))

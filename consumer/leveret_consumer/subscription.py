@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, FieldValue
+from aio_pika.abc import AbstractChannel, AbstractConnection, FieldValue
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 
@@ -18,7 +18,7 @@ from leveret_consumer.acks import ChannelAcks, Delivered
 
 log = structlog.get_logger(__name__)
 
-Take = Callable[[AbstractIncomingMessage], Awaitable[None]]
+Take = Callable[[Delivered], Awaitable[None]]
 
 
 class QueueMissing(Exception):
@@ -90,14 +90,7 @@ class Subscription:
             self.delivered += 1
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            try:
-                message = Delivered(raw, self._acks)
-            except ValueError as problem:
-                # Its properties are none: the broker itself keeps it as a dead letter, of whatever form.
-                log.warning("a message can't be read at all", because=str(problem))
-                await self._acks.give_back(raw.delivery_tag or 0, requeue=False)
-                return
-            await take(message)
+            await take(Delivered(raw, self._acks))
 
         return deliver
 

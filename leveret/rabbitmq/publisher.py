@@ -16,10 +16,11 @@ from typing import Protocol
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from leveret.rabbitmq.alarm import Alarm
+from leveret.rabbitmq.confirmed_writes import ConfirmedWrites
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.declare import Declared
 from leveret.topology import shared
@@ -51,13 +52,8 @@ class _Line:
         self.channel = channel
         self.because: BaseException | None = None
         self.closed = asyncio.Event()
-        self._exchanges: dict[str, AbstractExchange] = {}
+        self.send = ConfirmedWrites(channel).send
         channel.close_callbacks.add(lambda _, problem: self.give_up(problem))
-
-    async def send(self, exchange: str, routing_key: str, message: aio_pika.Message, *, mandatory: bool) -> None:
-        if exchange not in self._exchanges:
-            self._exchanges[exchange] = await self.channel.get_exchange(exchange, ensure=False)
-        await self._exchanges[exchange].publish(message, routing_key, mandatory=mandatory)
 
     def give_up(self, problem: BaseException | None) -> None:
         self.because = problem

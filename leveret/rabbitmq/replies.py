@@ -91,7 +91,8 @@ class Replies:
         self._sending[sending] = reply
         sending.add_done_callback(self._sent)
         if not failed:
-            await self._answered(sending, BRIEFLY, reply.refused)
+            either: set[asyncio.Future[Any]] = {sending, reply.refused}
+            await asyncio.wait(either, timeout=BRIEFLY, return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             return _confirmed(sending)
         watch = asyncio.create_task(self._watch(reply, sending))
@@ -214,10 +215,10 @@ class Replies:
             waited += TICK if self._others() != others else 0.0
         return sending.done()
 
-    async def _answered(self, sending: "asyncio.Future[Any]", within: float, *others: "asyncio.Future[Any]") -> bool:
+    async def _answered(self, sending: "asyncio.Task[bool]", within: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with self._patience(within):
-                await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({sending})
         return sending.done()
 
     def _drop(self, reply: Reply, reason: Dropped, **fields: str) -> None:

@@ -54,7 +54,7 @@ class Delivered(aio_pika.Message):
         )
         self.told, self.processed, self.number = told, False, job.id.int
         self.consumer_tag = "pod"
-        self.channel = SimpleNamespace(is_closed=False)
+        self.is_lost = False
 
     async def ack(self) -> None:
         self.processed = True
@@ -703,7 +703,7 @@ async def test_of_two_copies_that_meet_the_one_whose_channel_is_closed_takes_the
     await turns()
     other = world.deliver(1)
     await turns()
-    first.channel.is_closed = True
+    first.is_lost = True
     lost.cancel()  # as the client library does
     await asyncio.wait({lost, other})
     assert (world.told, world.load.busy, world.runs_of) == (["nack 1"], 0, {1: 1})
