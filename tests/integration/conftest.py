@@ -2,17 +2,21 @@
 
 `rabbitmq` and `postgres` are shared by the whole run; a test that kills one starts it again before it ends. Each test
 gets a virtual host and a database of its own: `broker` and `database`.
+
+A RabbitMQ that was killed under load may come back and make no quorum queue any more ("cluster_not_formed"). Who did that
+to it fails, with its log; those who come next get another one.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
-from containers import Server, management, postgres_server, rabbitmq_server
+from containers import Server, makes_queues, management, postgres_server, rabbitmq_server
 
 from leveret.settings import Broker, Database
 
 _numbers = itertools.count()
+_TELLING = ("[warning]", "[error]", "[critical]", "Starting RabbitMQ", "Server startup complete")
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +31,21 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    servers = getattr(item, "funcargs", {})
+    if report.failed and "rabbitmq" in servers:
+        lines = [line for line in servers["rabbitmq"].said(3_000).splitlines() if any(one in line for one in _TELLING)]
+        report.sections.append(("RabbitMQ's log", "\n".join(lines[-60:])))
+    return report
+
+
 @pytest.fixture
 def broker(rabbitmq: Server) -> Iterator[Broker]:
+    if not makes_queues(rabbitmq):
+        rabbitmq.remove()
+        rabbitmq.create()
     vhost = f"test{next(_numbers)}"
     management(rabbitmq, f"vhosts/{vhost}", "PUT", {})
     everything = {"configure": ".*", "write": ".*", "read": ".*"}

@@ -1,4 +1,4 @@
-from containers import Server, management
+from containers import Server, makes_queues, management
 
 from leveret.rabbitmq.connection import open_connection
 from leveret.settings import Broker
@@ -12,3 +12,13 @@ async def test_rabbitmq_is_new_enough_and_keeps_its_ports_over_a_restart(rabbitm
     rabbitmq.start()
     async with await open_connection(broker, "test"):
         pass
+
+
+def test_a_rabbitmq_that_makes_no_queues_is_known_and_made_anew(rabbitmq: Server) -> None:
+    assert makes_queues(rabbitmq)
+    rabbitmq.kill()
+    assert not makes_queues(rabbitmq)
+    rabbitmq.remove()
+    rabbitmq.create()
+    assert makes_queues(rabbitmq)
+    assert "Server startup complete" in rabbitmq.said(1_000)

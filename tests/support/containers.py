@@ -57,6 +57,25 @@ class Server:
     name: str
     ports: dict[int, int]  # the container's port → ours
     ready: Callable[["Server"], bool]
+    created: tuple[str, ...]  # with these words for docker
+
+    def create(self) -> None:
+        docker(*self.created)
+        self.wait()
+
+    def remove(self) -> None:
+        docker("rm", "-f", "-v", self.name)
+
+    def said(self, lines: int) -> str:
+        """Return the end of its log."""
+        done = subprocess.run(
+            ["docker", "logs", "--tail", str(lines), self.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout
 
     def kill(self) -> None:
         docker("kill", self.name)
@@ -90,13 +109,13 @@ def server(
     name = f"leveret-test-{image.split(':')[0].split('/')[-1]}-{mapped[ports[0]]}"
     flags = [word for inside, outside in mapped.items() for word in ("-p", f"127.0.0.1:{outside}:{inside}")]
     flags += [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
-    docker("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, image)
+    created = ("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, image)
+    made = Server(name, mapped, ready, created)
     try:
-        started = Server(name, mapped, ready)
-        started.wait()
-        yield started
+        made.create()
+        yield made
     finally:
-        docker("rm", "-f", "-v", name)
+        made.remove()
 
 
 def rabbitmq_server() -> contextlib.AbstractContextManager[Server]:
@@ -123,6 +142,20 @@ def management(server: Server, path: str, method: str = "GET", body: object = No
     with urllib.request.urlopen(request, timeout=60) as answer:
         said = answer.read()
         return json.loads(said) if said else None
+
+
+def makes_queues(rabbitmq: Server) -> bool:
+    """Tell whether it makes a quorum queue."""
+    queue = "queues/%2F/well"
+    try:
+        management(rabbitmq, queue, "PUT", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+        management(rabbitmq, queue, "DELETE")
+    except urllib.error.HTTPError as problem:
+        problem.close()
+        return False
+    except OSError:
+        return False
+    return True
 
 
 def _rabbitmq_ready(server: Server) -> bool:
