@@ -37,7 +37,7 @@ class ConfirmedWrites:
     def __init__(self, channel: AbstractChannel) -> None:
         self._channel = channel
         self._waiting: list[_Write] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: object | None = None
 
     async def send(self, exchange: str, routing_key: str, message: aio_pika.Message, *, mandatory: bool) -> None:
         """Return once it's confirmed; raise what the client library raises, PublishError for what was returned."""
@@ -58,7 +58,7 @@ class ConfirmedWrites:
             one := _Write(written, underlay.create_future(), properties.message_id if mandatory else None)
         )
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write(underlay))
+            self._writing = underlay.create_task(self._write(underlay))  # which ends it with the channel
         try:
             await one.confirmed
         finally:

@@ -93,3 +93,19 @@ async def test_a_closed_channel_answers_whoever_waits(channel: AbstractChannel) 
     assert all(one is None or isinstance(one, (*BrokerErrors, asyncio.CancelledError)) for one in answers)
     with pytest.raises(BrokerErrors):
         await send(writes, QUEUE, b"x")
+
+
+async def test_a_write_that_waits_for_a_broker_that_takes_nothing_ends_with_its_connection(
+    channel: AbstractChannel,
+) -> None:
+    underlay = await channel.get_underlay_channel()
+    before = asyncio.all_tasks()
+    underlay.write_queue = asyncio.Queue(1)
+    underlay.write_queue.put_nowait(None)
+    sending = [asyncio.create_task(send(ConfirmedWrites(channel), QUEUE, b"x")) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    await underlay.connection.close(ConnectionResetError())
+    answers = await asyncio.wait_for(asyncio.gather(*sending, return_exceptions=True), 30)
+    assert all(isinstance(one, (*BrokerErrors, asyncio.CancelledError)) for one in answers)
+    await asyncio.sleep(0.05)
+    assert not {task for task in asyncio.all_tasks() - before if "_write" in repr(task.get_coro())}
