@@ -12,17 +12,15 @@ from leveret import Handlers, Retry, wire
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Pool
-from leveret_consumer.attempts import Attempts, Rules
-from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
-from leveret_consumer.load import Load
-from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.load import Heartbeats, Load
+from leveret_consumer.pools import LoopPool
+from leveret_consumer.remembered import Remembered
 from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Runs
 from leveret_consumer.session import Process, Session
 from leveret_consumer.settings import Settings
-from leveret_consumer.status import Status
-from leveret_consumer.stopping import Stop
+from leveret_consumer.status import Status, Stop
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 TWICE = Retry(2, initial=4, jitter="none")
@@ -56,7 +54,7 @@ class Consumer:
             settings=settings,
             handlers=handlers,
             attempts=attempts,
-            runs=Runs(slots),
+            remembered=Remembered(slots),
             load=self.load,
             reports=reports,
             heartbeats=Heartbeats("pod", "q", self.load, now),
