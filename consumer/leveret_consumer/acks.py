@@ -117,7 +117,7 @@ class Delivered:
     """A message as it was delivered, whose ack goes together with others'; what it's read by is a `wire.Message`."""
 
     __slots__ = (
-        *("_acks", "processed", "_channel", "body", "consumer_tag", "delivery_tag", "redelivered"),
+        *("_acks", "processed", "source", "_channel", "body", "consumer_tag", "delivery_tag", "redelivered"),
         *("headers", "content_type", "content_encoding", "priority", "correlation_id", "reply_to"),
         *("message_id", "timestamp", "type", "app_id"),
     )
@@ -125,6 +125,7 @@ class Delivered:
     def __init__(self, raw: DeliveredMessage, acks: ChannelAcks) -> None:
         properties = raw.header.properties
         self._acks, self._channel, self.processed = acks, raw.channel, False
+        self.source: str | None = None  # the dead letters' queue that it comes from, None if it's from the own queue
         self.body = raw.body
         self.consumer_tag, self.delivery_tag, self.redelivered = raw.consumer_tag, raw.delivery_tag, raw.redelivered
         self.headers: Mapping[str, FieldValue] = properties.headers or {}
@@ -158,6 +159,8 @@ async def give_back(message: Delivered) -> None:
 
 
 async def leave_to_broker(message: Delivered) -> None:
-    """Reject: the broker, which has the message, makes a dead letter of it itself."""
-    if not message.processed:
+    """Reject: the broker, which has the message, makes a dead letter of it itself. What is one already can only go back."""
+    if message.source:
+        await give_back(message)
+    elif not message.processed:
         await message.nack(requeue=False)

@@ -37,7 +37,6 @@ class Held:
 
     message: Delivered
     task: asyncio.Task[object]
-    source: str | None = None
     job: Envelope | None = None  # once it is read
     started: bool = False  # it runs, or waits for nothing but its settlement
 
@@ -69,7 +68,8 @@ class Deliveries:
         assert task is not None
         if self._closed:
             return await give_back(message)
-        held = Held(message, task, source)
+        message.source = source
+        held = Held(message, task)
         self._held.add(held)
         self._load.hold()
         try:
@@ -141,7 +141,7 @@ class Deliveries:
 
     async def _handle(self, held: Held) -> None:
         message = held.message
-        job = self._reading.envelope(message, held.source)
+        job = self._reading.envelope(message, message.source)
         if isinstance(job, Unreadable):
             held.started = True
             await _settle(self._settling.unreadable(message, job, unreadable(job.reason, job.detail)))
@@ -152,7 +152,7 @@ class Deliveries:
             await _settle(message.ack())
             return
         # Another queue's dead letter has waited already.
-        held.job, found = self._reading.job(job, {} if held.source else message.headers)
+        held.job, found = self._reading.job(job, {} if message.source else message.headers)
         if not isinstance(found, ToRun):
             held.started = True
             await _settle(self._settling.job(message, held.job, Finished(found), Steps()))
@@ -194,20 +194,16 @@ class Deliveries:
             elif job:
                 await _settle(self._settling.job(message, job, Finished(dead), Steps()))
             else:
-                await self._leave_to_broker(held)
+                await _settle(leave_to_broker(message))
         except _Lost:
             raise
         except Unreportable:  # the dead letter is there, and the store reads those, too
             await _settle(message.ack())
         except Exception:
             log.exception("a message can't be made a dead letter; the broker does", job=message.message_id)
-            await self._leave_to_broker(held)
+            await _settle(leave_to_broker(message))
         if job:
             self._remembered.forget(key_of(job))
-
-    async def _leave_to_broker(self, held: Held) -> None:
-        """What is in a queue of dead letters already can only go back."""
-        await (give_back(held.message) if held.source else _settle(leave_to_broker(held.message)))
 
     async def _attempt(self, held: Held, job: Envelope, found: ToRun) -> Attempt:
         """The attempt that there is already, or a new one once a slot is free."""

@@ -51,6 +51,10 @@ _lines = logging.getLogger(__name__)
 MILLISECOND = timedelta(milliseconds=1)
 
 
+class NotTaken(Exception):
+    """What can be neither copied nor left to the broker."""
+
+
 class Publish(Protocol):
     async def __call__(
         self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
@@ -157,6 +161,8 @@ class Settling:
 
     async def _leave_to_broker(self, message: Delivered, job: str) -> None:
         """The recorder knows by it what has become of the job."""
+        if message.source:  # rejected from there, it would be in no queue at all
+            raise NotTaken(f"the broker takes no copy of a dead letter of {message.source}, which stays there")
         log.warning("the broker takes no copy of a message; it keeps the message itself as a dead letter", job=job)
         await leave_to_broker(message)
 

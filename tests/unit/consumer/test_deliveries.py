@@ -625,6 +625,22 @@ async def test_what_was_left_to_the_broker_is_not_taken_for_acknowledged() -> No
     await world.disconnect()
 
 
+async def test_another_queues_dead_letter_that_the_broker_takes_no_copy_of_stays_where_it_is() -> None:
+    """It was rejected, and a queue of dead letters has none of its own: it was in no queue any more."""
+
+    async def takes_nothing(_: aio_pika.Message) -> bool:
+        return False
+
+    world = World(takes=takes_nothing)
+    for kind in ("fail", "nobody"):
+        for _ in range(MOST_FAILURES):
+            taken: Any = Delivered(Envelope(UUID(int=1), "other", kind, b"{}", attempt=5), world.told)
+            taken.redelivered = True
+            await world.deliveries.take(taken, "other.dead")
+    assert world.told == ["nack 1"] * 2 * MOST_FAILURES
+    await world.disconnect()
+
+
 class Channel:
     """Notes what is written on it; draining may take a while."""
 

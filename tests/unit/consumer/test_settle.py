@@ -40,6 +40,7 @@ class Message(aio_pika.Message):
         self.told = told
 
         self.redelivered = self.processed = False
+        self.source: str | None = None
 
     async def ack(self) -> None:
         self.told.append("ack")
