@@ -121,7 +121,7 @@ def test_a_thread_that_a_handler_left_behind_is_not_waited_for(raises: bool, cod
         "LEVERET_HANDLERS": "good:handlers",
         "LEVERET_TIMEOUT": "60s",
         "LEVERET_BROKER_URL": BROKER,
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
     }
     done = subprocess.run(
         [sys.executable, "-c", LEFT_BEHIND.format(raises=raises)],
