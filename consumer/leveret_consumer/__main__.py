@@ -26,8 +26,8 @@ from leveret.sdk.handlers import Handlers
 from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import configure_logs
 from leveret_consumer import exits, last_words
+from leveret_consumer.consumer import serve
 from leveret_consumer.loading import BrokenModule, load_handlers
-from leveret_consumer.runtime import serve
 from leveret_consumer.settings import Settings, read_settings
 
 log = structlog.get_logger("leveret_consumer")

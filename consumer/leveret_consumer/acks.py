@@ -1,17 +1,74 @@
-"""Acknowledge on a channel: all that ends in the same turn of the loop, or while the last acks are written, goes together.
+"""Which acks to send on a channel, so that a batch of ends costs few of them, and sending them.
 
-The ends of a batch of reports are confirmed at once, so their deliveries end in the same turn: one flush for them all,
-in the turn after. Nothing that has finished waits for anything but the acks that are being written.
+A channel numbers its deliveries 1, 2, 3 …, and a *multiple* ack takes its number and all below that are still out. So it
+may only go as far as every number is known to be finished or given back: a job that still runs stops it, and so does a
+number that was never heard of. What has finished beyond that is acknowledged one by one.
+
+All that ends in the same turn of the loop, or while the last acks are written, goes together: the ends of a batch of reports
+are confirmed at once, so their deliveries end in the same turn, and are one flush in the turn after. Nothing that has
+finished waits for anything but the acks that are being written.
 """
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import structlog
 from aio_pika.abc import FieldValue
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from leveret.rabbitmq.connection import BrokerGone
-from leveret_consumer.acknowledger import Acknowledger
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
+
+log = structlog.get_logger(__name__)
+
+LOST = (BrokerGone, *BrokerErrors)  # what an ack or a publish raises when its channel is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Acks:
+    """What to write now."""
+
+    through: int | None = None  # a multiple ack: this number and all below
+    singles: tuple[int, ...] = ()  # in order
+
+
+class Acknowledger:
+    """The numbers of one channel. What it keeps is at most what the broker lets the channel have unacknowledged.
+
+    Pure: it knows numbers, not the channel. Whoever writes keeps one order: what is given back is written first and told
+    here after, else a multiple ack could overtake it and take a job that nobody has run.
+    """
+
+    def __init__(self) -> None:
+        self._highest = 0  # that was heard of
+        self._out: set[int] = set()  # those up to there that still run, or that nobody has heard of
+        self._finished: set[int] = set()  # not acknowledged yet
+
+    def finished(self, tag: int) -> None:
+        """Note a delivery that the next flush acknowledges; raise ValueError for one that is gone."""
+        self._take(tag)
+        self._finished.add(tag)
+
+    def given_back(self, tag: int) -> None:
+        """Note a delivery whose nack or reject has been written; raise ValueError for one that is gone."""
+        self._take(tag)
+
+    def flush(self) -> Acks:
+        """Return the acks for all that has finished since the last flush."""
+        first_out = min(self._out, default=self._highest + 1)
+        # Not simply the number below the first one out: a multiple ack that finds nothing is an error to the broker.
+        through = max((tag for tag in self._finished if tag < first_out), default=None)
+        singles = tuple(sorted(tag for tag in self._finished if tag > first_out))
+        self._finished.clear()
+        return Acks(through, singles)
+
+    def _take(self, tag: int) -> None:
+        if tag > self._highest:
+            self._out.update(range(self._highest + 1, tag + 1))
+            self._highest = tag
+        if tag not in self._out:
+            raise ValueError(f"delivery {tag} is acknowledged or given back already")
+        self._out.remove(tag)
 
 
 class ChannelAcks:
@@ -60,7 +117,7 @@ class Delivered:
     """A message as it was delivered, whose ack goes together with others'; what it's read by is a `wire.Message`."""
 
     __slots__ = (
-        *("_acks", "processed", "_channel", "body", "consumer_tag", "delivery_tag", "redelivered"),
+        *("_acks", "processed", "source", "_channel", "body", "consumer_tag", "delivery_tag", "redelivered"),
         *("headers", "content_type", "content_encoding", "priority", "correlation_id", "reply_to"),
         *("message_id", "timestamp", "type", "app_id"),
     )
@@ -68,6 +125,7 @@ class Delivered:
     def __init__(self, raw: DeliveredMessage, acks: ChannelAcks) -> None:
         properties = raw.header.properties
         self._acks, self._channel, self.processed = acks, raw.channel, False
+        self.source: str | None = None  # the dead letters' queue that it comes from, None if it's from the own queue
         self.body = raw.body
         self.consumer_tag, self.delivery_tag, self.redelivered = raw.consumer_tag, raw.delivery_tag, raw.redelivered
         self.headers: Mapping[str, FieldValue] = properties.headers or {}
@@ -89,3 +147,20 @@ class Delivered:
     async def nack(self, requeue: bool = True) -> None:
         self.processed = True
         await self._acks.give_back(self.delivery_tag or 0, requeue=requeue)
+
+
+async def give_back(message: Delivered) -> None:
+    """nack, not reject: the broker counts a reject as a failed delivery."""
+    try:
+        if not message.processed:
+            await message.nack(requeue=True)
+    except LOST:
+        log.debug("not given back: the channel is gone, and the broker takes back what it delivered on it")
+
+
+async def leave_to_broker(message: Delivered) -> None:
+    """Reject: the broker, which has the message, makes a dead letter of it itself. What is one already can only go back."""
+    if message.source:
+        await give_back(message)
+    elif not message.processed:
+        await message.nack(requeue=False)

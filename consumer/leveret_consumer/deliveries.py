@@ -1,35 +1,30 @@
 """The deliveries that a connection holds: each is read, gets a slot, runs, and is settled.
 
-What stands first is what costs least: a message that can't be run is set aside before it takes a slot.
+What can't be run is set aside before it takes a slot.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Awaitable
+from dataclasses import dataclass
 
 import structlog
 
-from leveret import topology, wire
-from leveret.jobs import DeadReason, Envelope
-from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
-from leveret.sdk.handlers import BadPayload, Handler, Pool
+from leveret.jobs import Envelope
+from leveret.sdk.handlers import Pool
 from leveret.wire import Unreadable
-from leveret_consumer import sources, stumbles
-from leveret_consumer.acks import Delivered
-from leveret_consumer.attempts import Attempts
-from leveret_consumer.failures import cut_message
-from leveret_consumer.job_events import Ended
+from leveret_consumer.acks import LOST, Delivered, give_back, leave_to_broker
+from leveret_consumer.attempt import Attempts
+from leveret_consumer.ends import DeadLetter, Finished
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, Outcome, Unkept, delivered_too_often, unreadable
+from leveret_consumer.outcome import unreadable
+from leveret_consumer.reading import Reading, ToRun
+from leveret_consumer.remembered import MOST_FAILURES, Attempt, Remembered, Steps, failed_too_often, key_of
 from leveret_consumer.reports import Unreportable
-from leveret_consumer.runs import Run, Runs, key_of
-from leveret_consumer.settling import Settling
+from leveret_consumer.settle import Settling
 
 log = structlog.get_logger(__name__)
 
 PAUSE_AFTER_ERROR = 1.0  # s, so that an error of our own does not send a message around and around
-_LOST = (BrokerGone, *BrokerErrors)
 
 
 class _Lost(Exception):
@@ -42,33 +37,25 @@ class Held:
 
     message: Delivered
     task: asyncio.Task[object]
-    source: str | None = None
     job: Envelope | None = None  # once it is read
     started: bool = False  # it runs, or waits for nothing but its settlement
 
 
-Judge = Callable[[Envelope, DeadLetter], Outcome]  # what becomes of a message that is a dead letter as seen from here
-
-
 class Deliveries:
-    """Those of one connection. `runs` and `load` belong to the process and outlive it."""
+    """Those of one connection. What is remembered and the load belong to the process and outlive it."""
 
     def __init__(
         self,
-        queue: str,
-        handlers: Mapping[str, Handler],
+        reading: Reading,
         attempts: Attempts,
         settling: Settling,
-        runs: Runs,
+        remembered: Remembered,
         load: Load,
         *,
-        delivery_limit: int = topology.BROKER_DELIVERY_LIMIT,
         pause_after_error: float = PAUSE_AFTER_ERROR,
-        judge: Judge = lambda _, dead: dead,
     ) -> None:
-        self._queue, self._handlers, self._attempts, self._settling = queue, handlers, attempts, settling
-        self._runs, self._load, self._delivery_limit = runs, load, delivery_limit
-        self._pause_after_error, self._judge = pause_after_error, judge
+        self._reading, self._attempts, self._settling = reading, attempts, settling
+        self._remembered, self._load, self._pause_after_error = remembered, load, pause_after_error
         self._held: set[Held] = set()
         self._closed = False
 
@@ -80,8 +67,9 @@ class Deliveries:
         task = asyncio.current_task()
         assert task is not None
         if self._closed:
-            return await _give_back(message)
-        held = Held(message, task, source)
+            return await give_back(message)
+        message.source = source
+        held = Held(message, task)
         self._held.add(held)
         self._load.hold()
         try:
@@ -91,11 +79,11 @@ class Deliveries:
         except asyncio.CancelledError:
             if message.is_lost:
                 self._forget(held)
-            elif not task.cancelling():  # its run was, with another delivery
-                return await _give_back(message)
+            elif not task.cancelling():  # its attempt was, with another delivery
+                return await give_back(message)
             raise
         except Exception as problem:  # noqa: BLE001 - logged there
-            await self._stumbled(held, problem)
+            await self._failed(held, problem)
         finally:
             self._held.discard(held)
             self._load.let_go()
@@ -123,7 +111,7 @@ class Deliveries:
     async def give_back_all(self) -> int:
         """Stop what runs, then give back everything; return how many."""
         some = set(self._held)
-        self._runs.stop()  # before the broker has them again, so that nobody starts a twin of what still runs
+        self._remembered.stop()  # before the broker has them again, so that nobody starts a twin of what still runs
         return await self._return(some)
 
     async def finished(self, within: float) -> bool:
@@ -138,158 +126,110 @@ class Deliveries:
         if some:
             await asyncio.wait({held.task for held in some})
         for held in some:
-            await _give_back(held.message)
+            await give_back(held.message)
         return len(some)
 
     def _forget(self, held: Held) -> None:
-        """The broker closed the channel, perhaps alone, and has the delivery again: stop its run, as with a lost connection.
+        """The broker closed the channel, perhaps alone, and has the delivery again: stop its attempt, as with a lost connection.
 
         A thread can't be stopped, and what has ended is remembered: both wait for their message to come back.
         """
-        run = self._runs.get(key_of(held.job)) if held.job else None
-        if held.job and run and run.can_be_stopped and not run.task.done():
-            run.task.cancel()
-            self._runs.forget(key_of(held.job))
+        attempt = self._remembered.get(key_of(held.job)) if held.job else None
+        if held.job and attempt and attempt.can_be_stopped and not attempt.task.done():
+            attempt.task.cancel()
+            self._remembered.forget(key_of(held.job))
 
     async def _handle(self, held: Held) -> None:
         message = held.message
-        job = (
-            sources.from_source(message, held.source, self._queue)
-            if held.source
-            else wire.from_message(message, self._queue)
-        )
+        job = self._reading.envelope(message, message.source)
         if isinstance(job, Unreadable):
             held.started = True
             await _settle(self._settling.unreadable(message, job, unreadable(job.reason, job.detail)))
             return
         held.job = job
-        if job.delivery and self._runs.was_acknowledged(key_of(job)):  # and the ack was lost with its connection
+        if job.delivery and self._remembered.was_acknowledged(key_of(job)):  # and the ack was lost with its connection
             held.started = True
             await _settle(message.ack())
             return
-        waits = None if held.source else self._attempts.not_before(message.headers)
-        if isinstance(waits, datetime):
-            held.job = job = replace(job, not_before=waits)
-        ready = self._ready(job, waits if isinstance(waits, DeadLetter) else None)
-        if not isinstance(ready, tuple):
+        # Another queue's dead letter has waited already.
+        held.job, found = self._reading.job(job, {} if message.source else message.headers)
+        if not isinstance(found, ToRun):
             held.started = True
-            await _settle(self._settling.job(message, job, Ended(ready), None))
+            await _settle(self._settling.job(message, held.job, Finished(found), Steps()))
             return
-        run = await self._run(held, job, *ready)
+        attempt = await self._attempt(held, held.job, found)
         try:
-            ended = await asyncio.shield(run.task)
+            finished = await asyncio.shield(attempt.task)
         except Exception:
-            self._runs.forget(key_of(job))  # else every delivery to come would get the same failed task
+            self._remembered.forget(key_of(job))  # else every delivery to come would get the same failed task
             raise
-        async with run.settling:
-            await _settle(self._settling.job(message, job, ended, run))
-        self._runs.settled(key_of(job), run)
+        async with attempt.lock:
+            await _settle(self._settling.job(message, job, finished, attempt))
+        self._remembered.settled(key_of(job), attempt)
 
-    async def _stumbled(self, held: Held, problem: Exception) -> None:
+    async def _failed(self, held: Held, problem: Exception) -> None:
         """An error of our own, or of what we stand on: give the delivery back, but not for ever."""
         message = held.message
-        times = self._runs.stumbles.note(message)
+        times = self._remembered.internal_failures.note(message)
         log.error("a delivery failed in the consumer itself", job=message.message_id, times=times, exc_info=problem)
-        if times < stumbles.MOST:
+        if times < MOST_FAILURES:
             await asyncio.sleep(self._pause_after_error)
-            await _give_back(message)
+            await give_back(message)
             return
         held.started = True
         try:
-            await self._give_up(held, stumbles.stumbled_too_often(problem, times))
-            self._runs.stumbles.forget(message)
+            await self._give_up(held, failed_too_often(problem, times))
+            self._remembered.internal_failures.forget(message)
         except _Lost as lost:
             _note_lost(message, lost)
 
     async def _give_up(self, held: Held, dead: DeadLetter) -> None:
         message, job = held.message, held.job
-        run = self._runs.get(key_of(job)) if job else None
+        attempt = self._remembered.get(key_of(job)) if job else None
         try:
-            if run and run.is_told:  # a dead letter of a job that has its end, or its next attempt, would be a lie
+            if (
+                attempt and attempt.is_told
+            ):  # a dead letter of a job that has its end, or its next attempt, would be a lie
                 await _settle(message.ack())
             elif job:
-                await _settle(self._settling.job(message, job, Ended(dead), None))
+                await _settle(self._settling.job(message, job, Finished(dead), Steps()))
             else:
-                await _leave_to_broker(held)
+                await _settle(leave_to_broker(message))
         except _Lost:
             raise
         except Unreportable:  # the dead letter is there, and the store reads those, too
             await _settle(message.ack())
         except Exception:
             log.exception("a message can't be made a dead letter; the broker does", job=message.message_id)
-            await _leave_to_broker(held)
+            await _settle(leave_to_broker(message))
         if job:
-            self._runs.forget(key_of(job))
+            self._remembered.forget(key_of(job))
 
-    def _ready(self, job: Envelope, unfit: DeadLetter | None) -> tuple[Handler, object] | Outcome:
-        """What is to run; or the outcome of what isn't. The limit first: reading the payload may be what ends the process."""
-        readable = self._too_often(job) or self._too_late(job) or unfit or self._read(job)
-        if isinstance(readable, DeadLetter):
-            return self._judge(job, readable)
-        # What waits is read all the same: what can't be run is told at once, and the report is JSON.
-        return (
-            self._attempts.deferred(job, job.not_before) if isinstance(readable, tuple) and job.not_before else readable
-        )
-
-    def _too_often(self, job: Envelope) -> DeadLetter | None:
-        """A run that is here already is not started again, however often its message comes: it's settled as it ends."""
-        return None if self._runs.get(key_of(job)) else delivered_too_often(job.delivery, self._delivery_limit)
-
-    def _too_late(self, job: Envelope) -> DeadLetter | Unkept | None:
-        """Nor is a run that is here already judged by the clock; one that waits for a slot is once more, as it starts."""
-        return None if self._runs.get(key_of(job)) else self._attempts.too_late(job)
-
-    def _read(self, job: Envelope) -> tuple[Handler, object] | DeadLetter:
-        handler = self._handlers.get(job.type)
-        if handler is None:
-            known = ", ".join(sorted(self._handlers))
-            return unreadable(DeadReason.UNKNOWN_TYPE, f"no handler here is for {job.type!r}; there are: {known}")
-        try:
-            return handler, handler.read(job.body)
-        except BadPayload as problem:
-            return unreadable(problem.reason, cut_message(str(problem)))
-
-    async def _run(self, held: Held, job: Envelope, handler: Handler, payload: object) -> Run:
-        """The run of this attempt: one that there is already, or a new one once a slot is free."""
+    async def _attempt(self, held: Held, job: Envelope, found: ToRun) -> Attempt:
+        """The attempt that there is already, or a new one once a slot is free."""
         key = key_of(job)
-        run = self._runs.get(key)
-        if run is None:
+        attempt = self._remembered.get(key)
+        if attempt is None:
             slot = await self._load.take()
-            run = self._runs.get(key)
-            if run:  # of another copy of the message, which came to its slot first
+            attempt = self._remembered.get(key)
+            if attempt:  # of another copy of the message, which came to its slot first
                 slot.attempt_ended()
             else:
-                attempt = self._attempts.run(job, handler, payload, slot)
-                run = self._runs.start(key, attempt, can_be_stopped=handler.pool is not Pool.THREAD)
-                run.task.add_done_callback(slot.attempt_ended)
+                work = self._attempts.run(job, found.handler, found.payload, slot)
+                can_be_stopped = found.handler.pool is not Pool.THREAD
+                attempt = self._remembered.start(key, work, can_be_stopped=can_be_stopped)
+                attempt.task.add_done_callback(slot.attempt_ended)
         held.started = True
-        return run
+        return attempt
 
 
 async def _settle(step: Awaitable[None]) -> None:
     try:
         await step
-    except _LOST as problem:
+    except LOST as problem:
         raise _Lost(str(problem)) from problem
 
 
 def _note_lost(message: Delivered, problem: _Lost) -> None:
     # Not acknowledged: the broker delivers it again, here or elsewhere.
     log.info("a delivery is lost with its connection", job=message.message_id, because=str(problem))
-
-
-async def _leave_to_broker(held: Held) -> None:
-    """Have the broker itself keep it as a dead letter; what is in a queue of dead letters already can only go back."""
-    if held.source:
-        await _give_back(held.message)
-    elif not held.message.processed:
-        await _settle(held.message.nack(requeue=False))
-
-
-async def _give_back(message: Delivered) -> None:
-    """nack, not reject: the broker counts a reject as a failed delivery."""
-    try:
-        if not message.processed:
-            await message.nack(requeue=True)
-    except _LOST:
-        log.debug("not given back: the channel is gone, and the broker takes back what it delivered on it")

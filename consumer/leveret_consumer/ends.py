@@ -1,23 +1,31 @@
-"""How a run of a handler ended, as values that cross threads and the pipes of processes.
+"""How a handler's attempt ended, and what becomes of its message, as values; and an exception as what is told of it.
 
-Exception classes are looked at where the exception is, in the thread or process that ran the handler, with isinstance
-and in this one place. What crosses over is the verdict: a class may not exist on the other side, a verdict always does.
+An `End` crosses threads and the pipes of processes: exception classes are looked at where the exception is (`outcome`). What
+crosses over is the verdict: a class may not exist on the other side, a verdict always does. An `Outcome` is decided from it,
+and is all that `settle` needs to know.
+
+Events and dead letters carry an error, so it is cut to a size: the traceback starts at the first frame that is not ours,
+and keeps its end, where the cause is.
 """
 
-import asyncio
+import traceback
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import TracebackType
 
 import msgspec
 
-from leveret.durations import format_duration
 from leveret.events import Error
 from leveret.jobs import DeadReason
-from leveret.retry import RetryPolicy
-from leveret.sdk.retry import Reject, RetryLater
-from leveret.wire import as_time
-from leveret_consumer.failures import FAILED, TIMED_OUT, error_of
 
-LARGEST_RESULT = 256 * 1024  # bytes of JSON
+FAILED, TIMED_OUT = "Failed", "TimedOut"
+
+LONGEST_MESSAGE = 2_000  # characters
+LONGEST_TRACEBACK = 8 * 1024  # bytes
+LARGEST_HEADER = 8 * 1024  # bytes of JSON
+
+_OURS = ("leveret.", "leveret_consumer.")  # packages, and not where they lie: that may be a link or an archive
+_CUT = "… (cut)\n"
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -44,81 +52,128 @@ Failure = Failed | Postponed | Refused
 End = bytes | Failure  # the result as JSON, or what went wrong
 
 
-class ResultTooLarge(ValueError):
-    """A result above 256 KiB of JSON."""
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    result: bytes  # JSON
 
 
-class TooLate(Exception):
-    """A handler does not start, because the job's deadline has passed."""
+@dataclass(frozen=True, slots=True)
+class RetryAfter:
+    """The next attempt starts when the delay level's time has passed."""
 
-    def __init__(self, deadline: datetime) -> None:
-        super().__init__(
-            f"the job's deadline, {as_time(deadline)}, passed before this attempt; the handler was not started"
-        )
+    level: int | None  # 2^level s; None: at once
+    error: Error
+
+    @property
+    def wait(self) -> timedelta:
+        return timedelta(0) if self.level is None else timedelta(seconds=2**self.level)
 
 
-def end_of(result: bytes, policy: RetryPolicy | None) -> End:
-    """Return the end of a run that returned; `policy` is the handler's own."""
-    if len(result) <= LARGEST_RESULT:
-        return result
-    return failure_of(
-        ResultTooLarge(
-            f"the result is {len(result):,} bytes of JSON, and at most {LARGEST_RESULT:,} are kept: store it somewhere "
-            "and return where it is"
-        ),
-        policy,
+@dataclass(frozen=True, slots=True)
+class RetryFromStore:
+    """The wait is above the last level, or must not be early: the store publishes the next attempt then, and no copy waits."""
+
+    wait: timedelta
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    reason: DeadReason
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """Dead by its deadline, and no dead letter: the reply tells whoever waits for it, and nobody would redrive it."""
+
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """No attempt was started: the message comes again, as the same attempt, when the delay level's time has passed."""
+
+    level: int  # 2^level s
+    since: datetime  # the first time
+    error: Error  # what it would be a dead letter for
+
+    @property
+    def wait(self) -> timedelta:
+        return timedelta(seconds=2**self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """No attempt was started: its sender asked for a time, and the store publishes it then."""
+
+    until: datetime
+
+
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A message with its outcome; the times are unknown where nothing ran."""
+
+    outcome: Outcome
+    max_attempts: int | None = None
+    started_at: datetime | None = None
+    run_seconds: float | None = None
+
+
+def error_of(problem: BaseException, reason: str = FAILED) -> Error:
+    """Return what is told of a handler's exception."""
+    return Error(
+        reason=reason,
+        message=cut_message(_message(problem)),
+        type=cut_message(type(problem).__qualname__),
+        traceback=_traceback(problem),
     )
 
 
-def failure_of(problem: BaseException, policy: RetryPolicy | None) -> Failure:
-    """Return the end of a run that raised; `policy` is the handler's own, None without one: a JobQueue's has no classes."""
-    match problem:
-        case Reject():
-            return Refused(_said(problem, DeadReason.REJECTED), DeadReason.REJECTED)
-        case RetryLater():
-            return Postponed(_said(problem, FAILED), problem.after)
-        case TooLate():
-            return _past_deadline(str(problem))
-        case _:
-            return _by_class(problem, error_of(problem), policy)
+def as_header(error: Error) -> str:
+    """Return the error as JSON of at most 8 KiB, by leaving out as much of the traceback as it takes."""
+    encoded = msgspec.json.encode(error)
+    while len(encoded) > LARGEST_HEADER and error.traceback:
+        # Escapes make JSON longer than its text: cut by what is too much, and look again.
+        excess = len(encoded) - LARGEST_HEADER + len(_CUT.encode())
+        rest = error.traceback.removeprefix(_CUT)[excess:]
+        error = msgspec.structs.replace(error, traceback=_CUT + rest if rest else None)
+        encoded = msgspec.json.encode(error)
+    if len(encoded) > LARGEST_HEADER:
+        encoded = msgspec.json.encode(Error(reason=error.reason, message=error.message[:500], type=error.type))
+    return encoded.decode()
 
 
-def not_started(problem: BaseException) -> Failed:
-    """Return the end of an attempt for which there was no thread or process: no exception of the handler's, so no class."""
-    error = error_of(problem)
-    message = f"the handler could not be started ({error.type}: {error.message}); the attempt counts as failed"
-    return Failed(msgspec.structs.replace(error, message=message))
+def cut_message(text: str) -> str:
+    """Return the text, at most 2,000 characters of it, and only what can be written as UTF-8."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
-def timed_out(limit: timedelta, policy: RetryPolicy | None) -> Failure:
-    """Return the end of an attempt that took too long: a TimeoutError to the policy's classes."""
-    problem = TimeoutError(f"the attempt was not done within its time-out of {format_duration(limit)}")
-    return _by_class(problem, Error(reason=TIMED_OUT, type="TimeoutError", message=str(problem)), policy)
+def _message(problem: BaseException) -> str:
+    try:
+        return str(problem)
+    except BaseException:  # noqa: BLE001 - the __str__ of a user's exception may fail in any way
+        return "(its message can't be read: __str__ failed)"
 
 
-def stopped_at(deadline: datetime) -> Refused:
-    """Return the end of an attempt that ran until the job's deadline: no policy has another one after it."""
-    return _past_deadline(f"the attempt was not done by the job's deadline, {as_time(deadline)}, and was stopped")
+def _traceback(problem: BaseException) -> str | None:
+    try:
+        lines = traceback.format_exception(type(problem), problem, _users(problem.__traceback__))
+    except BaseException:  # noqa: BLE001 - as above
+        return None
+    text = "".join(lines).encode("utf-8", "backslashreplace")
+    if len(text) <= LONGEST_TRACEBACK:
+        return text.decode()
+    return _CUT + text[-(LONGEST_TRACEBACK - len(_CUT.encode())) :].decode("utf-8", "ignore")
 
 
-def _past_deadline(message: str) -> Refused:
-    return Refused(Error(DeadReason.DEADLINE_EXCEEDED, message), DeadReason.DEADLINE_EXCEEDED)
-
-
-def cancelled(policy: RetryPolicy | None) -> Failure:
-    """Return the end of a coroutine that was cancelled, and not by us."""
-    problem = asyncio.CancelledError("the handler ended by a cancellation that was not asked for")
-    return _by_class(problem, Error(reason=FAILED, type="CancelledError", message=str(problem)), policy)
-
-
-def _by_class(problem: BaseException, error: Error, policy: RetryPolicy | None) -> Failure:
-    if policy is None or policy.tries_again(problem):
-        return Failed(error)
-    return Refused(msgspec.structs.replace(error, reason=DeadReason.GAVE_UP), DeadReason.GAVE_UP)
-
-
-def _said(problem: BaseException, reason: str) -> Error:
-    """What a handler said on purpose needs no traceback, unless another exception led to it."""
-    error = error_of(problem, reason)
-    cause = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
-    return error if cause else msgspec.structs.replace(error, traceback=None)
+def _users(frame: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not ours; all of it if every frame is."""
+    first = frame
+    while frame and f"{frame.tb_frame.f_globals.get('__package__')}.".startswith(_OURS):
+        frame = frame.tb_next
+    return frame or first

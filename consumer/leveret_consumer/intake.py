@@ -7,8 +7,6 @@ queue is there. What was delivered to an old subscription is settled on its chan
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from datetime import timedelta
 from itertools import count
 from typing import Protocol
 
@@ -17,9 +15,8 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
-from leveret_consumer.prefetch import LEAST_CONSUMER_TIMEOUT
-from leveret_consumer.subscription import QueueMissing, Subscription, Take
-from leveret_consumer.tag_watch import Look, lost, next_look
+from leveret_consumer.prefetch import Terms
+from leveret_consumer.subscription import Look, QueueMissing, Subscription, Take, lost, next_look
 
 log = structlog.get_logger(__name__)
 
@@ -32,15 +29,7 @@ SUBSCRIBES_AGAIN_AFTER = 1.0  # s
 SOON, SELDOM = 60.0, 5.0  # s
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """What is asked of the broker for each delivery."""
-
-    prefetch: int
-    timeout: timedelta = LEAST_CONSUMER_TIMEOUT  # a delivery may stay unacknowledged for so long
-
-
-class Listener(Protocol):
+class QueueListener(Protocol):
     """Is told whether the queue is consumed."""
 
     def consumes(self) -> None: ...
@@ -57,16 +46,16 @@ class Intake:
         queue: str,
         tag: str,
         take: Take,
-        listener: Listener,
+        listener: QueueListener,
         *,
-        wants: Callable[[], Wants],
+        terms: Callable[[], Terms],
         shrunk: Callable[[str], Awaitable[object]] | None = None,
         single_active: bool = False,
         looks_for_queue_every: float = 1.0,
     ) -> None:
-        """`wants` is asked at every tick; `shrunk` is told the tag of a subscription that held too much."""
+        """`terms` is asked at every tick; `shrunk` is told the tag of a subscription that held too much."""
         self._connection, self._queue, self._tag, self._take, self._listener = connection, queue, tag, take, listener
-        self._wants, self._shrunk, self._single_active = wants, shrunk, single_active
+        self._terms, self._shrunk, self._single_active = terms, shrunk, single_active
         self._looks_for_queue_every = looks_for_queue_every
         self._numbers = count()
         self._subscriptions: list[Subscription] = []
@@ -81,7 +70,7 @@ class Intake:
         since = loop.time()
         while not stop.is_set():
             try:
-                current = await self._subscribe(self._wants())
+                current = await self._subscribe(self._terms())
             except QueueMissing as missing:
                 self._listener.waits(f"{missing} yet: the operator makes it for its JobQueue")
                 seldom = loop.time() - since >= SOON
@@ -110,15 +99,14 @@ class Intake:
         if self._looking:
             self._looking.cancel()
 
-    async def _subscribe(self, wants: Wants) -> Subscription:
+    async def _subscribe(self, terms: Terms) -> Subscription:
         number = next(self._numbers)
         subscription = await Subscription.open(
             self._connection,
             self._queue,
             f"{self._tag}.{number}" if number else self._tag,
-            wants.prefetch,
+            terms,
             self._take,
-            timeout=wants.timeout,
         )
         self._subscriptions.append(subscription)
         if self._cancelled:  # meanwhile, under an alarm perhaps
@@ -127,17 +115,17 @@ class Intake:
 
     async def _keep(self, current: Subscription, stop: asyncio.Event) -> Subscription:
         """Keep subscribed, with what is wanted, until the broker ends it or a stop; return the latest subscription."""
-        wants, found = self._wants(), None
+        terms, found = self._terms(), None
         loop = asyncio.get_running_loop()
         look_at = loop.time() + next_look(None)
         while True:
-            await _pause(TICK, stop, current.ended, look=self._looking)
-            if stop.is_set() or current.ended.is_set():
+            await _pause(TICK, stop, current.gone, look=self._looking)
+            if stop.is_set() or current.gone.is_set():
                 return current
-            wanted = self._wants()
-            if wanted != wants:
-                current = await self._resize(current, wants, wanted)
-                wants, found = wanted, None
+            others = self._terms()
+            if others != terms:
+                current = await self._resize(current, terms, others)
+                terms, found = others, None
             if self._looking is None and loop.time() >= look_at:
                 # Not waited for: a broker under an alarm may answer much later, and a stop must not wait with it.
                 self._looking = asyncio.create_task(self._look(current))
@@ -145,27 +133,27 @@ class Intake:
                 before, found = found, None if self._looking.cancelled() else self._looking.result()
                 self._looking = None
                 if found and lost(before, found):
-                    current, found = await self._again(current, wants), None
+                    current, found = await self._again(current, terms), None
                 look_at = loop.time() + next_look(found)
 
-    async def _resize(self, old: Subscription, before: Wants, after: Wants) -> Subscription:
+    async def _resize(self, old: Subscription, before: Terms, after: Terms) -> Subscription:
         log.info("another prefetch", queue=self._queue, before=before.prefetch, after=after.prefetch)
         return await self._replace(old, after, shrinks=after.prefetch < before.prefetch)
 
-    async def _again(self, old: Subscription, wants: Wants) -> Subscription:
+    async def _again(self, old: Subscription, terms: Terms) -> Subscription:
         log.warning("the broker does not have this consumer any more; subscribing anew", queue=self._queue, tag=old.tag)
         self._listener.waits("the broker lost the consumer; subscribing anew")
-        new = await self._replace(old, wants)
+        new = await self._replace(old, terms)
         if new is not old:
             self._listener.consumes()
         return new
 
-    async def _replace(self, old: Subscription, wants: Wants, *, shrinks: bool = False) -> Subscription:
+    async def _replace(self, old: Subscription, terms: Terms, *, shrinks: bool = False) -> Subscription:
         """Subscribe anew, then end the old subscription."""
         try:
-            new = await self._subscribe(wants)
+            new = await self._subscribe(terms)
         except QueueMissing:
-            old.ended.set()  # as the broker is about to tell, or should have
+            old.gone.set()  # as the broker is about to tell, or should have
             return old
         await old.cancel()
         if shrinks and self._shrunk:
@@ -181,7 +169,7 @@ class Intake:
                 self._channel = await self._connection.channel(publisher_confirms=False)
             declared = await self._channel.declare_queue(self._queue, passive=True)
         except ChannelNotFoundEntity:
-            current.ended.set()
+            current.gone.set()
             return None
         except BrokerErrors as problem:
             log.debug("a look at the queue failed", queue=self._queue, because=str(problem))

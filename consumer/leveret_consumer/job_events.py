@@ -1,7 +1,6 @@
-"""What is told of a job, as events: one when an attempt starts, some on its progress, one when it ends."""
+"""What is told of a job: an event when an attempt starts, some on its progress, one when it ends; and log lines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,9 +9,10 @@ import msgspec
 from leveret.events import Error, JobEvent, Progress
 from leveret.jobs import Envelope, State
 from leveret.wire import Unreadable
-from leveret_consumer.outcomes import (
+from leveret_consumer.ends import (
     DeadLetter,
     Deferred,
+    Finished,
     GivenBack,
     Outcome,
     RetryAfter,
@@ -22,14 +22,9 @@ from leveret_consumer.outcomes import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A message with its outcome; the times are unknown where nothing ran."""
-
-    outcome: Outcome
-    max_attempts: int | None = None
-    started_at: datetime | None = None
-    run_seconds: float | None = None
+def log_fields(job: Envelope) -> dict[str, str | int]:
+    """Return what each log line on a job carries."""
+    return {"job": str(job.id), "queue": job.queue, "type": job.type, "attempt": job.attempt}
 
 
 class Telling:
@@ -61,7 +56,7 @@ class Telling:
         )
 
 
-def ended(job: Envelope, consumer: str, at: datetime, how: Ended) -> JobEvent:
+def finished(job: Envelope, consumer: str, at: datetime, how: Finished) -> JobEvent:
     event = msgspec.structs.replace(
         _about(job, consumer, _state(how.outcome), at),
         max_attempts=how.max_attempts,

@@ -17,7 +17,7 @@ from leveret import signals, topology
 from leveret.jobs import Envelope
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.signals import JobQueueTold
-from leveret_consumer.outcomes import DeadLetter, GivenBack
+from leveret_consumer.ends import DeadLetter, GivenBack
 from leveret_consumer.present_version import DEFAULT_LIMITS, Limits, Told, gives_back
 
 log = structlog.get_logger(__name__)

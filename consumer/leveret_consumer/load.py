@@ -1,18 +1,32 @@
-"""The slots of this process and how busy they are: what heartbeats and metrics tell.
+"""The slots of this process and how busy they are: what metrics tell, and the heartbeats that the operator gets.
 
 A slot is free again when its work has really ended: a thread that outlives its time-out keeps its slot. An attempt that
 ended before it had any work, cancelled before its first step perhaps, frees its slot itself.
+
+A heartbeat is sent every 5 s, and at once when this consumer turns idle, busy or starts to stop, but at most twice a second:
+many short jobs turn a consumer idle and busy hundreds of times a second. Not persistent, not confirmed: the next one replaces
+it.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+from leveret.signals import Heartbeat
+from leveret.version import VERSION
+
+EVERY = 5.0  # s
+AT_MOST_EVERY = 0.5  # s
+
+Send = Callable[[Heartbeat], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Finished:
+class Counts:
     """Attempts since the start, however they ended."""
 
     attempts: int = 0
@@ -25,10 +39,10 @@ class Slot:
     def __init__(self, release: Callable[[], None]) -> None:
         self._release, self._has_work = release, False
 
-    def give_to(self, ended: "asyncio.Future[Any]") -> None:
+    def give_to(self, done: "asyncio.Future[Any]") -> None:
         """Free it once the attempt's work has ended."""
         self._has_work = True
-        ended.add_done_callback(lambda _: self._release())
+        done.add_done_callback(lambda _: self._release())
 
     def attempt_ended(self, _: object = None) -> None:
         """Free it now if the attempt never had any work; for the done-callbacks of its task."""
@@ -41,12 +55,12 @@ class Load:
         self.slots = slots
         self.busy = 0  # slots with work in them
         self.held = 0  # deliveries that are not acknowledged, the waiting ones included
-        self.finished = Finished()
+        self.finished = Counts()
         self.replies_dropped: Counter[str] = Counter()  # by reason
         self.turned = asyncio.Event()  # idle → busy or busy → idle; whoever looks clears it
         self._free = asyncio.Semaphore(slots)
 
-    async def take(self) -> "Slot":
+    async def take(self) -> Slot:
         """Wait for a free slot and take it, first come, first served."""
         await self._free.acquire()
         self.busy += 1
@@ -74,3 +88,42 @@ class Load:
         """Note an attempt that ended."""
         self.finished.attempts += 1
         self.finished.busy_seconds += seconds
+
+
+class Heartbeats:
+    def __init__(self, consumer: str, queue: str, load: Load, now: Callable[[], datetime]) -> None:
+        self._consumer, self._queue, self._load, self._now = consumer, queue, load, now
+        self._stopping = False
+        self._send: Send | None = None
+
+    def beat(self) -> Heartbeat:
+        load = self._load
+        return Heartbeat(
+            consumer=self._consumer,
+            queue=self._queue,
+            at=self._now(),
+            slots=load.slots,
+            in_flight=load.held,
+            finished=load.finished.attempts,
+            busy_seconds=round(load.finished.busy_seconds, 6),
+            stopping=self._stopping,
+            leveret=VERSION,
+        )
+
+    async def stopping(self) -> None:
+        """Tell at once that this consumer is about to stop, and call it again when it has."""
+        self._stopping = True
+        if self._send:
+            await self._send(self.beat())
+
+    async def run(self, send: Send) -> None:
+        """Send heartbeats until cancelled."""
+        self._send = send
+        while True:
+            self._load.turned.clear()
+            await send(self.beat())
+            await asyncio.sleep(AT_MOST_EVERY)
+            with contextlib.suppress(TimeoutError):
+                # Not `wait_for`: it forgets that it was cancelled if what it waits for happens in the same moment.
+                async with asyncio.timeout(EVERY - AT_MOST_EVERY):
+                    await self._load.turned.wait()

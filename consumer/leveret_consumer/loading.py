@@ -1,10 +1,11 @@
-"""Import the user's handlers, and refuse at start what could not work later."""
+"""Import the user's handlers, refuse at start what could not work later, and what is told of them."""
 
 import importlib
 import traceback
 from datetime import timedelta
 
 from leveret.durations import format_duration
+from leveret.events import HandlerInfo, HandlersRegistered
 from leveret.sdk.handlers import BadHandler, Handlers
 from leveret.settings import BadSetting
 
@@ -39,6 +40,18 @@ def load_handlers(place: str, timeout: timedelta) -> Handlers:
                 f"JobQueue's {format_duration(timeout)}: lower it or raise spec.timeout (LEVERET_TIMEOUT)"
             )
     return found
+
+
+def registration(handlers: Handlers, version: str) -> HandlersRegistered:
+    types = {
+        handler.type: HandlerInfo(
+            schema=handler.schema(),
+            max_attempts=handler.retry.max_attempts if handler.retry else None,
+            timeout_seconds=handler.timeout.total_seconds() if handler.timeout else None,
+        )
+        for handler in handlers.values()
+    }
+    return HandlersRegistered(version, types)
 
 
 def _module(name: str) -> object:

@@ -19,7 +19,7 @@ DIFFERS_FOR = 30.0  # s before it is changed
 LEAST_CONSUMER_TIMEOUT = timedelta(minutes=30)
 
 
-def wanted(slots: int, run_seconds: float) -> int:
+def best_prefetch(slots: int, run_seconds: float) -> int:
     """Return the prefetch for a mean run time: slots + min(300, ⌈slots × 0.1 s / S⌉).
 
     Where less than one job would end in the 0.1 s it's the slots alone: a consumer with one slot must not keep a second
@@ -39,6 +39,14 @@ def consumer_timeout(timeout: timedelta, slots: int, prefetch: int) -> timedelta
     """
     needed = (1 + math.ceil(prefetch / slots)) * timeout + timedelta(seconds=60)
     return max(needed, LEAST_CONSUMER_TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a queue is consumed by."""
+
+    prefetch: int
+    timeout: timedelta = LEAST_CONSUMER_TIMEOUT  # a delivery may stay unacknowledged for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +96,31 @@ class RunTimes:
             return (last.run_seconds - first.run_seconds) / ended
         seconds = last.at - first.at
         return seconds if seconds and all(sample.busy for sample in self._samples) else None
+
+
+class Prefetching:
+    """Of one connection: each begins with as many deliveries as there are slots."""
+
+    def __init__(self, slots: int, timeout: timedelta, *, has_source: bool) -> None:
+        """`timeout` is an attempt's; `has_source`: another queue's dead letters wait for the same slots."""
+        self._slots, self._timeout, self._has_source = slots, timeout, has_source
+        self._prefetch, self._times = Prefetch(slots), RunTimes()
+
+    def own_queue(self, now: float, attempts: int, run_seconds: float, *, busy: bool) -> Terms:
+        """Note how long jobs ran lately, and return what to hold of the own queue."""
+        self._times.note(now, attempts, run_seconds, busy=busy)
+        mean = self._times.mean()
+        self._prefetch = consider(self._prefetch, None if mean is None else best_prefetch(self._slots, mean), now)
+        return self._terms(self._prefetch.count)
+
+    def source_queue(self) -> Terms:
+        """Return what to hold of the other queue's dead letters: no extra, there are few."""
+        return self._terms(self._slots)
+
+    def most_waiting_replies(self) -> int:
+        """Return how many jobs that have ended may wait for their replies: a tenth of what is held."""
+        return max(1, self._prefetch.count // 10)
+
+    def _terms(self, count: int) -> Terms:
+        held = self._prefetch.count + (self._slots if self._has_source else 0)
+        return Terms(count, consumer_timeout(self._timeout, self._slots, held))

@@ -33,7 +33,7 @@ MOST_IN_FLIGHT = 8  # batches whose confirm is awaited
 
 _NOT_WRITTEN = (TypeError, ValueError, OverflowError, RecursionError)  # what encoding raises
 
-Publish = Callable[[list[JobEvent]], Awaitable[None]]  # returns once confirmed, raises NotConfirmed
+PublishBatch = Callable[[list[JobEvent]], Awaitable[None]]  # returns once confirmed, raises NotConfirmed
 
 
 class Unreportable(Exception):
@@ -52,7 +52,7 @@ class _Waiting:
 class Reports:
     """One per process; `run()` serves it for as long as a connection lasts."""
 
-    def __init__(self, publish: Publish | None = None) -> None:
+    def __init__(self, publish: PublishBatch | None = None) -> None:
         self._publish = publish
         self._waiting: list[_Waiting] = []
         self._progress: dict[_Attempt, _Waiting] = {}  # those of `_waiting`
@@ -88,7 +88,7 @@ class Reports:
         while self._waiting or self._unconfirmed:  # noqa: ASYNC110 - once in a process's life; an event would cost always
             await asyncio.sleep(FLUSH_AFTER)
 
-    async def run(self, publish: Publish) -> None:
+    async def run(self, publish: PublishBatch) -> None:
         """Publish what comes, until cancelled; several batches may wait for their confirm at once."""
         self._publish = publish
         room = asyncio.Semaphore(MOST_IN_FLIGHT)
@@ -126,7 +126,7 @@ class Reports:
             self._many.clear()
         return batch
 
-    async def _send(self, publish: Publish, batch: list[_Waiting]) -> None:
+    async def _send(self, publish: PublishBatch, batch: list[_Waiting]) -> None:
         while batch:
             try:
                 some = [waiting.event for waiting in batch]

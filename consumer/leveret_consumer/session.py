@@ -1,49 +1,48 @@
 """What a consumer does with one connection: declare, register, consume, and drain when asked to stop.
 
-A session that loses its connection is over, and the next one starts from nothing; see `runs` for what becomes of the
+A session that loses its connection is over, and the next one starts from nothing; see `remembered` for what becomes of the
 jobs that were running.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
 from uuid_utils.compat import uuid7
 
 from leveret import events, topology
 from leveret.ending import end
-from leveret.events import HandlerInfo, HandlersRegistered, JobEvent
+from leveret.events import JobEvent
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.few_channels import FewChannels
-from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, takes, until_confirmed
+from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, persistent_json, takes, until_confirmed
 from leveret.rabbitmq.replies import Replies
 from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
-from leveret_consumer.attempts import Attempts
+from leveret_consumer.attempt import Attempts
 from leveret_consumer.deliveries import Deliveries
-from leveret_consumer.demand import Demand
-from leveret_consumer.heartbeats import Heartbeats
 from leveret_consumer.intake import Intake
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
-from leveret_consumer.load import Load
+from leveret_consumer.load import Heartbeats, Load
+from leveret_consumer.loading import registration
+from leveret_consumer.prefetch import Prefetching, Terms
+from leveret_consumer.reading import Reading
+from leveret_consumer.remembered import Remembered
 from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Runs
 from leveret_consumer.settings import Settings
-from leveret_consumer.settling import Settling
-from leveret_consumer.status import OwnQueue, Source, Status
-from leveret_consumer.stopping import Stop, drain
+from leveret_consumer.settle import Settling
+from leveret_consumer.status import QueueStatus, Status, Stop
 
 log = structlog.get_logger(__name__)
 
 LOOKS_FOR_SOURCE_EVERY = 5.0  # s
-CONFIRMS_WITHIN = 3.0  # s for the last events' confirms; with the next within what `runtime` bounds
+CONFIRMS_WITHIN = 3.0  # s for the last events' confirms; with the next within what `consumer` bounds
 TOLD_WITHIN = 1.0  # s for a heartbeat to be written
 
 
@@ -54,7 +53,7 @@ class Process:
     settings: Settings
     handlers: Handlers
     attempts: Attempts
-    runs: Runs
+    remembered: Remembered
     load: Load
     reports: Reports
     heartbeats: Heartbeats
@@ -69,12 +68,12 @@ class Session:
 
     def __init__(self, process: Process, connection: AbstractConnection, publisher: Publisher, alarm: Alarm) -> None:
         self._process, self._connection, self._publisher = process, connection, publisher
-        settings = process.settings
-        self._demand = Demand(settings, process.load)
+        settings, source = process.settings, process.settings.source_queue
+        self._prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=source is not None)
         self._replies = Replies(
             partial(Publisher.open, connection, alarm=alarm),
             process.load.dropped,
-            places=self._demand.most_waiting_replies,
+            places=self._prefetching.most_waiting_replies,
             others=lambda: publisher.confirmed,
             patience=alarm.patience,
         )
@@ -85,43 +84,48 @@ class Session:
             publisher.publish,
             now=process.now,
             new_id=uuid7,
-            takes=partial(takes, FewChannels(connection)),
+            would_take=partial(takes, FewChannels(connection)),
             replies=self._replies,
         )
-        self._deliveries = Deliveries(
+        reading = Reading(
             settings.queue,
             process.handlers,
-            process.attempts,
-            settling,
-            process.runs,
-            process.load,
+            process.remembered,
+            process.now,
             delivery_limit=settings.delivery_limit,
             judge=process.jobqueue.judge,
         )
-        self._intakes = [
-            Intake(
-                connection,
-                settings.queue,
-                settings.pod,
-                self._deliveries.take,
-                OwnQueue(process.status, settings.queue, settings.concurrency),
-                wants=self._demand.own_queue,
-                shrunk=self._deliveries.give_back_waiting,
-            )
-        ]
-        if settings.source_queue:
-            self._intakes.append(
-                Intake(
-                    connection,
-                    settings.source_queue,
-                    settings.pod,
-                    partial(self._deliveries.take, source=settings.source_queue),
-                    Source(settings.source_queue),
-                    wants=self._demand.source_queue,
-                    single_active=True,
-                    looks_for_queue_every=LOOKS_FOR_SOURCE_EVERY,
-                )
-            )
+        self._deliveries = Deliveries(reading, process.attempts, settling, process.remembered, process.load)
+        self._intakes = [self._own_queue(), *([self._source_queue(source)] if source else [])]
+
+    def _own_queue(self) -> Intake:
+        settings = self._process.settings
+        return Intake(
+            self._connection,
+            settings.queue,
+            settings.pod,
+            self._deliveries.take,
+            QueueStatus(settings.queue, settings.concurrency, self._process.status),
+            terms=self._terms,
+            shrunk=self._deliveries.give_back_waiting,
+        )
+
+    def _source_queue(self, source: str) -> Intake:
+        settings = self._process.settings
+        return Intake(
+            self._connection,
+            source,
+            settings.pod,
+            partial(self._deliveries.take, source=source),
+            QueueStatus(source, settings.concurrency, None),
+            terms=self._prefetching.source_queue,
+            single_active=True,
+            looks_for_queue_every=LOOKS_FOR_SOURCE_EVERY,
+        )
+
+    def _terms(self) -> Terms:
+        now, load = asyncio.get_running_loop().time(), self._process.load
+        return self._prefetching.own_queue(now, load.finished.attempts, load.finished.busy_seconds, busy=load.busy > 0)
 
     @classmethod
     async def run(cls, process: Process, connection: AbstractConnection) -> None:
@@ -131,12 +135,12 @@ class Session:
         # Not the job queue: where there is none, nobody wants one. Its dead letters outlive it.
         declared = Declared(connection, topology.shared(), topology.for_dead_letters(process.settings.queue))
         alarm = Alarm()
-        publisher = await _unless_asked(process.stop, _set_up(connection, declared, alarm))
+        publisher = await process.stop.unless_asked(_set_up(connection, declared, alarm))
         if publisher is None:
             return
         process.jobqueue.connected()
         session = cls(process, connection, publisher, alarm)
-        await _first_of(
+        await _together(
             session._drain_when_asked(),
             session._consume(),
             publisher.closed(),
@@ -153,55 +157,57 @@ class Session:
         # First: it may be a channel that was lost and not the connection, and then each run that is stopped would free
         # its slot for one that waits here, which nobody would stop.
         self._deliveries.abandon()
-        self._process.runs.connection_lost()
+        self._process.remembered.connection_lost()
         for intake in self._intakes:
             intake.close()
 
     async def _consume(self) -> None:
         """Consume until asked to stop."""
-        await _all_of(*(intake.run(self._process.stop.asked) for intake in self._intakes))
+        await _together(*(one.run(self._process.stop.asked) for one in self._intakes), until=asyncio.FIRST_EXCEPTION)
         await asyncio.Event().wait()  # the session ends when it's drained
 
     async def _drain_when_asked(self) -> None:
         """Not after `_consume`, which may wait for an answer that the broker, under an alarm, doesn't give."""
-        stop, grace = self._process.stop, self._process.settings.grace.total_seconds()
+        stop = self._process.stop
         await stop.asked.wait()
         log.info("draining", because=stop.because, running=self._process.load.busy)
-        await drain(self, partial(stop.left, grace))
+        await self._drain(stop, self._process.settings.grace.total_seconds())
 
     async def _register(self) -> None:
         """Tell of the handlers. Beside consuming: under an alarm the confirm may take as long as the alarm."""
-        name, message = f"handlers.{self._process.settings.queue}", _registration(self._process)
+        settings = self._process.settings
+        message = persistent_json(events.encode(registration(self._process.handlers, settings.version)))
+        name = f"handlers.{settings.queue}"
         publish = partial(self._publisher.publish, topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
         await until_confirmed(publish, "the registration of the handlers")
         await asyncio.Event().wait()  # done, and no reason for the session to end
 
     async def _publish_events(self, batch: list[JobEvent]) -> None:
-        message = _persistent(events.encode(batch))
         name = f"job.{self._process.settings.queue}"
+        message = persistent_json(events.encode(batch))
         await self._publisher.publish(topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
 
-    # What `drain` does, in its order.
-
-    async def turn_unready(self) -> None:
-        self._process.status.drains(self._process.stop.because)
+    async def _drain(self, stop: Stop, grace: float) -> None:
+        """Stop, losing nothing. The broker's heartbeats go on all along."""
+        # First, because whoever asks from now on, the operator too, must not count on this consumer.
+        self._process.status.drains(stop.because)
         await self._tell_that_it_stops()
-
-    def cancel_consumers(self) -> None:
+        # Before anything goes back, because the broker would send it straight here again. Its answer is not waited for: under
+        # an alarm that comes when the alarm is over, and what waits here would take the slots that get free until then.
         self._deliveries.close()
         for intake in self._intakes:
             intake.cancel()
+        # Next, because others can start these at once; their wait should not be ours.
+        given_back = await self._deliveries.give_back_waiting()
+        # Most of the time is for this: a job that ends here is a job that nobody runs twice.
+        if not await self._deliveries.finished(stop.left(grace)):
+            # nack, because a reject would count as a failure of the job. Now, because SIGKILL comes next.
+            given_back += await self._deliveries.give_back_all()
+        # Last, because the jobs' ends are in them; the connection closes only after their confirms.
+        await self._flush_events()
+        log.info("drained", given_back=given_back)
 
-    async def give_back_waiting(self) -> int:
-        return await self._deliveries.give_back_waiting()
-
-    async def finish_running(self, within: float) -> bool:
-        return await self._deliveries.finished(within)
-
-    async def give_back_running(self) -> int:
-        return await self._deliveries.give_back_all()
-
-    async def flush_events(self) -> None:
+    async def _flush_events(self) -> None:
         """And the replies that were left to arrive, in the same time."""
         finishing = asyncio.create_task(self._replies.finish(CONFIRMS_WITHIN))
         try:
@@ -222,51 +228,18 @@ class Session:
             log.debug("the operator is not told of the stop", because=str(problem))
 
 
-def _registration(process: Process) -> aio_pika.Message:
-    types = {
-        handler.type: HandlerInfo(
-            schema=handler.schema(),
-            max_attempts=handler.retry.max_attempts if handler.retry else None,
-            timeout_seconds=handler.timeout.total_seconds() if handler.timeout else None,
-        )
-        for handler in process.handlers.values()
-    }
-    return _persistent(events.encode(HandlersRegistered(process.settings.version, types)))
-
-
-def _persistent(body: bytes) -> aio_pika.Message:
-    return aio_pika.Message(body, content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-
-
 async def _set_up(connection: AbstractConnection, declared: Declared, alarm: Alarm) -> Publisher:
     async with await connection.channel(publisher_confirms=False) as channel:
         await declare(channel, topology.shared())
     return await Publisher.open(connection, alarm=alarm, declared=declared)
 
 
-async def _unless_asked(stop: Stop, work: Coroutine[None, None, Publisher]) -> Publisher | None:
-    """Return what comes of it, None once a stop is asked for: a broker that doesn't answer holds up nobody's end."""
-    working, asked = asyncio.create_task(work), asyncio.create_task(stop.asked.wait())
-    try:
-        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
-        return None if stop.asked.is_set() else working.result()
-    finally:
-        await end((working, asked))
-
-
-async def _first_of(*works: Coroutine[None, None, None], before_the_others: Callable[[], None]) -> None:
-    """Run all until one returns or raises; then cancel the others, some of whom may wait for the broker once more."""
-    await _run(works, asyncio.FIRST_COMPLETED, before_the_others)
-
-
-async def _all_of(*works: Coroutine[None, None, None]) -> None:
-    """Run all until each has returned; once one raises, cancel the others and raise."""
-    await _run(works, asyncio.FIRST_EXCEPTION)
-
-
-async def _run(
-    works: Iterable[Coroutine[None, None, None]], until: str, before_the_others: Callable[[], None] = lambda: None
+async def _together(
+    *works: Coroutine[None, None, None],
+    until: str = asyncio.FIRST_COMPLETED,
+    before_the_others: Callable[[], None] = lambda: None,
 ) -> None:
+    """Run all until one returns or raises, or all do; then cancel the others, some of whom may wait for the broker once more."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=until)

@@ -1,13 +1,65 @@
-"""Whether this consumer is ready, in one sentence: ready = registered as a consumer, and not draining."""
+"""What this consumer is asked, to stop, and what it says of itself: ready = registered as a consumer, and not draining."""
 
 import asyncio
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 
+from leveret.ending import end
 from leveret.telemetry.probes import Readiness
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Stop:
+    """Two flags: the first asks for a graceful end, the second for an end at once. `now` is a clock that counts seconds."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._asked_at = 0.0
+        self._signals = 0
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+        self.because = ""
+        self.exit_code = 0
+
+    def ask(self, because: str, exit_code: int = 0) -> None:
+        """Ask for a graceful end; the largest exit code that anybody asked for is the process's."""
+        self.exit_code = max(self.exit_code, exit_code)
+        if not self.asked.is_set():
+            self.because = because
+            self._asked_at = self._now()
+            self.asked.set()
+
+    def left(self, seconds: float) -> float:
+        """Return what is left of so many seconds, which began when a stop was asked for; 0 if they are over."""
+        return max(0.0, self._asked_at + seconds - self._now())
+
+    async def unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return what comes of it, None once a stop is asked for: a broker that doesn't answer holds up nobody's end."""
+        working, asked = asyncio.create_task(work), asyncio.create_task(self.asked.wait())
+        try:
+            await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self.asked.is_set() else working.result()
+        finally:
+            await end((working, asked))
+
+    def signalled(self, name: str) -> None:
+        """SIGTERM or SIGINT; the second one ends the process without waiting for jobs.
+
+        The first may come in a drain that began by itself, and then it asks for nothing more.
+        """
+        self._signals += 1
+        if self._signals > 1:
+            log.warning("a second signal: ends at once, and running jobs go back to the queue", signal=name)
+            self.exit_code = max(self.exit_code, 1)
+            self.at_once.set()
+        self.ask(f"signal {name}")
 
 
 class Status:
@@ -48,37 +100,25 @@ class Status:
 
 
 @dataclass(slots=True)
-class OwnQueue:
-    """Ready means that this one is consumed."""
+class QueueStatus:
+    """Of one queue that is consumed. `status` is the process's, ready by its own queue; there may be no other's dead letters."""
 
-    status: Status
     queue: str
     slots: int
+    status: Status | None
     said: str = ""
 
     def consumes(self) -> None:
         self.said = ""
-        self.status.consumes(self.slots)
+        if self.status:
+            self.status.consumes(self.slots)
+        else:
+            log.info("consumes dead letters", queue=self.queue)
 
     def waits(self, because: str) -> None:
-        self.status.waits(because)
+        if self.status:
+            self.status.waits(because)
         if because != self.said:
-            log.warning("waits for the queue", queue=self.queue, because=because)
-        self.said = because
-
-
-@dataclass(slots=True)
-class Source:
-    """Another queue's dead letters: there may be none, and no queue for them yet."""
-
-    queue: str
-    said: str = ""
-
-    def consumes(self) -> None:
-        self.said = ""
-        log.info("consumes dead letters", queue=self.queue)
-
-    def waits(self, because: str) -> None:
-        if because != self.said:
-            log.info("waits for a queue of dead letters", queue=self.queue, because=because)
+            say = log.warning if self.status else log.info
+            say("waits for the queue", queue=self.queue, because=because)
         self.said = because

@@ -2,11 +2,16 @@
 
 The broker ends it with a `basic.cancel` when the queue is deleted, its leader moves or the consumer time-out passes; the
 channel and what was delivered on it live on, so running jobs are still acknowledged there.
+
+The message can get lost on the broker's side, for example when a queue moves. The consumer then believes to be subscribed
+for ever. What tells, on AMQP alone, is a look at the queue every 5 s: nobody consumes it, or messages are ready, there is
+room for them here, and none comes. Either can be so for a moment, so it counts when a second look, 2 s later, finds it again
+and nothing was delivered in between.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from dataclasses import dataclass
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, FieldValue
@@ -15,8 +20,12 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret_consumer.acks import ChannelAcks, Delivered
+from leveret_consumer.prefetch import Terms
 
 log = structlog.get_logger(__name__)
+
+LOOKS_EVERY = 5.0  # s
+LOOKS_AGAIN_AFTER = 2.0  # s
 
 Take = Callable[[Delivered], Awaitable[None]]
 
@@ -26,12 +35,12 @@ class QueueMissing(Exception):
 
 
 class Subscription:
-    """One consumer tag on one channel."""
+    """One consumer tag on one channel. The broker takes back what is not acknowledged in time, and ends it."""
 
     def __init__(self, channel: AbstractChannel, tag: str, prefetch: int, acks: ChannelAcks) -> None:
         self._channel, self.tag, self._prefetch, self._acks = channel, tag, prefetch, acks
         self._tasks: set[asyncio.Task[object]] = set()
-        self.ended = asyncio.Event()  # by the broker
+        self.gone = asyncio.Event()  # by the broker
         self.channel_closed = False  # what was delivered on it is lost
         self.delivered = 0  # so far
 
@@ -41,22 +50,17 @@ class Subscription:
         connection: AbstractConnection,
         queue: str,
         tag: str,
-        prefetch: int,
+        terms: Terms,
         take: Take,
-        *,
-        timeout: timedelta,
     ) -> "Subscription":
-        """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it.
-
-        The broker takes back what is not acknowledged within `timeout`, and ends the consumer.
-        """
+        """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it."""
         channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=prefetch)
+        await channel.set_qos(prefetch_count=terms.prefetch)
         underlay = await channel.get_underlay_channel()
-        made = cls(channel, tag, prefetch, ChannelAcks(underlay))
+        made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay))
         underlay.on_consumer_cancel_callbacks.add(made._cancelled)
         channel.close_callbacks.add(made._closed)
-        arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(timeout.total_seconds() * 1000)}
+        arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(terms.timeout.total_seconds() * 1000)}
         try:
             await underlay.basic_consume(queue, made._deliver(take), consumer_tag=tag, arguments=arguments)
         except ChannelNotFoundEntity as problem:
@@ -70,7 +74,7 @@ class Subscription:
 
     async def cancel(self) -> None:
         """Take no more; what was delivered stays delivered."""
-        if not self.ended.is_set():
+        if not self.gone.is_set():
             underlay = await self._channel.get_underlay_channel()
             await underlay.basic_cancel(self.tag)
 
@@ -96,8 +100,33 @@ class Subscription:
 
     def _cancelled(self, frame: object) -> None:
         log.warning("the broker ended the consumer", tag=self.tag)
-        self.ended.set()
+        self.gone.set()
 
     def _closed(self, channel: object, problem: BaseException | None) -> None:
         self.channel_closed = True
-        self.ended.set()
+        self.gone.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at queue and subscription finds."""
+
+    consumers: int  # of the queue, wherever they are
+    ready: int
+    delivered: int  # to this subscription since it began
+    room: bool  # it holds less than its prefetch
+    shares: bool = True  # whether each of the queue's consumers gets some; no if only one of them is active
+
+    @property
+    def suspicious(self) -> bool:
+        return self.consumers == 0 or (self.shares and self.ready > 0 and self.room)
+
+
+def next_look(found: Look | None) -> float:
+    """Return in how many seconds to look again."""
+    return LOOKS_AGAIN_AFTER if found and found.suspicious else LOOKS_EVERY
+
+
+def lost(before: Look | None, found: Look) -> bool:
+    """Tell whether the subscription is one that the broker does not have any more."""
+    return before is not None and before.suspicious and found.suspicious and before.delivered == found.delivered

@@ -16,11 +16,11 @@ from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import BadPayload, Handlers, Pool
 from leveret.wire import deadline_of
-from leveret_consumer.attempts import STOPS_WITHIN, Attempts, Rules
+from leveret_consumer.attempt import STOPS_WITHIN, Attempts, Rules
+from leveret_consumer.ends import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded, too_late, unreadable
-from leveret_consumer.pools.loop import LoopPool
-from leveret_consumer.pools.threads import ThreadPool
+from leveret_consumer.outcome import too_late, unreadable
+from leveret_consumer.pools import LoopPool, ThreadPool
 from leveret_consumer.reports import Reports
 
 P = ParamSpec("P")

@@ -31,7 +31,7 @@ Ping = Callable[[Callable[[], None]], object]  # have the loop call this; Runtim
 @dataclass(frozen=True, slots=True)
 class Limits:
     says_after: float = 5.0  # s
-    ends_after: float = 50.0  # s, before the broker hangs up, see `runtime.HEARTBEAT`
+    ends_after: float = 50.0  # s, before the broker hangs up, see `consumer.HEARTBEAT`
     longest_look: float = 2 * LOOKS_EVERY  # s that one look counts at most
 
 

@@ -10,13 +10,13 @@ is wrong, and all later publishes on it fail: whoever has a Publisher watches `c
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection, FieldValue
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 
 from leveret.rabbitmq.alarm import Alarm
@@ -162,6 +162,15 @@ class Channels(Protocol):
     """A connection, or a few channels of one."""
 
     def channel(self) -> AbstractAsyncContextManager[AbstractChannel]: ...
+
+
+def persistent_json(body: bytes, headers: Mapping[str, FieldValue] | None = None) -> aio_pika.Message:
+    return aio_pika.Message(
+        body,
+        headers={**(headers or {})},
+        content_type="application/json",
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )
 
 
 async def takes(channels: Channels, message: aio_pika.Message) -> bool:

@@ -23,7 +23,7 @@ from leveret.events import (
     encode,
 )
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.rabbitmq.publisher import NotConfirmed
+from leveret.rabbitmq.publisher import NotConfirmed, persistent_json
 from leveret.topology import EVENTS
 from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import JobQueue
@@ -115,11 +115,8 @@ class Announcements:
                 self._there_is_some.clear()
                 await self._there_is_some.wait()
             routing_key, event = self._waiting[0]
-            message = aio_pika.Message(
-                encode(event), content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT
-            )
             try:
-                await publisher.publish(EVENTS, routing_key, message)
+                await publisher.publish(EVENTS, routing_key, persistent_json(encode(event)))
             except NotConfirmed as problem:
                 log.warning("an event about a queue was not confirmed; it is tried again", because=str(problem))
                 if not isinstance(problem.__cause__, TimeoutError):

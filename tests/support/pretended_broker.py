@@ -1,7 +1,8 @@
 """A connection without a broker, as the client library shows one: what is asked of it is noted in its order.
 
 `answers` is cleared for a broker under an alarm: it takes what is written to it and answers nothing. `hangs` names one thing
-that is never answered: "declare", or "open" and a channel's number.
+that is never answered: "declare", or "open" and a channel's number. `confirms` is awaited before each confirm. `frames` is what
+was published, acknowledged and given back.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ class Connection:
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     hangs: str = ""
     tags: int = 0
+    frames: list[tuple[Any, ...]] = field(default_factory=list)
+    confirms: Callable[[str, aio_pika.Message], Awaitable[object]] | None = None
 
     def __post_init__(self) -> None:
         self.answers.set()
@@ -154,10 +157,12 @@ class Channel(Asked):
     async def basic_ack(self, tag: int, multiple: bool = False, wait: bool = True) -> None:
         await asyncio.sleep(0)  # until it's written
         self._connection.told.append(f"ack {tag}")
+        self._connection.frames.append(("ack", tag, multiple))
 
     async def basic_nack(self, tag: int, requeue: bool = True) -> None:
         await asyncio.sleep(0)
         self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
+        self._connection.frames.append(("nack", tag, requeue))
 
     async def answer(self, asked: object) -> None:
         if isinstance(asked, spec.Exchange.Declare):
@@ -168,11 +173,14 @@ class Channel(Asked):
         return SimpleNamespace(declaration_result=SimpleNamespace(consumer_count=1, message_count=0))
 
     async def get_exchange(self, name: str, *, ensure: bool) -> Any:
-        async def publish(message: object, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:
+        async def publish(message: Any, routing_key: str, *, mandatory: bool, timeout: float | None = None) -> None:
             if self.is_closed:
                 raise ChannelInvalidStateError("closed")
+            self._connection.frames.append(("publish", name, routing_key, message))
             if self.confirms:
                 await self._connection.answers.wait()
+                if self._connection.confirms:
+                    await self._connection.confirms(name, message)
             self._connection.published.append((name, routing_key))
 
         return SimpleNamespace(publish=publish)

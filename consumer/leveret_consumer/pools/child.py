@@ -24,10 +24,10 @@ import msgspec
 from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handler
 from leveret.telemetry.logs import configure_logs
-from leveret_consumer.contexts import context_of
-from leveret_consumer.ends import Failed, Failure, Postponed, Refused, end_of, failure_of
-from leveret_consumer.failures import error_of
+from leveret_consumer.ends import Failed, Failure, Postponed, Refused, error_of
 from leveret_consumer.loading import load_handlers
+from leveret_consumer.outcome import end_of, failure_of
+from leveret_consumer.pools import context_of
 
 REPORT_EVERY = 0.1  # s; the parent thins out further
 
@@ -51,7 +51,6 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
     result: bytes  # JSON
 
 
-Ended = Returned | Failure
 Frame = Ready | Reported | Returned | Failed | Postponed | Refused
 encode = msgspec.msgpack.Encoder().encode
 read_request = msgspec.msgpack.Decoder(Request).decode
@@ -78,12 +77,12 @@ def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: f
         except (EOFError, OSError):
             return
         reports = _Reports(pipe)
-        ended = _run(handlers[request.job.type], request, reports)
+        said = _run(handlers[request.job.type], request, reports)
         if pipe.closed:  # the handler has forked, and this is the copy, which has no parent to serve
             return
         try:
             reports.close()
-            pipe.send_bytes(encode(ended))
+            pipe.send_bytes(encode(said))
         except OSError:  # the parent is gone
             return
 
@@ -109,7 +108,7 @@ def _lead_a_group() -> None:
             sys.exit()
 
 
-def _run(handler: Handler, request: Request, reports: "_Reports") -> Ended:
+def _run(handler: Handler, request: Request, reports: "_Reports") -> Returned | Failure:
     job = request.job
     context = context_of(job, request.max_attempts, request.deadline, reports, pid=os.getpid())
     try:

@@ -21,10 +21,8 @@ from typing import Literal
 
 from leveret.events import Error
 from leveret.sdk.context import ReportProgress
-from leveret_consumer.ends import End, Failed, Failure, Postponed, Refused
-from leveret_consumer.failures import FAILED
-from leveret_consumer.pools import child
-from leveret_consumer.pools.work import Call, Work, submit
+from leveret_consumer.ends import FAILED, End, Failed, Failure, Postponed, Refused
+from leveret_consumer.pools import Call, Work, child, submit
 
 BOOTS_WITHIN = 60.0  # s; it imports the handlers
 _EXIT_KNOWN_WITHIN = 5.0  # s after the pipe broke
@@ -62,7 +60,7 @@ class ProcessPool:
         if not isinstance(got, Child):
             failed: asyncio.Future[End] = asyncio.get_running_loop().create_future()
             failed.set_result(got)
-            return Work(ended=failed, stop=None)
+            return Work(done=failed, stop=None)
         try:
             request = _request(call)
             got.serves(request)
@@ -70,7 +68,7 @@ class ProcessPool:
         except BaseException:
             self._put_back(got)
             raise
-        return Work(ended=running, stop=partial(got.stop, request))
+        return Work(done=running, stop=partial(got.stop, request))
 
     def close(self) -> None:
         for one in list(self._all):
@@ -207,7 +205,7 @@ class Child:
             Error(
                 reason=FAILED,
                 type="ProcessDied",
-                message=f"the handler's process {_ended(self._process.exitcode)}; the attempt counts as failed, and a "
+                message=f"the handler's process {_died_of(self._process.exitcode)}; the attempt counts as failed, and a "
                 "new process takes the next job",
             )
         )
@@ -225,7 +223,7 @@ def _boots_too_long(within: float) -> Failure:
     )
 
 
-def _ended(code: int | None) -> str:
+def _died_of(code: int | None) -> str:
     if code is None:
         return "closed its pipe, went on and was killed"
     if code >= 0:

@@ -9,6 +9,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import events, topology, wire
+from leveret.rabbitmq.publisher import persistent_json
 from leveret.wire import REASON
 from leveret_producer.recorder import letters
 from leveret_producer.recorder.merge import Report
@@ -68,12 +69,7 @@ class SetAside:
             if not letters.is_whole(self.letter):
                 copy.body, copy.headers[REASON] = b"", f"{self.because}; {_NO_BODY}"[:_LONGEST_REASON]
             return copy
-        return aio_pika.Message(
-            self.body,
-            headers={**headers},
-            content_type="application/json",
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        )
+        return persistent_json(self.body, headers)
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from leveret.settings import Places
 from leveret.telemetry.logs import configure_logs
+from leveret_consumer.consumer import serve
 from leveret_consumer.loading import load_handlers
 from leveret_consumer.present_version import Limits
-from leveret_consumer.runtime import serve
 from leveret_consumer.settings import read_settings
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from leveret.jobs import DeadLetterInfo, Envelope
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import Publisher
-from leveret_consumer.failures import as_header
-from leveret_consumer.sources import job_made_of
+from leveret_consumer.dead_letter_source import job_made_of
+from leveret_consumer.ends import as_header
 
 QUEUE, OTHER = "leveret.under-test", "leveret.other"
 BENCH = "examples.bench.handlers:handlers"

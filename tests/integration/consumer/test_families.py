@@ -16,8 +16,8 @@ from runs import until
 from leveret import Context
 from leveret.jobs import Envelope
 from leveret_consumer.ends import Failed
+from leveret_consumer.pools import Call, Work
 from leveret_consumer.pools.processes import ProcessPool
-from leveret_consumer.pools.work import Call, Work
 
 STARTS = [
     "nobody",
@@ -79,7 +79,7 @@ async def test_a_stop_ends_all_that_the_handler_has_started(pool: ProcessPool, t
     work = await family(pool, tmp_path, starts)
     assert work.stop
     work.stop()
-    end = await asyncio.wait_for(work.ended, 5)  # what the time-out leaves it before the consumer would be restarted
+    end = await asyncio.wait_for(work.done, 5)  # what the time-out leaves it before the consumer would be restarted
     assert isinstance(end, Failed)
     assert "signal SIGKILL" in end.error.message
     await until("none is left", lambda: not still_run(tmp_path), 5)
@@ -90,7 +90,7 @@ async def test_a_handler_that_hears_nothing_is_stopped_too(pool: ProcessPool, tm
     work = await family(pool, tmp_path, "a fork that holds our pipes", then)
     assert work.stop
     work.stop()
-    await asyncio.wait_for(work.ended, 5)
+    await asyncio.wait_for(work.done, 5)
     await until("none is left", lambda: not still_run(tmp_path), 5)
 
 
@@ -101,7 +101,7 @@ async def test_a_death_is_noticed_at_once_and_what_is_left_is_ended(
 ) -> None:
     """With a forked process that held its pipe a crash was noticed at the time-out, ten minutes later here."""
     work = await family(pool, tmp_path, starts, then)
-    end = await asyncio.wait_for(work.ended, 10)
+    end = await asyncio.wait_for(work.done, 10)
     assert isinstance(end, Failed)
     assert ENDS[then] in end.error.message
     await until("none is left", lambda: not still_run(tmp_path), 5)
@@ -109,7 +109,7 @@ async def test_a_death_is_noticed_at_once_and_what_is_left_is_ended(
 
 async def test_a_handler_that_closes_all_its_files_is_ended(pool: ProcessPool, tmp_path: Path) -> None:
     work = await family(pool, tmp_path, "a program", "closes all files")
-    end = await asyncio.wait_for(work.ended, 30)
+    end = await asyncio.wait_for(work.done, 30)
     assert isinstance(end, Failed)
     assert "closed its pipe, went on and was killed" in end.error.message
     await until("none is left", lambda: not still_run(tmp_path), 5)
@@ -117,7 +117,7 @@ async def test_a_handler_that_closes_all_its_files_is_ended(pool: ProcessPool, t
 
 async def test_what_a_handler_leaves_behind_goes_on_until_its_process_ends(pool: ProcessPool, tmp_path: Path) -> None:
     work = await family(pool, tmp_path, "a program", "returns")
-    assert await asyncio.wait_for(work.ended, 10) == b'"done"'
+    assert await asyncio.wait_for(work.done, 10) == b'"done"'
     assert len(still_run(tmp_path)) == 2, "the process is kept for the next job, and its program with it"
     pool.close()
     await until("none is left", lambda: not still_run(tmp_path), 5)
@@ -127,7 +127,7 @@ async def test_a_copy_that_a_handler_forks_answers_for_no_job(pool: ProcessPool)
     """It wrote a second result into the pipe: the next job's."""
     for n in range(5):
         work = await begin(pool, "fork and return", str(n))
-        assert await asyncio.wait_for(work.ended, 10) == f'"{n}"'.encode()
+        assert await asyncio.wait_for(work.done, 10) == f'"{n}"'.encode()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

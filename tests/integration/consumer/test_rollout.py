@@ -17,8 +17,8 @@ from leveret.events import JobEvent
 from leveret.jobs import Envelope
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import Publisher
+from leveret_consumer.dead_letter_source import job_made_of
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
-from leveret_consumer.sources import job_made_of
 
 QUEUE, OTHER = "leveret.under-test", "leveret.other"
 OLD = {"handlers": "rollout_jobs:old", "version": "old"}

@@ -16,8 +16,9 @@ from runs import until
 
 from leveret import topology
 from leveret.rabbitmq.declare import declare
-from leveret_consumer.intake import Intake, Wants
-from leveret_consumer.sources import job_made_of
+from leveret_consumer.dead_letter_source import job_made_of
+from leveret_consumer.intake import Intake
+from leveret_consumer.prefetch import Terms
 
 QUEUE = "leveret.under-test"
 PATIENCE = 60.0  # s; what is meant to take 10 s does so on a machine that has nothing else to do
@@ -107,7 +108,7 @@ class Heard:
             "pod",
             self.take,
             self,
-            wants=lambda: Wants(self.prefetch, self.timeout),
+            terms=lambda: Terms(self.prefetch, self.timeout),
             shrunk=self.note_shrunk,
         )
         running = asyncio.create_task(made.run(self.stop))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret_consumer.acknowledger import Acknowledger, Acks
+from leveret_consumer.acks import Acknowledger, Acks
 
 
 def test_a_finished_prefix_is_one_ack_and_the_others_are_single_ones() -> None:

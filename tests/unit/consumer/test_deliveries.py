@@ -23,18 +23,17 @@ from leveret.jobs import Envelope
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret.rabbitmq.replies import Replies
 from leveret.sdk.handlers import Pool
-from leveret_consumer import acks, stumbles
-from leveret_consumer.attempts import Attempts, Rules
+from leveret_consumer import acks
+from leveret_consumer.attempt import Attempts, Rules
+from leveret_consumer.dead_letter_source import job_made_of
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Load
-from leveret_consumer.pools.loop import LoopPool
-from leveret_consumer.pools.threads import ThreadPool
-from leveret_consumer.pools.work import Call, Work
+from leveret_consumer.pools import Call, LoopPool, ThreadPool, Work
+from leveret_consumer.reading import Reading
+from leveret_consumer.remembered import MOST_FAILURES, Remembered
 from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Runs
-from leveret_consumer.settling import Settling, Takes
-from leveret_consumer.sources import job_made_of
+from leveret_consumer.settle import Settling, WouldTake
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
@@ -80,7 +79,7 @@ class World:
     raises: list[Exception] = field(default_factory=list)  # by what is ours, where something is drawn
     publishing_raises: str | None = None
     confirms: asyncio.Event = field(default_factory=asyncio.Event)  # of copies and events
-    takes: Takes | None = None
+    takes: WouldTake | None = None
     version: str = ""
     now: datetime = NOON
 
@@ -88,7 +87,7 @@ class World:
         self.confirms.set()
         self.handlers = self._handlers()
         self.load = Load(self.slots)
-        self.runs = Runs(self.slots)
+        self.remembered = Remembered(self.slots)
         self.reports = Reports()
         self.pools: Any = {Pool.LOOP: LoopPool(), Pool.THREAD: ThreadPool(self.slots)}
         self.attempts = Attempts(
@@ -111,19 +110,12 @@ class World:
             self._publish,
             now=lambda: self.now,
             new_id=lambda: UUID(int=777),
-            takes=self.takes,
+            would_take=self.takes,
             replies=Replies(self._channel, lambda *_: None, places=lambda: 1_000),
         )
-        self.deliveries = Deliveries(
-            "q",
-            self.handlers,
-            self.attempts,
-            settling,
-            self.runs,
-            self.load,
-            pause_after_error=0,
-            judge=JobQueueInbox("q", self.version, now=lambda: self.now).judge,
-        )
+        judge = JobQueueInbox("q", self.version, now=lambda: self.now).judge
+        reading = Reading("q", self.handlers, self.remembered, lambda: self.now, judge=judge)
+        self.deliveries = Deliveries(reading, self.attempts, settling, self.remembered, self.load, pause_after_error=0)
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -135,7 +127,7 @@ class World:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(self.reporting, *self.tasks, return_exceptions=True)
-        self.runs.connection_lost()
+        self.remembered.connection_lost()
 
     def deliver(
         self, number: int, type: str = "wait", body: bytes = b"{}", message_id: str = "", **fields: Any
@@ -215,7 +207,7 @@ async def world() -> AsyncIterator[World]:
     await asyncio.sleep(0)
     yield made
     made.go.set()
-    made.runs.stop()
+    made.remembered.stop()
     await made.disconnect()
 
 
@@ -633,6 +625,22 @@ async def test_what_was_left_to_the_broker_is_not_taken_for_acknowledged() -> No
     await world.disconnect()
 
 
+async def test_another_queues_dead_letter_that_the_broker_takes_no_copy_of_stays_where_it_is() -> None:
+    """It was rejected, and a queue of dead letters has none of its own: it was in no queue any more."""
+
+    async def takes_nothing(_: aio_pika.Message) -> bool:
+        return False
+
+    world = World(takes=takes_nothing)
+    for kind in ("fail", "nobody"):
+        for _ in range(MOST_FAILURES):
+            taken: Any = Delivered(Envelope(UUID(int=1), "other", kind, b"{}", attempt=5), world.told)
+            taken.redelivered = True
+            await world.deliveries.take(taken, "other.dead")
+    assert world.told == ["nack 1"] * 2 * MOST_FAILURES
+    await world.disconnect()
+
+
 class Channel:
     """Notes what is written on it; draining may take a while."""
 
@@ -733,7 +741,7 @@ async def test_an_abandoned_session_starts_and_settles_nothing_any_more(world: W
     await turns()
     world.go.set()  # 1 ends in the very turn in which its session does
     world.deliveries.abandon()
-    world.runs.connection_lost()
+    world.remembered.connection_lost()
     await turns()
     assert (world.told, world.runs_of, world.load.busy, world.load.held) == ([], {1: 1}, 0, 0)
     await world.deliver(3)
@@ -754,7 +762,7 @@ async def test_an_abandoned_session_lets_a_thread_go_on_and_does_not_settle_it(w
     world.deliver(1, "thread")
     await turns()
     world.deliveries.abandon()
-    world.runs.connection_lost()
+    world.remembered.connection_lost()
     await turns()
     assert (world.told, world.load.busy) == ([], 1)
     redelivered = world.deliver(1, "thread")
@@ -770,8 +778,8 @@ async def test_an_abandoned_session_lets_a_thread_go_on_and_does_not_settle_it(w
 async def test_an_attempt_that_is_cancelled_before_its_first_step_frees_its_slot(world: World) -> None:
     taken = world.deliver(1)
     await asyncio.sleep(0)
-    assert world.runs.get((UUID(int=1), 1, 1)), "the run's task is there, and has not begun"
-    world.runs.connection_lost()
+    assert world.remembered.get((UUID(int=1), 1, 1)), "the attempt's task is there, and has not begun"
+    world.remembered.connection_lost()
     await asyncio.gather(taken, return_exceptions=True)
     assert (world.runs_of, world.load.busy) == ({}, 0)
     world.go.set()
@@ -826,8 +834,8 @@ async def test_an_attempt_that_fails_in_the_consumer_itself_goes_back_and_runs_a
 
 async def test_what_fails_in_the_consumer_itself_again_and_again_is_a_dead_letter_with_the_error(world: World) -> None:
     world.go.set()
-    world.raises = [KeyError("ours") for _ in range(stumbles.MOST)]
-    for _ in range(stumbles.MOST):
+    world.raises = [KeyError("ours") for _ in range(MOST_FAILURES)]
+    for _ in range(MOST_FAILURES):
         await world.deliver(1)
     assert world.told == ["nack 1"] * 4 + ["copy to leveret.dead", "dead 1", "ack 1"]
     assert world.copies[0][1].headers["leveret-reason"] == "DeliveryLimit"
@@ -840,7 +848,7 @@ async def test_what_fails_in_the_consumer_itself_again_and_again_is_a_dead_lette
 
 
 async def test_other_attempts_and_other_jobs_are_counted_apart(world: World) -> None:
-    world.raises = [KeyError("ours") for _ in range(stumbles.MOST + 1)]
+    world.raises = [KeyError("ours") for _ in range(MOST_FAILURES + 1)]
     for number in (1, 2, 3):
         await world.deliver(number, "fail", attempt=1)
         await world.deliver(number, "fail", attempt=2)
@@ -849,7 +857,7 @@ async def test_other_attempts_and_other_jobs_are_counted_apart(world: World) -> 
 
 async def test_a_job_whose_end_can_not_be_reported_is_a_dead_letter_that_tells_of_itself(world: World) -> None:
     world.go.set()
-    for _ in range(stumbles.MOST):
+    for _ in range(MOST_FAILURES):
         taken: Any = Delivered(Envelope(UUID(int=1), "q", "wait", b"{}"), world.told)
         taken.correlation_id = Fraction(1, 2)  # anything that is not written as JSON
         await world.deliveries.take(taken)
@@ -862,16 +870,16 @@ async def test_a_job_whose_end_can_not_be_reported_is_a_dead_letter_that_tells_o
 
 async def test_what_can_not_even_be_made_a_dead_letter_is_left_to_the_broker(world: World) -> None:
     world.publishing_raises = "no frame can hold this"
-    for _ in range(stumbles.MOST):
+    for _ in range(MOST_FAILURES):
         await world.deliver(1, "nobody")
     assert world.told == ["nack 1"] * 4 + ["reject 1"]
-    for _ in range(stumbles.MOST):
+    for _ in range(MOST_FAILURES):
         await world.deliver(2, message_id="order 17")
     assert world.told[5:] == ["nack 2"] * 4 + ["reject 2"]
 
 
 async def test_a_next_attempt_that_is_there_is_not_followed_by_a_dead_letter(world: World) -> None:
-    for _ in range(stumbles.MOST):
+    for _ in range(MOST_FAILURES):
         taken: Any = Delivered(Envelope(UUID(int=1), "q", "fail", b"{}"), world.told)
         taken.correlation_id = Fraction(1, 2)
         await world.deliveries.take(taken)
@@ -880,7 +888,7 @@ async def test_a_next_attempt_that_is_there_is_not_followed_by_a_dead_letter(wor
 
 async def test_an_end_by_the_deadline_that_can_not_be_reported_leaves_a_dead_letter(world: World) -> None:
     """There is no other, so what is not told must not count as known."""
-    for _ in range(stumbles.MOST):
+    for _ in range(MOST_FAILURES):
         late = Envelope(UUID(int=1), "q", "fail", b"{}", reply_to="answers", deadline=NOON + timedelta(seconds=1))
         taken: Any = Delivered(late, world.told)
         taken.correlation_id = Fraction(1, 2)

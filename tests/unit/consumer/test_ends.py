@@ -19,22 +19,10 @@ from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Pool
-from leveret_consumer.ends import (
-    LARGEST_RESULT,
-    Failed,
-    Failure,
-    Postponed,
-    Refused,
-    cancelled,
-    end_of,
-    failure_of,
-    timed_out,
-)
-from leveret_consumer.pools import child
-from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.ends import Failed, Failure, Postponed, Refused
+from leveret_consumer.outcome import LARGEST_RESULT, cancelled, end_of, failure_of, timed_out
+from leveret_consumer.pools import Call, LoopPool, ThreadPool, WorkPool, child
 from leveret_consumer.pools.processes import ProcessPool
-from leveret_consumer.pools.threads import ThreadPool
-from leveret_consumer.pools.work import Call, WorkPool
 
 NETWORK = Retry(retry_on=(ConnectionError,))
 NO_VALUES = Retry(give_up_on=(ValueError,))
@@ -171,7 +159,7 @@ async def test_every_pool_tells_the_same(
 ) -> None:
     handler = handlers[pool]
     work = await pools[handler.pool].start(Call(handler, Context(type=pool), does, job(pool, does)))
-    end = await asyncio.wait_for(work.ended, 30)
+    end = await asyncio.wait_for(work.done, 30)
     assert kind(end) == what
     if isinstance(end, Postponed):
         assert (end.wait, end.error.message) == (timedelta(hours=2), "the shop is closed")
@@ -182,7 +170,7 @@ async def test_a_process_that_died_is_tried_again_whatever_the_classes(
 ) -> None:
     handler = handlers["process"]
     work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), "dies", job("process", "dies")))
-    end = await asyncio.wait_for(work.ended, 30)
+    end = await asyncio.wait_for(work.done, 30)
     assert isinstance(end, Failed)
     assert end.error.type == "ProcessDied"
 
@@ -194,8 +182,8 @@ async def test_a_process_whose_words_are_not_understood_is_one_failed_attempt_an
 
     async def ends(does: str) -> object:
         work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), does, job("process", does)))
-        await asyncio.wait({work.ended}, timeout=30)
-        return work.ended.exception() or work.ended.result()
+        await asyncio.wait({work.done}, timeout=30)
+        return work.done.exception() or work.done.result()
 
     assert await ends("returns") == b'"done"'
     before = len(multiprocessing.active_children())
@@ -213,15 +201,15 @@ async def test_only_the_job_that_a_process_still_has_is_stopped(
     pool = ProcessPool(1, "ends_jobs:handlers", "text", timedelta(seconds=30))
     try:
         first = await pool.start(Call(handler, Context(type="process"), "returns", job("process", "returns")))
-        assert await asyncio.wait_for(first.ended, 30) == b'"done"'
+        assert await asyncio.wait_for(first.done, 30) == b'"done"'
         second = await pool.start(Call(handler, Context(type="process"), "sleeps", job("process", "sleeps")))
         assert first.stop
         first.stop()  # too late: its process has the second job now
-        assert await asyncio.wait_for(second.ended, 30) == b'"done"'
+        assert await asyncio.wait_for(second.done, 30) == b'"done"'
         third = await pool.start(Call(handler, Context(type="process"), "sleeps", job("process", "sleeps")))
         assert third.stop
         third.stop()
-        end = await asyncio.wait_for(third.ended, 30)
+        end = await asyncio.wait_for(third.done, 30)
         assert isinstance(end, Failed)
         assert "signal SIGKILL" in end.error.message
     finally:
@@ -238,7 +226,7 @@ async def test_a_process_that_does_not_get_ready_is_killed_and_one_failed_attemp
     try:
         call = Call(handlers["process"], Context(type="process"), "returns", job("process", "returns"))
         work = await asyncio.wait_for(pool.start(call), 30)
-        end = await work.ended
+        end = await work.done
     finally:
         pool.close()
     assert isinstance(end, Failed)

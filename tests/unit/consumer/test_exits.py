@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from leveret import Context, Handlers, Retry
 from leveret_consumer import exits
-from leveret_consumer.outcomes import DeadLetter, Succeeded
+from leveret_consumer.ends import DeadLetter, Succeeded
 from leveret_consumer.testing import run_attempt
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]

@@ -7,8 +7,7 @@ import pytest
 
 from leveret.signals import Heartbeat
 from leveret.version import VERSION
-from leveret_consumer.heartbeats import AT_MOST_EVERY, Heartbeats
-from leveret_consumer.load import Load
+from leveret_consumer.load import AT_MOST_EVERY, Heartbeats, Load
 
 
 @pytest.mark.parametrize("turns", range(5))

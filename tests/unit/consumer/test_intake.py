@@ -11,7 +11,8 @@ from moved_clock import with_moved_clock
 from pretended_broker import Connection
 
 from leveret.rabbitmq.connection import BrokerGone
-from leveret_consumer.intake import SELDOM, Intake, Wants
+from leveret_consumer.intake import SELDOM, Intake
+from leveret_consumer.prefetch import Terms
 
 MESSAGE = aio_pika.Message(b"{}", message_id="1", type="t")
 
@@ -32,7 +33,7 @@ class World:
             "pod",
             self.take,
             self,
-            wants=lambda: Wants(self.prefetch),
+            terms=lambda: Terms(self.prefetch),
             shrunk=self.give_back,
             looks_for_queue_every=every,
         )

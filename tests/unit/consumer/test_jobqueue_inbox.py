@@ -8,8 +8,9 @@ from structlog.testing import capture_logs
 
 from leveret.jobs import DeadReason, Envelope
 from leveret.signals import Heartbeat, JobQueueTold, encode
+from leveret_consumer.ends import DeadLetter, GivenBack
 from leveret_consumer.jobqueue_inbox import SAID, JobQueueInbox
-from leveret_consumer.outcomes import DeadLetter, GivenBack, unreadable
+from leveret_consumer.outcome import unreadable
 from leveret_consumer.present_version import Told
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)

@@ -98,7 +98,7 @@ def test_in_a_cluster_the_users_own_traceback_is_a_field_of_the_log(tmp_path: Pa
 
 LEFT_BEHIND = """
 import asyncio, atexit, runpy, time
-from leveret_consumer import runtime
+from leveret_consumer import consumer
 
 async def serve(*_):
     asyncio.create_task(asyncio.to_thread(time.sleep, 600))
@@ -107,7 +107,7 @@ async def serve(*_):
         raise KeyError("a defect")
     return 3
 
-runtime.serve = serve
+consumer.serve = serve
 atexit.register(print, "last words")
 runpy.run_module("leveret_consumer", run_name="__main__")
 """
@@ -121,7 +121,7 @@ def test_a_thread_that_a_handler_left_behind_is_not_waited_for(raises: bool, cod
         "LEVERET_HANDLERS": "good:handlers",
         "LEVERET_TIMEOUT": "60s",
         "LEVERET_BROKER_URL": BROKER,
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
     }
     done = subprocess.run(
         [sys.executable, "-c", LEFT_BEHIND.format(raises=raises)],

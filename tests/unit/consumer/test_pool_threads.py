@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from leveret_consumer.pools.work import submit
+from leveret_consumer.pools import submit
 
 
 class NoThreads(Executor):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret_consumer.prefetch import Prefetch, RunTimes, consider, consumer_timeout, wanted
+from leveret_consumer.prefetch import Prefetch, RunTimes, best_prefetch, consider, consumer_timeout
 
 WANTED = [
     pytest.param(10, 0.1, 20, id="10 × 0.1 s / 0.1 s = 10 extra"),
@@ -24,7 +24,7 @@ WANTED = [
 
 @pytest.mark.parametrize(("slots", "run_seconds", "count"), WANTED)
 def test_what_is_wanted_follows_from_slots_and_run_time(slots: int, run_seconds: float, count: int) -> None:
-    assert wanted(slots, run_seconds) == count
+    assert best_prefetch(slots, run_seconds) == count
 
 
 slots_s = st.integers(1, 10_000)
@@ -33,13 +33,13 @@ seconds_s = st.floats(0, 1e6)
 
 @given(slots_s, seconds_s)
 def test_it_is_slots_and_at_most_300_more(slots: int, run_seconds: float) -> None:
-    assert slots <= wanted(slots, run_seconds) <= slots + 300
+    assert slots <= best_prefetch(slots, run_seconds) <= slots + 300
 
 
 @given(slots_s, seconds_s, seconds_s)
 def test_shorter_jobs_never_want_less(slots: int, one: float, other: float) -> None:
     shorter, longer = sorted((one, other))
-    assert wanted(slots, shorter) >= wanted(slots, longer)
+    assert best_prefetch(slots, shorter) >= best_prefetch(slots, longer)
 
 
 def test_it_changes_once_it_was_wrong_by_a_factor_of_two_for_30_seconds() -> None:
@@ -75,12 +75,12 @@ def test_a_constant_load_changes_it_at_most_once(slots: int, run_seconds: float,
     held, now, seen = Prefetch(slots), 0.0, [slots]
     for wait in waits:
         now += wait
-        held = consider(held, wanted(slots, run_seconds), now)
+        held = consider(held, best_prefetch(slots, run_seconds), now)
         if held.count != seen[-1]:
             seen.append(held.count)
             assert now >= 30
     assert len(seen) <= 2
-    assert seen[-1] in (slots, wanted(slots, run_seconds))
+    assert seen[-1] in (slots, best_prefetch(slots, run_seconds))
 
 
 @given(slots_s, st.lists(st.tuples(st.one_of(st.none(), seconds_s), st.floats(0.1, 100)), max_size=60))
@@ -90,7 +90,7 @@ def test_it_only_takes_values_that_were_wanted_and_differ_twofold(
     held, now = Prefetch(slots), 0.0
     for run_seconds, wait in looks:
         now += wait
-        wants = None if run_seconds is None else wanted(slots, run_seconds)
+        wants = None if run_seconds is None else best_prefetch(slots, run_seconds)
         after = consider(held, wants, now)
         if after.count != held.count:
             assert after.count == wants

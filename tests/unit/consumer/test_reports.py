@@ -18,7 +18,7 @@ from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed
 from leveret_consumer import reports
 from leveret_consumer.job_events import Telling
-from leveret_consumer.reports import Publish, Reports, Unreportable
+from leveret_consumer.reports import PublishBatch, Reports, Unreportable
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
@@ -49,7 +49,7 @@ class Broker:
         await self.confirm.wait()
 
 
-async def serving(broker: Broker | Publish, use: Callable[[Reports], Awaitable[None]]) -> None:
+async def serving(broker: Broker | PublishBatch, use: Callable[[Reports], Awaitable[None]]) -> None:
     served = Reports()
     running = asyncio.create_task(served.run(broker.publish if isinstance(broker, Broker) else broker))
     await asyncio.sleep(0)

@@ -1,98 +1,42 @@
 """A session from its start to its end, on a connection that notes what it is asked for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
 
 import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from moved_clock import move_clock, turns
 from pretended_broker import Connection
+from pretended_consumer import Consumer
 
-from leveret import Context, Handlers, Retry, wire
-from leveret.jobs import Envelope
+from leveret import Context, Handlers
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.sdk.handlers import Pool
-from leveret_consumer.attempts import Attempts, Rules
-from leveret_consumer.heartbeats import Heartbeats
 from leveret_consumer.intake import SUBSCRIBES_AGAIN_AFTER
-from leveret_consumer.jobqueue_inbox import JobQueueInbox
-from leveret_consumer.load import Load
-from leveret_consumer.pools.loop import LoopPool
-from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Runs
-from leveret_consumer.session import Process, Session
-from leveret_consumer.settings import Settings
-from leveret_consumer.status import Status
-from leveret_consumer.stopping import Stop
-
-NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 
 
-class World:
-    """A consumer with one slot, in one session."""
+class World(Consumer):
+    """With one slot, and jobs that wait."""
 
     def __init__(self) -> None:
         self.move = move_clock(asyncio.get_running_loop())
-        self.connection = Connection(queues={"q"})
         self.go = asyncio.Event()
         self.started: list[int] = []
-        self.handlers = Handlers()
+        handlers = Handlers()
 
-        @self.handlers.job("wait")
+        @handlers.job("wait")
         async def wait(ctx: Context, job: dict[str, object]) -> None:
             self.started.append(ctx.job_id.int)
             await self.go.wait()
 
-        settings = Settings("q", "m:handlers", "pod", concurrency=1, grace=timedelta(seconds=20))
-        self.load, reports = Load(1), Reports()
-        rules = Rules("pod", timedelta(seconds=30), Retry(2))
-        self.stop, self.status = Stop(), Status("q")
-        attempts = Attempts(
-            rules,
-            {Pool.LOOP: LoopPool()},
-            self.load,
-            reports,
-            now=lambda: NOON,
-            draw=lambda: 0.5,
-            overrun=lambda _: None,
-        )
-        self.process = Process(
-            settings=settings,
-            handlers=self.handlers,
-            attempts=attempts,
-            runs=Runs(slots=1),
-            load=self.load,
-            reports=reports,
-            heartbeats=Heartbeats("pod", "q", self.load, lambda: NOON),
-            status=self.status,
-            stop=self.stop,
-            now=lambda: NOON,
-            jobqueue=JobQueueInbox("q", "", now=lambda: NOON),
-        )
-        connection: Any = self.connection
-        self.running = asyncio.create_task(Session.run(self.process, connection))
-
-    def deliver(self, number: int, tag: str = "pod") -> asyncio.Task[None]:
-        return self.connection.deliver(wire.to_message(Envelope(UUID(int=number), "q", "wait", b"{}")), tag)
-
-    async def until(self, seen: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not seen():  # noqa: ASYNC110 - what is looked at has no event
-                await asyncio.sleep(0.01)
-
-    async def ready(self) -> None:
-        await self.until(lambda: self.status.readiness().ready)
+        super().__init__(handlers)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     made = World()
     yield made
-    made.running.cancel()
-    await asyncio.wait({made.running})
+    await made.close()
 
 
 async def test_a_publishing_channel_that_is_closed_ends_the_session(world: World) -> None:
@@ -175,7 +119,7 @@ async def test_what_does_not_end_within_the_grace_period_is_stopped_and_given_ba
 async def test_a_stop_ends_a_set_up_that_the_broker_does_not_answer(world: World, hangs: str) -> None:
     """A stop was looked at once, before: whoever hung in the set-up waited for the grace period and 10 s more."""
     silent: Any = Connection(queues={"q"}, hangs=hangs)
-    setting_up = asyncio.create_task(Session.run(world.process, silent))
+    setting_up = world.connect(silent)
     await turns(200)
     assert not setting_up.done()
     world.stop.signalled("SIGTERM")
@@ -195,11 +139,11 @@ async def test_a_closed_channel_of_a_retired_subscription_costs_its_own_deliveri
     await turns()
     world.move(SUBSCRIBES_AGAIN_AFTER)
     await world.until(lambda: "pod.1" in world.connection.consumers())
-    neighbour = world.deliver(2, "pod.1")
+    neighbour = world.deliver(2, tag="pod.1")
     retired.close_for(ChannelPreconditionFailed("unknown delivery tag"))
     await asyncio.wait({lost})
     await world.until(lambda: world.started == [1, 2])
-    again = world.deliver(1, "pod.1")
+    again = world.deliver(1, tag="pod.1")
     world.go.set()
     await asyncio.gather(neighbour, again)
     assert (world.started, world.running.done()) == ([1, 2, 1], False)
@@ -211,5 +155,5 @@ async def test_after_a_stop_no_session_begins(world: World) -> None:
     world.stop.signalled("SIGTERM")
     await world.running
     other: Any = Connection(queues={"q"})
-    await Session.run(world.process, other)
+    await world.connect(other)
     assert other.channels == []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret_consumer.runtime import HEARTBEAT
+from leveret_consumer.consumer import HEARTBEAT
 from leveret_consumer.watchdog import Finding, Limits, Watchdog, Watched, look
 
 LIMITS = Limits()
@@ -118,7 +118,7 @@ def test_nothing_is_told_or_ended_before_its_time(steps: list[tuple[bool, float]
 BLOCKS = """
 import asyncio, time, uvloop
 from leveret.telemetry.logs import configure_logs
-from leveret_consumer.runtime import HEARTBEAT
+from leveret_consumer.consumer import HEARTBEAT
 from leveret_consumer.watchdog import Limits, Watchdog
 
 def stuck_in_a_handler():

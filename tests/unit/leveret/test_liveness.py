@@ -13,10 +13,10 @@ from yarl import URL
 
 from leveret.rabbitmq.connection import HEARTBEAT
 from leveret.rabbitmq.liveness import LIMIT, LOOKS_STOOD, STOPS_WITHIN, Heard, Link, Octets, look, lost
-from leveret_consumer import runtime
+from leveret_consumer import consumer
 
-CONSUMERS = LIMIT * runtime.HEARTBEAT
-BEAT = runtime.HEARTBEAT / 2  # s, of both sides
+CONSUMERS = LIMIT * consumer.HEARTBEAT
+BEAT = consumer.HEARTBEAT / 2  # s, of both sides
 LATEST = 60.0  # s after the last octet; the broker gives the jobs away after 80
 Looks = list[tuple[float, Octets]]
 
@@ -116,7 +116,7 @@ def test_one_that_is_busy_or_was_paused_is_not_said_to_stand(ours: dict[str, boo
 
 
 def test_our_bounds_are_below_the_brokers() -> None:
-    for heartbeat in (runtime.HEARTBEAT, HEARTBEAT):
+    for heartbeat in (consumer.HEARTBEAT, HEARTBEAT):
         assert LIMIT * heartbeat + 1 + STOPS_WITHIN < 2 * heartbeat
 
 

@@ -25,7 +25,7 @@ from leveret.jobs import State
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.declare import declare
 from leveret.settings import Broker, Database
-from leveret_consumer.sources import job_made_of
+from leveret_consumer.dead_letter_source import job_made_of
 from leveret_operator.live_depths import LiveDepths
 from leveret_operator.signal_inbox import open_inbox
 from leveret_producer.dead_letters.sweep import Sweep

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from leveret_consumer.intake import TICK
-from leveret_consumer.tag_watch import Look, lost, next_look
+from leveret_consumer.subscription import Look, lost, next_look
 
 WELL = Look(consumers=3, ready=0, delivered=17, room=True)
 SUSPICIOUS = [

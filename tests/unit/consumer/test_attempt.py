@@ -15,14 +15,11 @@ import pytest
 from leveret import Retry
 from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handlers, Pool
-from leveret_consumer.attempts import STOPS_WITHIN, Attempts, Rules
-from leveret_consumer.job_events import Ended
+from leveret_consumer.attempt import STOPS_WITHIN, Attempts, Rules
+from leveret_consumer.ends import DeadLetter, Finished, RetryAfter, Succeeded, Unkept
 from leveret_consumer.load import Load
-from leveret_consumer.outcomes import DeadLetter, RetryAfter, Succeeded, Unkept
-from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
 from leveret_consumer.pools.processes import ProcessPool
-from leveret_consumer.pools.threads import ThreadPool
-from leveret_consumer.pools.work import WorkPool
 from leveret_consumer.reports import Reports
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -59,7 +56,7 @@ async def run(
     overrun: Callable[[str], None] = pytest.fail,
     stops_within: float = STOPS_WITHIN,
     **fields: Any,
-) -> Ended:
+) -> Finished:
     load = load or Load(1)
     rules = Rules("pod", JOBQUEUES_TIMEOUT, Retry(2, jitter="none"))
     attempts = Attempts(
@@ -124,7 +121,7 @@ async def test_a_handler_does_not_start_after_the_deadline(jobs: Any, pools: dic
     )
 
 
-def is_a_time_out(ended: Ended) -> bool:
+def is_a_time_out(ended: Finished) -> bool:
     return isinstance(ended.outcome, RetryAfter) and ended.outcome.error.reason == "TimedOut"
 
 

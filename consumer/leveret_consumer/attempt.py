@@ -3,6 +3,9 @@
 The attempt's slot is free when its work has really ended. After its time-out any work has a few seconds to end, whatever
 it runs on, and the outcome is the time-out all the same. Of work that goes on, a thread or a coroutine that swallows its
 cancellation, `overrun` is told: this process can't be trusted with its number of slots any more.
+
+Progress is thinned out: at most two reports a second, and the last one always. A handler may call it a million times from
+any thread: while a report waits to be sent, a newer value only replaces it.
 """
 
 import asyncio
@@ -12,32 +15,33 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Handler, Pool
-from leveret_consumer.contexts import context_of, log_fields
-from leveret_consumer.ends import End, TooLate, cancelled, failure_of, not_started, stopped_at, timed_out
-from leveret_consumer.job_events import Ended, Telling
+from leveret_consumer.ends import End, Finished
+from leveret_consumer.job_events import Telling, log_fields
 from leveret_consumer.load import Load, Slot
-from leveret_consumer.outcomes import (
-    DeadLetter,
-    Deferred,
+from leveret_consumer.outcome import (
     Draws,
-    Outcome,
-    Unkept,
+    TooLate,
     after_attempt,
-    asked_to_wait,
     by_deadline,
+    cancelled,
+    failure_of,
+    not_started,
+    stopped_at,
+    timed_out,
     too_late,
 )
-from leveret_consumer.pools.work import Call, Work, WorkPool
-from leveret_consumer.progress import Thinned
+from leveret_consumer.pools import Call, Work, WorkPool, context_of
 from leveret_consumer.reports import Reports
 
 log = structlog.get_logger(__name__)
 
 # s that a handler has to end after its time-out: to clean up, or to come back from a call with the same time-out
 STOPS_WITHIN = 5.0
+PROGRESS_EVERY = 0.5  # s; with the way to the store a value is seen within a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,11 @@ class Attempts:
         self._rules, self._pools, self._load, self._reports = rules, pools, load, reports
         self._now, self._draw, self._overrun, self._stops_within = now, draw, overrun, stops_within
 
-    async def run(self, job: Envelope, handler: Handler, payload: object, slot: Slot) -> Ended:
+    async def run(self, job: Envelope, handler: Handler, payload: object, slot: Slot) -> Finished:
         """Run one attempt in the slot that was taken for it, and return how it ended."""
         started_at = self._now()
         if late := too_late(job, started_at):  # by now: it may have waited for its slot
-            return Ended(late)
+            return Finished(late)
         policy = handler.retry or self._rules.retry
         limit = min(handler.timeout or self._rules.timeout, self._rules.timeout)
         loop = asyncio.get_running_loop()
@@ -77,8 +81,8 @@ class Attempts:
         progress = Thinned(loop, lambda value: self._reports.tell(told.progress(value)))
         context = context_of(job, policy.max_attempts, started_at + limit, progress)
         work = await self._start(Call(handler, context, payload, job, deadline=lambda: self._until(job, limit)))
-        slot.give_to(work.ended)
-        work.ended.add_done_callback(_looked_at)
+        slot.give_to(work.done)
+        work.done.add_done_callback(_looked_at)
         self._reports.tell(told.start())
         began = loop.time()
         end = await self._end(work, job, handler, limit)
@@ -86,19 +90,7 @@ class Attempts:
         progress.close()
         self._load.count(seconds)
         outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
-        return Ended(by_deadline(outcome, job, self._now()), policy.max_attempts, started_at, seconds)
-
-    def too_late(self, job: Envelope) -> DeadLetter | Unkept | None:
-        """Return the outcome of a job whose deadline has passed."""
-        return too_late(job, self._now())
-
-    def not_before(self, headers: Mapping[str, object]) -> datetime | DeadLetter | None:
-        """Return when a message's sender wants it to run, if that is ahead."""
-        return asked_to_wait(headers, self._now())
-
-    def deferred(self, job: Envelope, until: datetime) -> Outcome:
-        """Return the outcome of a job that is to wait for a time."""
-        return by_deadline(Deferred(until), job, self._now())
+        return Finished(by_deadline(outcome, job, self._now()), policy.max_attempts, started_at, seconds)
 
     def _until(self, job: Envelope, limit: timedelta) -> datetime:
         """Return when an attempt whose handler starts now is stopped; raise TooLate if it must not start."""
@@ -116,37 +108,73 @@ class Attempts:
             # No thread, process or file to be had, say. It's this machine's fault, so no class of a policy counts.
             log.exception("a handler could not be started", **log_fields(call.job))
             end = not_started(problem)
-        ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
-        ended.set_result(end)
-        return Work(ended=ended, stop=None)
+        done: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        done.set_result(end)
+        return Work(done=done, stop=None)
 
     async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta) -> End:
         left = min(limit, max(job.deadline - self._now(), timedelta())) if job.deadline else limit
         try:
-            await asyncio.wait({work.ended}, timeout=left.total_seconds())
+            await asyncio.wait({work.done}, timeout=left.total_seconds())
         except asyncio.CancelledError:
             if work.stop:
                 work.stop()
             raise
-        if work.ended.done():
-            return _of(work.ended, handler)
+        if work.done.done():
+            return _of(work.done, handler)
         if work.stop:
             work.stop()
-        await asyncio.wait({work.ended}, timeout=self._stops_within)
-        if not work.ended.done():
+        await asyncio.wait({work.done}, timeout=self._stops_within)
+        if not work.done.done():
             self._overrun(f"job {job.id} of type {job.type!r} runs on after its time-out and can't be stopped")
         return stopped_at(job.deadline) if job.deadline and left < limit else timed_out(limit, handler.retry)
 
 
-def _looked_at(ended: "asyncio.Future[End]") -> None:
+def _looked_at(done: "asyncio.Future[End]") -> None:
     """Of work that nobody waits for any more an exception would be reported as never seen."""
-    if not ended.cancelled():
-        ended.exception()
+    if not done.cancelled():
+        done.exception()
 
 
-def _of(ended: "asyncio.Future[End]", handler: Handler) -> End:
-    if ended.cancelled():
+def _of(done: "asyncio.Future[End]", handler: Handler) -> End:
+    if done.cancelled():
         return cancelled(handler.retry)
-    if problem := ended.exception():
+    if problem := done.exception():
         return failure_of(problem, handler.retry)
-    return ended.result()
+    return done.result()
+
+
+class Thinned:
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Progress], None]) -> None:
+        self._loop, self._send = loop, send
+        self._latest: Progress | None = None
+        self._on_its_way = False
+        self._closed = False
+        self._not_before = loop.time()
+
+    def __call__(self, done: float, total: float | None) -> None:
+        """Note a value, from any thread."""
+        self._latest = Progress(done, total)
+        if not self._on_its_way and not self._closed:
+            self._on_its_way = True
+            self._loop.call_soon_threadsafe(self._due)
+
+    def close(self) -> None:
+        """Send what was not sent yet, and nothing after it. In the loop."""
+        self._send_latest()
+        self._closed = True
+
+    def _due(self) -> None:
+        wait = self._not_before - self._loop.time()
+        if wait > 0:
+            self._loop.call_later(wait, self._send_latest)
+        else:
+            self._send_latest()
+
+    def _send_latest(self) -> None:
+        # First the flag, then the value: what a thread notes in between is either taken along here or schedules anew.
+        self._on_its_way = False
+        latest, self._latest = self._latest, None
+        if latest is not None and not self._closed:
+            self._not_before = self._loop.time() + PROGRESS_EVERY
+            self._send(latest)

@@ -29,18 +29,30 @@ from leveret.rabbitmq.replies import Replies
 from leveret.reply import job_dead, reply
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
-from leveret_consumer.acks import Delivered
-from leveret_consumer.contexts import log_fields
-from leveret_consumer.failures import as_header
-from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, Deferred, GivenBack, RetryAfter, RetryFromStore, Succeeded, Unkept
+from leveret_consumer.acks import Delivered, leave_to_broker
+from leveret_consumer.ends import (
+    DeadLetter,
+    Deferred,
+    Finished,
+    GivenBack,
+    RetryAfter,
+    RetryFromStore,
+    Succeeded,
+    Unkept,
+    as_header,
+)
+from leveret_consumer.job_events import log_fields
+from leveret_consumer.remembered import Steps
 from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Run
 
 log = structlog.get_logger(__name__)
 _lines = logging.getLogger(__name__)
 
 MILLISECOND = timedelta(milliseconds=1)
+
+
+class NotTaken(Exception):
+    """What can be neither copied nor left to the broker."""
 
 
 class Publish(Protocol):
@@ -49,7 +61,9 @@ class Publish(Protocol):
     ) -> None: ...
 
 
-Takes = Callable[[aio_pika.Message], Awaitable[bool]]  # whether the broker would; raises NotConfirmed if that's unknown
+WouldTake = Callable[
+    [aio_pika.Message], Awaitable[bool]
+]  # whether the broker would; raises NotConfirmed if that's unknown
 
 
 class Settling:
@@ -63,31 +77,26 @@ class Settling:
         now: Callable[[], datetime],
         new_id: Callable[[], UUID],
         replies: Replies,
-        takes: Takes | None = None,
+        would_take: WouldTake | None = None,
     ) -> None:
         self._queue, self._consumer, self._reports = queue, consumer, reports
-        self._publish, self._takes, self._now, self._new_id = publish, takes, now, new_id
+        self._publish, self._would_take, self._now, self._new_id = publish, would_take, now, new_id
         self._replies = replies
 
-    async def job(self, message: Delivered, job: Envelope, ended: Ended, run: Run | None) -> None:
-        """Settle a job; what an earlier delivery of the same run has had confirmed is left out."""
-        if not (run and run.copied):
-            if not await self._copy(message, job, ended):
-                await _leave_to_broker(message, str(job.id))
-                return
-            if run:
-                run.copied = True
-        if not (run and run.reported):
-            told = replace(job, headers=_stored(message, job)) if _waits_in_store(ended) else job
-            await self._reports.confirmed(job_events.ended(told, self._consumer, self._now(), ended))
-            if run:
-                run.reported = True
-        if job.reply_to and not (run and run.replied):
-            replied = await self._reply(job.reply_to, message, job, ended)
-            if run:
-                run.replied = replied
+    async def job(self, message: Delivered, job: Envelope, finished: Finished, steps: Steps) -> None:
+        """Settle a job; what an earlier delivery of the same attempt has had confirmed is left out."""
+        if not steps.copied and not await self._copy(message, job, finished):
+            await self._leave_to_broker(message, str(job.id))
+            return
+        steps.copied = True
+        if not steps.reported:
+            told = replace(job, headers=_stored(message, job)) if _waits_in_store(finished) else job
+            await self._reports.confirmed(job_events.finished(told, self._consumer, self._now(), finished))
+            steps.reported = True
+        if job.reply_to and not steps.replied:
+            steps.replied = await self._reply(job.reply_to, message, job, finished)
         await message.ack()
-        _note(job, ended)
+        _note(job, finished)
 
     async def unreadable(self, message: Delivered, what: Unreadable, dead: DeadLetter) -> None:
         """Settle a message that can't be run: it's kept as it is among the dead letters.
@@ -98,7 +107,7 @@ class Settling:
         job_id = what.id or self._new_id()
         copy = wire.copy_of(message, _why(dead, None, self._now()), message_id=str(job_id), reply_to=what.reply_to)
         if not await self._until_confirmed(message, topology.DEAD, copy, str(job_id)):
-            await _leave_to_broker(message, str(job_id))
+            await self._leave_to_broker(message, str(job_id))
             return
         await self._reports.confirmed(
             job_events.never_read(
@@ -112,25 +121,25 @@ class Settling:
         await message.ack()
         log.warning("a message can't be run", reason=dead.reason, detail=what.detail, job=str(job_id))
 
-    async def _copy(self, message: Delivered, job: Envelope, ended: Ended) -> bool:
-        match ended.outcome:
+    async def _copy(self, message: Delivered, job: Envelope, finished: Finished) -> bool:
+        match finished.outcome:
             case Succeeded() | RetryFromStore() | Deferred() | Unkept():
                 return True
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
-                copy = _copy(message, job, job.attempt + 1, {})
+                copy = _copy_of(message, job, job.attempt + 1, {})
             case GivenBack(level, since):
                 marks: dict[str, str | int] = {wire.GIVEN_BACK_SINCE: wire.as_time(since), wire.DELIVERED: job.delivery}
                 if job.not_before:  # a time: a delay would begin anew
                     marks[wire.RUN_AT] = wire.as_time(job.not_before + MILLISECOND)  # which cuts
-                exchange, copy = topology.delay_exchange(level), _copy(message, job, job.attempt, marks)
+                exchange, copy = topology.delay_exchange(level), _copy_of(message, job, job.attempt, marks)
             case DeadLetter():
-                why = _why(ended.outcome, ended.started_at, self._now())
-                exchange, copy = topology.DEAD, _copy(message, job, job.attempt, why)
+                why = _why(finished.outcome, finished.started_at, self._now())
+                exchange, copy = topology.DEAD, _copy_of(message, job, job.attempt, why)
         return await self._until_confirmed(message, exchange, copy, str(job.id))
 
-    async def _reply(self, reply_to: str, message: Delivered, job: Envelope, ended: Ended) -> bool:
-        match ended.outcome:
+    async def _reply(self, reply_to: str, message: Delivered, job: Envelope, finished: Finished) -> bool:
+        match finished.outcome:
             case Succeeded(result):
                 state, body = State.SUCCEEDED, result
             case DeadLetter(_, error):
@@ -144,28 +153,29 @@ class Settling:
 
     async def _until_confirmed(self, message: Delivered, exchange: str, copy: aio_pika.Message, job: str) -> bool:
         """Publish, and again after a refusal, until confirmed; tell whether the broker takes such a message at all."""
-        if self._takes and message.redelivered and not await _known(self._takes, copy):
+        if self._would_take and message.redelivered and not await _known(self._would_take, copy):
             return False
         publish = partial(self._publish, exchange, self._queue, copy, LATE_CONFIRM_TIMEOUT)
         await until_confirmed(publish, "a copy", job=job, exchange=exchange)
         return True
 
+    async def _leave_to_broker(self, message: Delivered, job: str) -> None:
+        """The recorder knows by it what has become of the job."""
+        if message.source:  # rejected from there, it would be in no queue at all
+            raise NotTaken(f"the broker takes no copy of a dead letter of {message.source}, which stays there")
+        log.warning("the broker takes no copy of a message; it keeps the message itself as a dead letter", job=job)
+        await leave_to_broker(message)
 
-async def _known(takes: Takes, copy: aio_pika.Message) -> bool:
+
+async def _known(would_take: WouldTake, copy: aio_pika.Message) -> bool:
     try:
-        return await takes(copy)
+        return await would_take(copy)
     except NotConfirmed as problem:
         log.debug("whether the broker takes a copy is not known", because=str(problem))
         return True
 
 
-async def _leave_to_broker(message: Delivered, job: str) -> None:
-    """Reject: the broker, which has the message, makes a dead letter of it itself, and the recorder knows it by that."""
-    log.warning("the broker takes no copy of a message; it keeps the message itself as a dead letter", job=job)
-    await message.nack(requeue=False)
-
-
-def _copy(message: Delivered, job: Envelope, attempt: int, marks: Mapping[str, str | int]) -> aio_pika.Message:
+def _copy_of(message: Delivered, job: Envelope, attempt: int, marks: Mapping[str, str | int]) -> aio_pika.Message:
     """Under the job's id, which is not the message's where a job was made of another queue's dead letter."""
     headers: dict[str, str | int] = {wire.GENERATION: job.generation, wire.ATTEMPT: attempt, **marks}
     if job.dead_letter:
@@ -173,8 +183,8 @@ def _copy(message: Delivered, job: Envelope, attempt: int, marks: Mapping[str, s
     return wire.copy_of(message, headers, message_id=str(job.id), reply_to=job.reply_to)
 
 
-def _waits_in_store(ended: Ended) -> bool:
-    return isinstance(ended.outcome, RetryFromStore | Deferred)
+def _waits_in_store(finished: Finished) -> bool:
+    return isinstance(finished.outcome, RetryFromStore | Deferred)
 
 
 def _stored(message: Delivered, job: Envelope) -> dict[str, Header] | None:
@@ -187,21 +197,21 @@ def _why(dead: DeadLetter, started_at: datetime | None, died_at: datetime) -> di
     return why | ({wire.STARTED_AT: wire.as_time(started_at)} if started_at else {})
 
 
-def _note(job: Envelope, ended: Ended) -> None:
-    if isinstance(ended.outcome, Succeeded) and not _lines.isEnabledFor(
+def _note(job: Envelope, finished: Finished) -> None:
+    if isinstance(finished.outcome, Succeeded) and not _lines.isEnabledFor(
         logging.DEBUG
     ):  # a line that nobody reads costs 4 µs
         return
     fields = log_fields(job)
-    match ended.outcome:
+    match finished.outcome:
         case Succeeded():
-            log.debug("succeeded", **fields, run_seconds=ended.run_seconds)
+            log.debug("succeeded", **fields, run_seconds=finished.run_seconds)
         case RetryAfter(_, error):
-            log.info("failed, runs again", **fields, wait=str(ended.outcome.wait), **_of(error))
+            log.info("failed, runs again", **fields, wait=str(finished.outcome.wait), **_of(error))
         case RetryFromStore(wait, error):
             log.info("failed, runs again from the store", **fields, wait=str(wait), **_of(error))
         case GivenBack(_, since, error):
-            log.debug("given back", **fields, since=str(since), wait=str(ended.outcome.wait), **_of(error))
+            log.debug("given back", **fields, since=str(since), wait=str(finished.outcome.wait), **_of(error))
         case Deferred(until):
             log.debug("waits for the time that its sender asked for", **fields, until=str(until))
         case DeadLetter(_, error):

@@ -13,21 +13,17 @@ from leveret.rabbitmq.connection import open_connection, stay_connected
 from leveret.sdk.handlers import Handlers, Pool
 from leveret.settings import BadSetting, Broker, Places
 from leveret.telemetry.probes import LoopBeat, ProbeServer
-from leveret_consumer.attempts import Attempts, Rules
-from leveret_consumer.heartbeats import Heartbeats
+from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
-from leveret_consumer.load import Load
+from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.metrics import registry
-from leveret_consumer.pools.loop import LoopPool
+from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
 from leveret_consumer.pools.processes import ProcessPool
-from leveret_consumer.pools.threads import ThreadPool
-from leveret_consumer.pools.work import WorkPool
+from leveret_consumer.remembered import Remembered
 from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Runs
 from leveret_consumer.session import Process, Session
 from leveret_consumer.settings import Settings
-from leveret_consumer.status import Status
-from leveret_consumer.stopping import Stop
+from leveret_consumer.status import Status, Stop
 from leveret_consumer.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -60,7 +56,7 @@ async def serve(settings: Settings, handlers: Handlers, places: Places) -> int:
     try:
         await _until_stopped(process, places.broker)
     finally:
-        process.runs.stop()
+        process.remembered.stop()
         for pool in pools.values():
             pool.close()
         await _cleaned_up(load)
@@ -130,7 +126,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, poo
         settings=settings,
         handlers=handlers,
         attempts=attempts,
-        runs=Runs(settings.concurrency),
+        remembered=Remembered(settings.concurrency),
         load=load,
         reports=reports,
         heartbeats=Heartbeats(settings.pod, settings.queue, load, _now),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from leveret import wire
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope
 from leveret.wire import Unreadable
-from leveret_consumer.sources import from_source, job_made_of
+from leveret_consumer.dead_letter_source import from_source, job_made_of
 
 DEAD = UUID("6f1c1a52-6d3e-4c53-9f0a-0f4bb3a7d1ce")
 ERROR = '{"reason":"AttemptsExhausted","message":"no luck","type":"ValueError","traceback":"…"}'

@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from leveret_consumer import __main__, runtime, session
+from leveret_consumer import __main__, consumer, session
 from leveret_consumer.settings import KEPT_FOR_THE_END
-from leveret_consumer.stopping import Stop
+from leveret_consumer.status import Stop
 
 
 def test_what_follows_the_grace_period_is_over_before_sigkill_comes() -> None:
     """The waits added up to 18 s, and the pod has 10 left."""
-    assert session.CONFIRMS_WITHIN + session.TOLD_WITHIN < runtime.DRAINS_WITHIN
-    ends = runtime.DRAINS_WITHIN + runtime.CLOSES_WITHIN + runtime.CLEANS_UP_WITHIN + __main__.LAST_WORDS_WITHIN
+    assert session.CONFIRMS_WITHIN + session.TOLD_WITHIN < consumer.DRAINS_WITHIN
+    ends = consumer.DRAINS_WITHIN + consumer.CLOSES_WITHIN + consumer.CLEANS_UP_WITHIN + __main__.LAST_WORDS_WITHIN
     assert timedelta(seconds=ends) < KEPT_FOR_THE_END
 
 

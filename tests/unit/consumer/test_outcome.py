@@ -12,23 +12,22 @@ from leveret import Retry
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.retry import LONGEST_DELAY, LONGEST_IN_LEVEL, LONGEST_WAIT
-from leveret_consumer.ends import Failed, Postponed, Refused
-from leveret_consumer.failures import LONGEST_TRACEBACK, as_header, error_of
-from leveret_consumer.outcomes import (
+from leveret_consumer.ends import (
+    LONGEST_TRACEBACK,
     DeadLetter,
     Deferred,
-    Draws,
+    Failed,
     Outcome,
+    Postponed,
+    Refused,
     RetryAfter,
     RetryFromStore,
     Succeeded,
     Unkept,
-    after_attempt,
-    by_deadline,
-    delivered_too_often,
-    too_late,
-    unreadable,
+    as_header,
+    error_of,
 )
+from leveret_consumer.outcome import Draws, after_attempt, by_deadline, delivered_too_often, too_late, unreadable
 
 
 def s(seconds: float) -> timedelta:

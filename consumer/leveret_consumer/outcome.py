@@ -1,13 +1,17 @@
-"""What becomes of a message: exactly one of seven outcomes, decided from values alone.
+"""What an exception or a result means, and what becomes of the message: exactly one of seven outcomes, from values alone.
 
-An attempt that ended well is a result; one that failed is tried again by its policy, from a delay level of the broker
-or, after a longer wait or one that the handler asked for, from the store, or given up; a message whose sender asked for a
-later time waits for it in the store; a message that no attempt could ever do right is a dead letter at
+First an end. It is told where the exception is, in the thread or process that ran the handler, with isinstance and in this
+one place.
+
+Then an outcome. An attempt that ended well is a result; one that failed is tried again by its policy, from a delay level of
+the broker or, after a longer wait or one that the handler asked for, from the store, or given up; a message whose sender
+asked for a later time waits for it in the store; a message that no attempt could ever do right is a dead letter at
 once, unless a consumer of another version has to say so: then it is given back (`present_version`). No attempt starts or
 goes on after the job's deadline, and none is planned beyond it: such a job is dead, and a dead letter only if nobody waits
 for its reply.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,74 +20,113 @@ import msgspec
 
 from leveret import retry
 from leveret.delays import not_before
+from leveret.durations import format_duration
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.reply import may_reply_to
 from leveret.retry import GiveUp, RetryPolicy
+from leveret.sdk.retry import Reject, RetryLater
 from leveret.wire import as_time
-from leveret_consumer.ends import End, Failed, Postponed, Refused, TooLate
-from leveret_consumer.failures import cut_message
+from leveret_consumer.ends import (
+    FAILED,
+    TIMED_OUT,
+    DeadLetter,
+    Deferred,
+    End,
+    Failed,
+    Failure,
+    Outcome,
+    Postponed,
+    Refused,
+    RetryAfter,
+    RetryFromStore,
+    Succeeded,
+    Unkept,
+    cut_message,
+    error_of,
+)
+
+LARGEST_RESULT = 256 * 1024  # bytes of JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    result: bytes  # JSON
+class ResultTooLarge(ValueError):
+    """A result above 256 KiB of JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
-    """The next attempt starts when the delay level's time has passed."""
+class TooLate(Exception):
+    """A handler does not start, because the job's deadline has passed."""
 
-    level: int | None  # 2^level s; None: at once
-    error: Error
-
-    @property
-    def wait(self) -> timedelta:
-        return timedelta(0) if self.level is None else timedelta(seconds=2**self.level)
+    def __init__(self, deadline: datetime) -> None:
+        super().__init__(
+            f"the job's deadline, {as_time(deadline)}, passed before this attempt; the handler was not started"
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class RetryFromStore:
-    """The wait is above the last level, or must not be early: the store publishes the next attempt then, and no copy waits."""
-
-    wait: timedelta
-    error: Error
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    reason: DeadReason
-    error: Error
-
-
-@dataclass(frozen=True, slots=True)
-class Unkept:
-    """Dead by its deadline, and no dead letter: the reply tells whoever waits for it, and nobody would redrive it."""
-
-    error: Error
+def end_of(result: bytes, policy: RetryPolicy | None) -> End:
+    """Return the end of a run that returned; `policy` is the handler's own."""
+    if len(result) <= LARGEST_RESULT:
+        return result
+    return failure_of(
+        ResultTooLarge(
+            f"the result is {len(result):,} bytes of JSON, and at most {LARGEST_RESULT:,} are kept: store it somewhere "
+            "and return where it is"
+        ),
+        policy,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class GivenBack:
-    """No attempt was started: the message comes again, as the same attempt, when the delay level's time has passed."""
-
-    level: int  # 2^level s
-    since: datetime  # the first time
-    error: Error  # what it would be a dead letter for
-
-    @property
-    def wait(self) -> timedelta:
-        return timedelta(seconds=2**self.level)
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """No attempt was started: its sender asked for a time, and the store publishes it then."""
-
-    until: datetime
+def failure_of(problem: BaseException, policy: RetryPolicy | None) -> Failure:
+    """Return the end of a run that raised; `policy` is the handler's own, None without one: a JobQueue's has no classes."""
+    match problem:
+        case Reject():
+            return Refused(_said(problem, DeadReason.REJECTED), DeadReason.REJECTED)
+        case RetryLater():
+            return Postponed(_said(problem, FAILED), problem.after)
+        case TooLate():
+            return _refused_too_late(str(problem))
+        case _:
+            return _by_class(problem, error_of(problem), policy)
 
 
-Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred
+def not_started(problem: BaseException) -> Failed:
+    """Return the end of an attempt for which there was no thread or process: no exception of the handler's, so no class."""
+    error = error_of(problem)
+    message = f"the handler could not be started ({error.type}: {error.message}); the attempt counts as failed"
+    return Failed(msgspec.structs.replace(error, message=message))
+
+
+def timed_out(limit: timedelta, policy: RetryPolicy | None) -> Failure:
+    """Return the end of an attempt that took too long: a TimeoutError to the policy's classes."""
+    problem = TimeoutError(f"the attempt was not done within its time-out of {format_duration(limit)}")
+    return _by_class(problem, Error(reason=TIMED_OUT, type="TimeoutError", message=str(problem)), policy)
+
+
+def stopped_at(deadline: datetime) -> Refused:
+    """Return the end of an attempt that ran until the job's deadline: no policy has another one after it."""
+    return _refused_too_late(f"the attempt was not done by the job's deadline, {as_time(deadline)}, and was stopped")
+
+
+def _refused_too_late(message: str) -> Refused:
+    return Refused(Error(DeadReason.DEADLINE_EXCEEDED, message), DeadReason.DEADLINE_EXCEEDED)
+
+
+def cancelled(policy: RetryPolicy | None) -> Failure:
+    """Return the end of a coroutine that was cancelled, and not by us."""
+    problem = asyncio.CancelledError("the handler ended by a cancellation that was not asked for")
+    return _by_class(problem, Error(reason=FAILED, type="CancelledError", message=str(problem)), policy)
+
+
+def _by_class(problem: BaseException, error: Error, policy: RetryPolicy | None) -> Failure:
+    if policy is None or policy.tries_again(problem):
+        return Failed(error)
+    return Refused(msgspec.structs.replace(error, reason=DeadReason.GAVE_UP), DeadReason.GAVE_UP)
+
+
+def _said(problem: BaseException, reason: str) -> Error:
+    """What a handler said on purpose needs no traceback, unless another exception led to it."""
+    error = error_of(problem, reason)
+    cause = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
+    return error if cause else msgspec.structs.replace(error, traceback=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ from leveret.reply import reply
 from leveret.topology import RESERVED
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
-from leveret_consumer.job_events import Ended
-from leveret_consumer.outcomes import DeadLetter, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded, unreadable
+from leveret_consumer.ends import DeadLetter, Finished, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.outcome import unreadable
+from leveret_consumer.remembered import Steps
 from leveret_consumer.reports import Reports
-from leveret_consumer.runs import Run
-from leveret_consumer.settling import Settling
+from leveret_consumer.settle import Settling
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 JOB = Envelope(UUID(int=1), "leveret.q", "resize", b"{}", attempt=2, reply_to="answers", correlation_id="c 1")
@@ -39,7 +39,8 @@ class Message(aio_pika.Message):
         super().__init__(b"{}", headers={"leveret-reason": "left over", "mine": 1}, **fields)
         self.told = told
 
-        self.redelivered = False
+        self.redelivered = self.processed = False
+        self.source: str | None = None
 
     async def ack(self) -> None:
         self.told.append("ack")
@@ -117,7 +118,7 @@ async def settling(broker: Broker) -> Settling:
         broker.publish,
         now=lambda: NOON,
         new_id=lambda: UUID(int=777),
-        takes=broker.takes_it,
+        would_take=broker.takes_it,
         replies=replies(broker),
     )
 
@@ -140,7 +141,7 @@ async def test_the_copy_then_the_event_then_the_reply_then_the_ack(
     settling: Settling, broker: Broker, outcome: Outcome, order: list[str]
 ) -> None:
     message: Any = Message(broker.told)
-    await settling.job(message, JOB, Ended(outcome), None)
+    await settling.job(message, JOB, Finished(outcome), Steps())
     assert broker.told == order
 
 
@@ -149,7 +150,7 @@ async def test_what_is_given_back_is_the_same_attempt_and_says_since_when(settli
     message: Any = Message(broker.told)
     message.headers |= {wire.GIVEN_BACK_SINCE: "2999-01-01T00:00:00Z", wire.DELIVERED: 1, wire.ATTEMPT: 2}
     job = replace(JOB, generation=3, delivery=4)
-    await settling.job(message, job, Ended(GivenBack(1, since, FAILED)), None)
+    await settling.job(message, job, Finished(GivenBack(1, since, FAILED)), Steps())
     [(exchange, key, copy)] = broker.published
     assert (exchange, key, copy.reply_to, copy.correlation_id) == ("leveret.delay.1", "leveret.q", "answers", "c 1")
     assert copy.headers == {
@@ -167,14 +168,14 @@ async def test_a_copy_for_another_reason_does_not_say_that_it_was_given_back(
     for outcome in (RetryAfter(2, FAILED), DEAD):
         message: Any = Message(broker.told)
         message.headers |= {wire.GIVEN_BACK_SINCE: "2026-09-01T11:59:50.123Z", wire.DELIVERED: 1}
-        await settling.job(message, replace(JOB, reply_to=None), Ended(outcome), None)
+        await settling.job(message, replace(JOB, reply_to=None), Finished(outcome), Steps())
     assert not any({wire.GIVEN_BACK_SINCE, wire.DELIVERED} & copy.headers.keys() for _, _, copy in broker.published)
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
 def test_it_is_told_as_the_attempt_before_that_waits_again(attempt: int) -> None:
     job = replace(JOB, attempt=attempt, generation=2, delivery=4)
-    event = job_events.ended(job, "pod", NOON, Ended(GivenBack(3, NOON, FAILED)))
+    event = job_events.finished(job, "pod", NOON, Finished(GivenBack(3, NOON, FAILED)))
     assert (event.state, event.attempt, event.generation, event.delivery) == (State.RETRYING, attempt - 1, 2, 0)
     assert (event.given_back, event.error, event.retry_at) == (True, FAILED, NOON + timedelta(seconds=8))
     assert (event.publish_at, event.run_seconds, event.started_at) == (None, None, None)
@@ -183,7 +184,7 @@ def test_it_is_told_as_the_attempt_before_that_waits_again(attempt: int) -> None
 
 async def test_a_result_is_the_body_of_its_reply(settling: Settling, broker: Broker) -> None:
     message: Any = Message(broker.told)
-    await settling.job(message, JOB, Ended(Succeeded(b'{"a":1}')), None)
+    await settling.job(message, JOB, Finished(Succeeded(b'{"a":1}')), Steps())
     (answer,) = broker.replies
     assert (answer.body, answer.content_type, answer.correlation_id) == (b'{"a":1}', "application/json", "c 1")
     assert answer.headers == {"leveret-outcome": "succeeded"}
@@ -192,7 +193,7 @@ async def test_a_result_is_the_body_of_its_reply(settling: Settling, broker: Bro
 
 async def test_a_dead_letter_is_answered_with_a_problem_document(settling: Settling, broker: Broker) -> None:
     message: Any = Message(broker.told, correlation_id=None)
-    await settling.job(message, JOB, Ended(DEAD), None)
+    await settling.job(message, JOB, Finished(DEAD), Steps())
     (answer,) = broker.replies
     assert (answer.content_type, answer.headers) == ("application/problem+json", {"leveret-outcome": "dead"})
     assert answer.correlation_id == str(JOB.id), "the message's id where it has no correlation id"
@@ -221,7 +222,7 @@ async def test_what_can_not_be_run_is_answered_too(
 
 async def test_a_job_without_an_address_is_not_answered(settling: Settling, broker: Broker) -> None:
     message: Any = Message(broker.told, reply_to=None)
-    await settling.job(message, Envelope(JOB.id, JOB.queue, "resize", b"{}"), Ended(Succeeded(b"1")), None)
+    await settling.job(message, Envelope(JOB.id, JOB.queue, "resize", b"{}"), Finished(Succeeded(b"1")), Steps())
     assert broker.told == ["event succeeded", "ack"]
 
 
@@ -232,7 +233,7 @@ async def test_a_job_without_an_address_is_not_answered(settling: Settling, brok
 async def test_nothing_is_written_to_a_queue_of_our_own(settling: Settling, broker: Broker, name: str) -> None:
     message: Any = Message(broker.told)
     job = Envelope(JOB.id, JOB.queue, "resize", b"{}", reply_to=name)
-    await settling.job(message, job, Ended(Succeeded(b"1")), None)
+    await settling.job(message, job, Finished(Succeeded(b"1")), Steps())
     assert broker.told == ["event succeeded", "ack"]
 
 
@@ -242,7 +243,7 @@ async def test_a_reply_that_is_refused_is_tried_three_times_and_holds_up_no_job(
 ) -> None:
     broker.refuses = refusals
     message: Any = Message(broker.told)
-    await settling.job(message, JOB, Ended(Succeeded(b"1")), None)
+    await settling.job(message, JOB, Finished(Succeeded(b"1")), Steps())
     assert broker.told == ["event succeeded", *["to answers"] * min(refusals + 1, 3), "ack"]
     assert len(broker.replies) == replies
 
@@ -250,24 +251,24 @@ async def test_a_reply_that_is_refused_is_tried_three_times_and_holds_up_no_job(
 async def test_a_reply_that_is_never_confirmed_holds_up_no_job(settling: Settling, broker: Broker) -> None:
     broker.hangs = True
     message: Any = Message(broker.told)
-    await asyncio.wait_for(settling.job(message, JOB, Ended(Succeeded(b"1")), None), 60)
+    await asyncio.wait_for(settling.job(message, JOB, Finished(Succeeded(b"1")), Steps()), 60)
     assert broker.told == ["event succeeded", "ack"]
 
 
 async def test_two_deliveries_of_one_run_are_answered_once(settling: Settling, broker: Broker) -> None:
-    run = Run(task=None, can_be_stopped=False)  # type: ignore[arg-type]
+    steps = Steps()
     for _ in range(2):
         message: Any = Message(broker.told)
-        await settling.job(message, JOB, Ended(DEAD), run)
+        await settling.job(message, JOB, Finished(DEAD), steps)
     assert broker.told == ["to leveret.dead", "event dead", "to answers", "ack", "ack"]
 
 
 async def test_a_reply_that_was_not_confirmed_is_sent_at_the_next_delivery(settling: Settling, broker: Broker) -> None:
-    run = Run(task=None, can_be_stopped=False)  # type: ignore[arg-type]
+    steps = Steps()
     broker.refuses = 3
     for _ in range(2):
         message: Any = Message(broker.told)
-        await settling.job(message, JOB, Ended(Succeeded(b"1")), run)
+        await settling.job(message, JOB, Finished(Succeeded(b"1")), steps)
     assert len(broker.replies) == 1
 
 
@@ -293,7 +294,7 @@ async def test_a_job_that_was_a_dead_letter_travels_on_under_its_own_id(
     info = DeadLetterInfo(UUID(int=9), "leveret.other", "Rejected", "no", 1, generation=3)
     job = Envelope(UUID(int=2), "leveret.q", "resize", b"{}", attempt=2, dead_letter=info)
     message: Any = Message(broker.told, message_id=str(info.id))
-    await settling.job(message, job, Ended(outcome), None)
+    await settling.job(message, job, Finished(outcome), Steps())
     ((sent_to, key, copy),) = broker.published
     assert (sent_to, key, copy.message_id, copy.reply_to) == (exchange, "leveret.q", str(UUID(int=2)), None)
     assert (copy.headers["leveret-attempt"], copy.headers["leveret-generation"], copy.headers["mine"]) == (
@@ -323,7 +324,7 @@ async def test_a_copy_that_the_broker_does_not_take_is_published_once_at_most(
     broker.takes = takes
     message: Any = Message(broker.told)
     message.redelivered = redelivered
-    await settling.job(message, JOB, Ended(RetryAfter(2, FAILED)), None)
+    await settling.job(message, JOB, Finished(RetryAfter(2, FAILED)), Steps())
     assert (broker.asked, broker.told[-1]) == (asked, last)
     assert (len(broker.told) == 1) == (last == "reject"), (
         "nothing else is told of it: the broker's dead letter tells all"
@@ -342,5 +343,5 @@ async def test_what_can_be_neither_run_nor_copied_is_left_to_the_broker(settling
 async def test_a_success_has_no_copy_to_ask_about(settling: Settling, broker: Broker) -> None:
     message: Any = Message(broker.told)
     message.redelivered = True
-    await settling.job(message, JOB, Ended(Succeeded(b"1")), None)
+    await settling.job(message, JOB, Finished(Succeeded(b"1")), Steps())
     assert broker.asked == 0
