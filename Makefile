@@ -42,7 +42,7 @@ images:  ## pull or build all images: Leveret's four, RabbitMQ, PostgreSQL, Prom
 node-image:  ## have a node image for kind and print its name (make -s: nothing else)
 	@$(KIT) node-image
 
-load:  ## load all images into the cluster `leveret`; what runs an older one is restarted
+load:  ## load all images into the cluster `leveret`; Deployments that run an older one are restarted
 	$(KIT) load --restart leveret
 
 # --- tests: a cluster of their own, `leveret-test`, with other host ports; a running demo is left alone ---

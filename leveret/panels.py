@@ -239,7 +239,7 @@ _ASIDE = Section(
         ),
         Panel(
             "Replies dropped",
-            "Replies that nobody got, by reason.",
+            "Replies that were not sent, or not confirmed in time, by reason.",
             Unit.PER_MINUTE,
             (Query("{{reason}}", "60 * " + _rate("leveret_replies_dropped_total", "reason")),),
         ),

@@ -82,6 +82,6 @@ class Backends:
         except (OSError, NoBackends) as problem:
             said = f"the list of SMTP servers {self._file} can't be used: {problem}"
             if not self._known:
-                raise NoBackends(f"{said}. Nothing is lost: mails wait until it can") from None
+                raise NoBackends(f"{said}. Mails are tried again; out of tries, they can be redriven") from None
             log.error("%s; the one before goes on", said)
         return self._known

@@ -181,7 +181,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: Annotated[str, msgspec.Meta(description="As in the header leveret-reason")]
     message: str | None
     error_type: Annotated[str | None, msgspec.Meta(description="The exception's class")]
-    attempts: Annotated[int, msgspec.Meta(description="How many it had in this generation")]
+    attempts: Annotated[int, msgspec.Meta(description="The number of its last one in this generation, started or not")]
     max_attempts: int | None
     generation: int
     created_at: Time

@@ -12,7 +12,7 @@ from producers import Producer, database_url, eventually, eventually_true, produ
 from leveret.settings import Broker, Database
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.postgres import DatabaseUnavailable, Postgres
-from leveret_producer.store.rights import RightMissing
+from leveret_producer.store.rights import TABLES, RightMissing
 
 ROLE = "app of 1"  # as SQL needs it: quoted
 QUOTED = '"app of 1"'
@@ -39,6 +39,17 @@ async def _migrated(place: Database) -> list[str]:
         return await migrate(store)
     finally:
         await store.close()
+
+
+async def test_rights_are_asked_for_on_all_tables(database: Database) -> None:
+    await _migrated(database)
+    connection = await asyncpg.connect(database_url(database))
+    made = await connection.fetch(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition "
+        "AND relnamespace = 'public'::regnamespace"
+    )
+    await connection.close()
+    assert {row["relname"] for row in made} == set(TABLES)
 
 
 MADE_BY_ROLE = f"GRANT USAGE, CREATE ON SCHEMA public TO {QUOTED}"
