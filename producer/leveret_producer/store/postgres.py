@@ -183,6 +183,8 @@ class Postgres:
         committing = False
         try:
             async with asyncio.timeout(ACQUIRE_TIMEOUT) as limit, engine.connect() as connection:
+                if limit.expired():  # and the library has kept its cancellation to itself
+                    raise TimeoutError
                 limit.reschedule(asyncio.get_running_loop().time() + timeout)
                 committing = commits
                 yield connection
