@@ -39,4 +39,6 @@ async def test_a_connection_that_comes_as_its_time_is_over_is_no_defect(
         async with getattr(store, way)():
             pytest.fail("it's too late to ask for anything")
     assert not raised.value.maybe_stored
-    assert (task := asyncio.current_task()) is not None and not task.cancelling()
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
