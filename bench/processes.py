@@ -46,6 +46,14 @@ class Process:
             await asyncio.sleep(LOOKS_EVERY)
         return time.perf_counter()
 
+    async def succeeded(self, seconds: float) -> None:
+        """Wait until it has ended well; raise Failed."""
+        try:
+            if await asyncio.to_thread(self._child.wait, seconds):
+                raise self._ended()
+        except subprocess.TimeoutExpired:
+            raise Failed(f"{self._name}: not done within {seconds:.0f} s; its last words:\n{self._tail()}") from None
+
     def cpu_seconds(self) -> float:
         """Return the processor time that it has used so far; raise Failed if it has ended."""
         if self._child.poll() is not None:

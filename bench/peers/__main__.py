@@ -30,7 +30,7 @@ _MODEL = re.compile(r"^model name\s*: (.+)", re.MULTILINE)
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
-    names = sorted({one.name for one in LIBRARIES})
+    names = [one.name for one in LIBRARIES]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="LIBRARY", help=", ".join(names))
     parser.add_argument("--turns", type=int, default=3, help="of each library with each load (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=12_000, help="of each half of a turn (default: %(default)s)")
@@ -53,14 +53,14 @@ class Run:
         chosen = [(load, one) for load in LOADS for one in LIBRARIES if one.name in only and load in one.loads]
         for number in range(1, turns + 1):
             for load, library in chosen:
-                what = f"turn {number}, {load.name}, {library.label}"
+                what = f"turn {number}, {load.name}, {library.name}"
                 try:
                     one = await turn(library, load)
                 except (Failed, OSError, *BrokerErrors) as problem:
                     self.failed.append(f"{what}: {str(problem) or type(problem).__name__}")
                     self.note(self.failed[-1])
                 else:
-                    self.found[load.name, library.label].append(one)
+                    self.found[load.name, library.name].append(one)
                     self.note(f"{what}: {one.rate:,.0f}/s, {one.cpu:.0f} µs of CPU for a job")
 
     def document(self, reached: list[Goal]) -> dict[str, object]:

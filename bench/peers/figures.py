@@ -2,12 +2,12 @@
 
 import statistics
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
-from bench.peers.libraries import LIBRARIES, NOOP, OURS
+from bench.peers.libraries import FEW_SLOTS, NOOP, OURS
 from bench.report import number
 
 COLD_FROM, COLD_FOR, COLD_LEAST = 1.0, 0.5, 0.1  # s after a process's first run; for how long its rate is then taken
@@ -43,9 +43,8 @@ def ticks(stats: Iterable[str], group: int) -> int:
     return total
 
 
-def median(turns: Iterable[Figures], of: Callable[[Figures], float | None]) -> float | None:
-    values = [value for one in turns if (value := of(one)) is not None]
-    return statistics.median(values) if values else None
+def median(values: Iterable[float]) -> float | None:
+    return statistics.median(known) if (known := list(values)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +59,22 @@ class Goal:
         return self.found is not None and (self.found <= self.goal if self.highest else self.found >= self.goal)
 
     def __str__(self) -> str:
-        found = (
-            "not measured" if self.found is None else f"{number(self.found)} ({'' if self.reached else 'not '}reached)"
-        )
+        reached = "reached" if self.reached else "not reached"
+        found = "not measured" if self.found is None else f"{number(self.found)} ({reached})"
         return f"{self.what}: {found}; goal {'≤' if self.highest else '≥'} {self.goal:g}"
 
 
 def goals(found: Found) -> list[Goal]:
     """Hold the medians of the no-op load against what is wanted of Leveret's worker."""
-    rates = {
-        one.label: rate
-        for one in LIBRARIES
-        if (rate := median(found.get((NOOP.name, one.label), ()), lambda turn: turn.rate))
-    }
-    peers = {label: rate for label, rate in rates.items() if not label.startswith(OURS)}
-    best = max(peers, key=lambda label: peers[label], default="no other")
-    turns, ours, few = found.get((NOOP.name, OURS), ()), rates.get(OURS), rates.get(LIBRARIES[-1].label)
+    noop = {name: turns for (load, name), turns in found.items() if load == NOOP.name}
+    rates = {name: statistics.median(one.rate for one in turns) for name, turns in noop.items()}
+    ours, few, turns = rates.pop(OURS.name, None), rates.pop(FEW_SLOTS.name, None), noop.get(OURS.name, ())
+    best = max(rates, key=rates.__getitem__, default="none measured")
+    warmth = median(one.cold / one.rate for one in turns if one.cold is not None)
     return [
-        Goal(f"warm rate ÷ the best peer's, {best}", ours / peers[best] if ours and peers else None, 2.0),
-        Goal("µs of CPU for a job, warm", median(turns, lambda turn: turn.cpu), 80.0, highest=True),
-        Goal(
-            "rate 1 s after the first job ÷ warm rate",
-            median(turns, lambda turn: turn.cold and turn.cold / turn.rate),
-            0.8,
-        ),
+        Goal(f"warm rate ÷ the best peer's, {best}", ours / rates[best] if ours and rates else None, 2.0),
+        Goal("µs of CPU for a job, warm", median(one.cpu for one in turns), 80.0, highest=True),
+        Goal("rate 1 s after the first job ÷ warm rate", warmth, 0.8),
         Goal("warm rate with 10 slots ÷ with 100", few / ours if few and ours else None, 0.7),
     ]
 
@@ -95,7 +86,7 @@ def table(found: Found) -> Table:
     for head in HEADS:
         drawn.add_column(head, justify="right")
     for (load, library), turns in found.items():
-        rates, cold = [one.rate for one in turns], median(turns, lambda turn: turn.cold)
+        rates, cold = [one.rate for one in turns], median(one.cold for one in turns if one.cold is not None)
         core = statistics.median(one.rate * one.cpu / 1e6 for one in turns)
         drawn.add_row(
             load,

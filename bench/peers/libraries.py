@@ -4,11 +4,10 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.measures.broker_side import QUEUE
+from bench.peers import QUEUE, SLOTS
 from bench.versions import ROOT, TODAY
 
 PEERS = ROOT / "build" / "peers" / "venv" / "bin" / "python"
-OURS, SLOTS, FEW_SLOTS = "Leveret", 100, 10
 APPS = "bench.peers.adapters"
 
 
@@ -33,17 +32,13 @@ class Library:
     loads: tuple[Load, ...] = LOADS
 
     @property
-    def label(self) -> str:
-        return self.name if self.slots == SLOTS else f"{self.name}, {self.slots} slots"
+    def ours(self) -> bool:
+        return self.adapter == "with_leveret"
 
     def environment(self, url: str, ledger: Path) -> dict[str, str]:
         """Tell an adapter what it needs, and Leveret's consumer what the operator tells it."""
-        return {
-            **TODAY.environment(),
-            "PEERS_URL": url,
-            "PEERS_QUEUE": QUEUE,
-            "PEERS_SLOTS": str(self.slots),
-            "PEERS_LEDGER": str(ledger),
+        adapter = {"PEERS_URL": url, "PEERS_LEDGER": str(ledger)}
+        consumer = {
             "LEVERET_BROKER_URL": url,
             "LEVERET_QUEUE": QUEUE,
             "LEVERET_CONCURRENCY": str(self.slots),
@@ -52,17 +47,19 @@ class Library:
             "LEVERET_POD": "bench",
             "LEVERET_LOG": "json",
         }
+        return TODAY.environment() | adapter | (consumer if self.ours else {})
 
 
 # Each logs warnings only; what Celery's workers say to each other is left out, for there is one.
 _CELERY = "-P gevent -c 100 -l WARNING --without-gossip --without-mingle --without-heartbeat"
 _TASKIQ = "--workers 1 --max-async-tasks 100 --max-prefetch 100 --ack-type when_executed --log-level WARNING"
-OUR_LIBRARY = Library(OURS, "with_leveret", "leveret_consumer", Path(sys.executable))
+OURS = Library("Leveret", "with_leveret", "leveret_consumer", Path(sys.executable))
+FEW_SLOTS = replace(OURS, name="Leveret, 10 slots", slots=10, loads=(NOOP,))
 LIBRARIES = (
-    OUR_LIBRARY,
+    OURS,
     Library("Celery", "with_celery", f"celery -A {APPS}.with_celery worker {_CELERY}"),
     Library("Dramatiq", "with_dramatiq", f"dramatiq {APPS}.with_dramatiq --processes 1 --threads 100"),
     Library("taskiq", "with_taskiq", f"taskiq worker {APPS}.with_taskiq:broker {_TASKIQ}"),
     Library("FastStream", "with_faststream", f"{APPS}.with_faststream"),
-    replace(OUR_LIBRARY, slots=FEW_SLOTS, loads=(NOOP,)),
+    FEW_SLOTS,
 )

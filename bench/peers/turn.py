@@ -7,7 +7,6 @@ half waits: nobody publishes while it is measured. In the end each job must have
 import asyncio
 import contextlib
 import os
-import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +16,10 @@ from pathlib import Path
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from bench.measures.broker_side import QUEUE
+from bench.peers import QUEUE
 from bench.peers.figures import Figures, figures, ticks
 from bench.peers.ledger import Ledger
-from bench.peers.libraries import APPS, OURS, Library, Load
+from bench.peers.libraries import APPS, Library, Load
 from bench.processes import Failed, launched
 from bench.servers import USER
 from bench.versions import ROOT
@@ -48,8 +47,10 @@ class Turn:
             command = ("taskset", "-c", str(self.core), str(library.python), "-m", *library.worker.split())
 
             async def publish(first: int) -> None:
-                words = (library.adapter, first, self.jobs, load.sleep, load.size)
-                await _succeed([str(library.python), "-m", APPS, *map(str, words)], environment)
+                words = map(str, (library.adapter, first, self.jobs, load.sleep, load.size))
+                command = (str(library.python), "-m", APPS, *words)
+                async with launched(f"publishing for {library.name}", command, environment, ROOT) as publisher:
+                    await publisher.succeeded(PATIENCE)
 
             async def first_half() -> bool:
                 return 0 not in ledger.counts(cold)
@@ -58,7 +59,7 @@ class Turn:
                 return 0 not in ledger.counts(warm)
 
             await publish(0)
-            async with _channel(broker, drain=library.name == OURS) as channel:
+            async with _channel(broker, drain=library.ours) as channel:
                 async with launched(library.name, command, environment, ROOT) as worker:
                     await worker.until("the first half of the jobs has run", first_half, PATIENCE)
                     await asyncio.sleep(self.warm_up)
@@ -111,19 +112,6 @@ async def _channel(broker: Broker, *, drain: bool) -> AsyncIterator[AbstractChan
         if drain:
             await (await channel.get_queue(topology.EVENTS, ensure=False)).consume(forget, no_ack=True)
         yield channel
-
-
-async def _succeed(command: list[str], environment: dict[str, str]) -> None:
-    child = await asyncio.create_subprocess_exec(
-        *command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    try:
-        _, said = await asyncio.wait_for(child.communicate(), PATIENCE)
-    finally:
-        if child.returncode is None:
-            child.kill()
-    if child.returncode:
-        raise Failed(f"jobs can't be published: {said.decode(errors='replace')[-1000:]}")
 
 
 def _cpu_seconds(group: int) -> float:

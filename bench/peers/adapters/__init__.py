@@ -13,28 +13,28 @@ from typing import Any
 
 from bench.peers.ledger import Ledger
 
-URL, QUEUE, SLOTS = os.environ["PEERS_URL"], os.environ["PEERS_QUEUE"], int(os.environ["PEERS_SLOTS"])
-LEDGER = Ledger(Path(os.environ["PEERS_LEDGER"]))
-THREADS, AT_ONCE = 32, 400  # that publish: a confirm is waited for by each
+Job = dict[str, Any]
+URL, LEDGER = os.environ["PEERS_URL"], Ledger(Path(os.environ["PEERS_LEDGER"]))
+THREADS, AT_ONCE = 32, 400  # that publish: each waits for its confirm
 
 
-def run(job: dict[str, Any]) -> None:
+def run(job: Job) -> None:
     if job["sleep"]:
         time.sleep(job["sleep"])
     LEDGER.ran(job["n"])
 
 
-async def run_async(job: dict[str, Any]) -> None:
+async def run_async(job: Job) -> None:
     if job["sleep"]:
         await asyncio.sleep(job["sleep"])
     LEDGER.ran(job["n"])
 
 
-def in_threads(send: Callable[[Any], object], jobs: list[dict[str, Any]]) -> None:
+async def in_threads(send: Callable[[Job], object], jobs: list[Job]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(send, jobs))
 
 
-async def at_once(send: Callable[[Any], Awaitable[object]], jobs: list[dict[str, Any]]) -> None:
+async def at_once(send: Callable[[Job], Awaitable[object]], jobs: list[Job]) -> None:
     for at in range(0, len(jobs), AT_ONCE):
         await asyncio.gather(*(send(job) for job in jobs[at : at + AT_ONCE]))

@@ -3,10 +3,10 @@
 import importlib
 import sys
 
+import uvloop
+
 if __name__ == "__main__":
     adapter, first, count, sleep, size = sys.argv[1:]
-    jobs = [
-        {"n": number, "sleep": float(sleep), "pad": "x" * int(size)}
-        for number in range(int(first), int(first) + int(count))
-    ]
-    importlib.import_module(f"bench.peers.adapters.{adapter}").publish(jobs)
+    numbers = range(int(first), int(first) + int(count))
+    jobs = [{"n": number, "sleep": float(sleep), "pad": "x" * int(size)} for number in numbers]
+    uvloop.run(importlib.import_module(f"bench.peers.adapters.{adapter}").publish(jobs))

@@ -4,7 +4,8 @@ from functools import partial
 
 from celery import Celery
 
-from bench.peers.adapters import QUEUE, THREADS, URL, in_threads, run
+from bench.peers import QUEUE
+from bench.peers.adapters import THREADS, URL, in_threads, run
 
 app = Celery("peers", broker=URL)
 app.conf.update(

@@ -5,7 +5,8 @@ from functools import partial
 import dramatiq
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
-from bench.peers.adapters import QUEUE, URL, in_threads, run
+from bench.peers import QUEUE
+from bench.peers.adapters import URL, in_threads, run
 
 dramatiq.set_broker(RabbitmqBroker(url=URL, confirm_delivery=True))
 publish = partial(in_threads, dramatiq.actor(run, actor_name="job", queue_name=QUEUE).send)
