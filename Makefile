@@ -99,4 +99,4 @@ lock: .venv/installed  ## lock the versions of dependencies anew, with hashes: r
 	  $(LOCK) pyproject.toml --extra $$extra -o requirements/$$extra.txt || exit 1; done
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	echo 'hatchling>=1.33' | $(LOCK) - -o requirements/build.txt
-	printf '%s\n' celery gevent 'dramatiq[rabbitmq]' taskiq-aio-pika 'faststream[rabbit]' uvloop | $(LOCK) - -o requirements/peers.txt
+	printf '%s\n' celery 'dramatiq[rabbitmq]' taskiq-aio-pika 'faststream[rabbit]' uvloop | $(LOCK) - -o requirements/peers.txt

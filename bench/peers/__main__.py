@@ -24,7 +24,7 @@ from bench.versions import ROOT
 from leveret.rabbitmq.connection import BrokerErrors
 from tests.support.containers import rabbitmq_server
 
-_LOCKED = re.compile(r"^(celery|dramatiq|taskiq|taskiq-aio-pika|faststream)==(\S+)", re.MULTILINE)
+_LOCKED = re.compile(r"^(?:celery|dramatiq|taskiq|taskiq-aio-pika|faststream)==[^\s\\]+", re.MULTILINE)
 _MODEL = re.compile(r"^model name\s*: (.+)", re.MULTILINE)
 
 
@@ -64,16 +64,22 @@ class Run:
                     self.note(f"{what}: {one.rate:,.0f}/s, {one.cpu:.0f} µs of CPU for a job")
 
     def document(self, reached: list[Goal]) -> dict[str, object]:
-        model = _MODEL.search(Path("/proc/cpuinfo").read_text())
-        return {
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores",
-            "python": platform.python_version(),
-            "versions": dict(_LOCKED.findall((ROOT / "requirements" / "peers.txt").read_text())),
+        return where() | {
             "turns": {" | ".join(key): [asdict(one) for one in turns] for key, turns in self.found.items()},
             "goals": [asdict(one) | {"reached": one.reached} for one in reached],
             "failed": self.failed,
         }
+
+
+def where() -> dict[str, str]:
+    """Tell what the figures belong to."""
+    model = _MODEL.search(Path("/proc/cpuinfo").read_text())
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": " ".join(_LOCKED.findall((ROOT / "requirements" / "peers.txt").read_text())),
+    }
 
 
 def main() -> int:
@@ -97,7 +103,7 @@ def main() -> int:
         print("peers: stopped; processes and containers are gone", file=sys.stderr)
         return 130
     reached = goals(run.found)
-    run.console.print(table(run.found))
+    run.console.print(table(run.found, "; ".join(f"{key} {value}" for key, value in where().items())))
     print(*reached, sep="\n")
     if wanted.json:
         wanted.json.write_text(json.dumps(run.document(reached), indent=2) + "\n")

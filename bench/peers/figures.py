@@ -33,6 +33,14 @@ def figures(cold: Sequence[float], warm: Sequence[float], cpu_seconds: float) ->
     return Figures((len(warm) - 1) / (warm[-1] - warm[0]), cpu_seconds / len(warm) * 1e6, rate)
 
 
+def wrong(counts: bytes, unacknowledged: int) -> str:
+    """Say what is wrong with how often each job ran; nothing if each ran once and the broker knows it."""
+    lost, twice = counts.count(0), sum(count > 1 for count in counts)
+    if not (lost or twice or unacknowledged):
+        return ""
+    return f"of {len(counts):,} jobs {lost:,} lost, {twice:,} run more than once, {unacknowledged:,} not acknowledged"
+
+
 def ticks(stats: Iterable[str], group: int) -> int:
     """Add up the processor time of a process group's members, from their lines of /proc/PID/stat."""
     total = 0
@@ -79,8 +87,8 @@ def goals(found: Found) -> list[Goal]:
     ]
 
 
-def table(found: Found) -> Table:
-    drawn = Table(title="medians of one worker process on one core", title_justify="left")
+def table(found: Found, title: str) -> Table:
+    drawn = Table(title=title, title_justify="left")
     for head in ("load", "library"):
         drawn.add_column(head, no_wrap=True)
     for head in HEADS:

@@ -51,7 +51,7 @@ class Library:
 
 
 # Each logs warnings only; what Celery's workers say to each other is left out, for there is one.
-_CELERY = "-P gevent -c 100 -l WARNING --without-gossip --without-mingle --without-heartbeat"
+_CELERY = "-P threads -c 100 -l WARNING --without-gossip --without-mingle --without-heartbeat"
 _TASKIQ = "--workers 1 --max-async-tasks 100 --max-prefetch 100 --ack-type when_executed --log-level WARNING"
 OURS = Library("Leveret", "with_leveret", "leveret_consumer", Path(sys.executable))
 FEW_SLOTS = replace(OURS, name="Leveret, 10 slots", slots=10, loads=(NOOP,))

@@ -17,7 +17,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from bench.peers import QUEUE
-from bench.peers.figures import Figures, figures, ticks
+from bench.peers.figures import Figures, figures, ticks, wrong
 from bench.peers.ledger import Ledger
 from bench.peers.libraries import APPS, Library, Load
 from bench.processes import Failed, launched
@@ -81,12 +81,8 @@ class Turn:
             if not left.consumer_count:  # the broker has taken back what the ended worker hasn't acknowledged
                 break
             await asyncio.sleep(0.05)
-        counts = ledger.counts()
-        twice = sum(count > 1 for count in counts)
-        if left.message_count or counts.count(0) or twice:
-            raise Failed(
-                f"of {len(counts)} jobs {counts.count(0)} lost, {twice} run twice, {left.message_count} not acked"
-            )
+        if problem := wrong(ledger.counts(), left.message_count or 0):
+            raise Failed(problem)
 
 
 @contextlib.contextmanager

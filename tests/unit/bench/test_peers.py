@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.peers.figures import Figures, figures, goals, table, ticks
+from bench.peers.figures import Figures, figures, goals, table, ticks, wrong
 from bench.peers.ledger import Ledger
 from bench.peers.libraries import LIBRARIES, LOADS
 
@@ -29,6 +29,19 @@ def test_figures(cold: list[float], rate: float | None) -> None:
     assert found.rate == pytest.approx(4_000)
     assert found.cpu == pytest.approx(100)
     assert found.cold == (None if rate is None else pytest.approx(rate, rel=0.01))
+
+
+@pytest.mark.parametrize(
+    ("counts", "unacknowledged", "said"),
+    [
+        pytest.param([1, 1], 0, "", id="each-once"),
+        pytest.param([0, 1], 0, "of 2 jobs 1 lost, 0 run more than once, 0 not acknowledged", id="lost"),
+        pytest.param([2, 1], 0, "of 2 jobs 0 lost, 1 run more than once, 0 not acknowledged", id="twice"),
+        pytest.param([1, 1], 2, "of 2 jobs 0 lost, 0 run more than once, 2 not acknowledged", id="would-run-again"),
+    ],
+)
+def test_each_job_runs_once_and_for_all(counts: list[int], unacknowledged: int, said: str) -> None:
+    assert wrong(bytes(counts), unacknowledged) == said
 
 
 def test_processor_time_is_that_of_a_process_group() -> None:
@@ -55,7 +68,7 @@ def test_goals_and_table_are_of_medians() -> None:
     assert str(said[0]) == "warm rate ÷ the best peer's, Dramatiq: 2.000 (reached); goal ≥ 2"
     assert [(goal.found, goal.reached) for goal in goals({})] == [(None, False)] * 4
     drawn = io.StringIO()
-    Console(width=160, file=drawn).print(table(found))
+    Console(width=160, file=drawn).print(table(found, "title"))
     row = next(line for line in drawn.getvalue().splitlines() if "Dramatiq" in line)
     assert [cell.strip() for cell in row.strip("│").split("│")] == [
         "no-op", "Dramatiq", "2", "4,000", "3,900 – 4,100", "250", "100%", "3,000"
