@@ -41,7 +41,7 @@ def options() -> argparse.Namespace:
 
 class Run:
     def __init__(self) -> None:
-        self.console = Console()
+        self.console = Console(width=None if sys.stdout.isatty() else 100)
         self.found: dict[tuple[str, str], list[Figures]] = defaultdict(list)
         self.failed: list[str] = []
 

@@ -5,13 +5,14 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from bench.peers.libraries import FEW_SLOTS, NOOP, OURS
 from bench.report import number
 
 COLD_FROM, COLD_FOR, COLD_LEAST = 1.0, 0.5, 0.1  # s after a process's first run; for how long its rate is then taken
-HEADS = ("turns", "jobs/s, warm", "lowest – highest", "µs CPU/job", "of a core", "jobs/s after 1 s")
+HEADS = ("turns", "jobs/s", "min – max", "µs CPU", "of a core", "after 1 s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,11 @@ def goals(found: Found) -> list[Goal]:
 
 
 def table(found: Found, title: str) -> Table:
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for head in ("load", "library"):
         drawn.add_column(head, no_wrap=True)
     for head in HEADS:
-        drawn.add_column(head, justify="right")
+        drawn.add_column(head, justify="right", no_wrap=True)
     for (load, library), turns in found.items():
         rates, cold = [one.rate for one in turns], median(one.cold for one in turns if one.cold is not None)
         core = statistics.median(one.rate * one.cpu / 1e6 for one in turns)
