@@ -1,4 +1,4 @@
-"""Celery in one process; a slot is a thread: its gevent pool took more than twice the processor time for the same jobs."""
+"""Celery in one process; a slot is a thread: its gevent pool took clearly more processor time."""
 
 from functools import partial
 
