@@ -8,7 +8,7 @@ KUBE := --context kind-leveret -n leveret
 export PATH := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leveret-cluster/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo down images node-image load up test check unit integration chart e2e browser docs bench chaos venv lock
+.PHONY: help demo down images node-image load up test check unit integration chart e2e browser docs bench peers chaos venv lock
 
 help:  ## print this list
 	@echo "Leveret: job queues for Kubernetes on RabbitMQ. Two commands show it all: make demo, make test."
@@ -65,6 +65,14 @@ check unit integration chart e2e browser docs:
 bench: .venv/installed  ## speed as ratios to bare references, or to a commit (BASE=66f6c15); needs no cluster, starts its own servers
 	$(VENV) -m bench $(if $(BASE),--base $(BASE))
 
+peers: .venv/installed build/peers/installed  ## beside Celery, Dramatiq, taskiq and FastStream: half an hour on a quiet machine (PEERS="--turns 5")
+	$(VENV) -m bench.peers $(PEERS)
+
+build/peers/installed: requirements/peers.txt
+	$(PYTHON) -m venv build/peers/venv
+	build/peers/venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/peers.txt
+	@touch $@
+
 chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS CHAOS_ONLY)
 	@$(VENV) -m chaos --own-cluster
 
@@ -91,3 +99,4 @@ lock: .venv/installed  ## lock the versions of dependencies anew, with hashes: r
 	  $(LOCK) pyproject.toml --extra $$extra -o requirements/$$extra.txt || exit 1; done
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	echo 'hatchling>=1.33' | $(LOCK) - -o requirements/build.txt
+	printf '%s\n' celery 'dramatiq[rabbitmq]' taskiq-aio-pika 'faststream[rabbit]' uvloop | $(LOCK) - -o requirements/peers.txt

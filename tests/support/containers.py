@@ -102,14 +102,14 @@ class Server:
 
 @contextlib.contextmanager
 def server(
-    image: str, ports: tuple[int, ...], environment: dict[str, str], ready: Callable[[Server], bool]
+    image: str, ports: tuple[int, ...], environment: dict[str, str], ready: Callable[[Server], bool], *words: str
 ) -> Iterator[Server]:
-    """Run a container for as long as the context lasts."""
+    """Run a container for as long as the context lasts, with more words for `docker run`."""
     mapped = {port: free_port() for port in ports}
     name = f"leveret-test-{image.split(':')[0].split('/')[-1]}-{mapped[ports[0]]}"
     flags = [word for inside, outside in mapped.items() for word in ("-p", f"127.0.0.1:{outside}:{inside}")]
     flags += [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
-    created = ("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, image)
+    created = ("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, *words, image)
     made = Server(name, mapped, ready, created)
     try:
         made.create()
@@ -118,10 +118,10 @@ def server(
         made.remove()
 
 
-def rabbitmq_server() -> contextlib.AbstractContextManager[Server]:
+def rabbitmq_server(*words: str) -> contextlib.AbstractContextManager[Server]:
     """RabbitMQ with user and password `leveret`: ports 5672, 15672 (management) and 15692 (metrics); 5671 is for TLS, see `tls`."""
     environment = {"RABBITMQ_DEFAULT_USER": "leveret", "RABBITMQ_DEFAULT_PASS": "leveret"}
-    return server("rabbitmq:4.3-management", (5671, 5672, 15672, 15692), environment, _rabbitmq_ready)
+    return server("rabbitmq:4.3-management", (5671, 5672, 15672, 15692), environment, _rabbitmq_ready, *words)
 
 
 def postgres_server() -> contextlib.AbstractContextManager[Server]:
