@@ -4,6 +4,7 @@ Whatever goes wrong with the database is raised as Away, which says whether some
 """
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,7 @@ import asyncpg
 from examples.fronts.problems import Problem
 
 _CONNECT_SECONDS = 5.0
+_MAKING = 7_315_080  # the lock of whoever makes tables
 # The last one is raised where a connection breaks between two steps of asyncpg's own.
 _TROUBLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
@@ -34,6 +36,16 @@ def away(raised: Away, method: str) -> Problem:
     kept = {"no": "Nothing was stored", "unknown": "It is not known whether something was stored"}[raised.stored]
     said = "What was stored before is kept" if method == "GET" else kept
     return Problem(503, "unavailable", f"The database does not answer. {said}: ask again.")
+
+
+async def _make(connection: Any, tables: str) -> None:
+    """Run a script that makes tables once: an index that is there already is locked against all who write."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MAKING)
+        await connection.execute("CREATE TABLE IF NOT EXISTS made_by (script text PRIMARY KEY)")
+        digest = hashlib.sha256(tables.encode()).hexdigest()
+        if await connection.fetchval("INSERT INTO made_by VALUES ($1) ON CONFLICT DO NOTHING RETURNING true", digest):
+            await connection.execute(tables)
 
 
 class OwnDatabase:
@@ -71,7 +83,7 @@ class OwnDatabase:
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 if not self._made:
                     if self._schema:
-                        await connection.execute(self._schema.read_text())
+                        await _make(connection, self._schema.read_text())
                     self._made, self._away = True, False
                 stored = "unknown"
                 yield connection

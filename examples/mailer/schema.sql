@@ -1,6 +1,5 @@
--- mailer's tables. Run by every process at its first connection, so it must be able to meet itself and an older version: what
--- is added later is added below with IF NOT EXISTS, and nothing is taken away while an older process may run.
-SELECT pg_advisory_xact_lock(7315084);
+-- mailer's tables. Each version of this file is run once, maybe on tables of an older one: what is added later is added below with
+-- IF NOT EXISTS, and nothing is taken away while an older process may run.
 
 CREATE TABLE IF NOT EXISTS emails (
   id         uuid PRIMARY KEY,                    -- also the key with which its job is submitted
