@@ -141,7 +141,7 @@ class Deliveries:
 
     async def _handle(self, held: Held) -> None:
         message = held.message
-        job = self._reading.envelope(message, message.source)
+        job = self._reading.envelope(message)
         if isinstance(job, Unreadable):
             held.started = True
             await _settle(self._settling.unreadable(message, job, unreadable(job.reason, job.detail)))
@@ -187,9 +187,8 @@ class Deliveries:
         message, job = held.message, held.job
         attempt = self._remembered.get(key_of(job)) if job else None
         try:
-            if (
-                attempt and attempt.is_told
-            ):  # a dead letter of a job that has its end, or its next attempt, would be a lie
+            # A dead letter of a job that has its end, or its next attempt, would be a lie.
+            if attempt and attempt.is_told:
                 await _settle(message.ack())
             elif job:
                 await _settle(self._settling.job(message, job, Finished(dead), Steps()))

@@ -40,9 +40,11 @@ class Reading:
         self._queue, self._handlers, self._remembered, self._now = queue, handlers, remembered, now
         self._delivery_limit, self._judge = delivery_limit, judge
 
-    def envelope(self, message: Delivered, source: str | None) -> Envelope | Unreadable:
+    def envelope(self, message: Delivered) -> Envelope | Unreadable:
         """Read a message of the own queue, or of another one's dead letters."""
-        return from_source(message, source, self._queue) if source else wire.from_message(message, self._queue)
+        if message.source:
+            return from_source(message, message.source, self._queue)
+        return wire.from_message(message, self._queue)
 
     def job(self, job: Envelope, asked: Mapping[str, object]) -> tuple[Envelope, ToRun | Outcome]:
         """Return the job, which may wait for a time that its sender asked for by a header, and what is to be done with it."""
