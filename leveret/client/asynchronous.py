@@ -41,14 +41,16 @@ class AsyncClient:
 
         `verify` is handed to httpx, and so is `transport`, which is for tests, as `chance` is.
         """
-        from asyncio import sleep
+        from asyncio import Semaphore, sleep
 
         from leveret.client.chance import Chance
-        from leveret.client.wire import Wire, in_loop  # httpx is loaded here
+        from leveret.client.wire import MOST_CONNECTIONS, Wire, in_loop  # httpx is loaded here
 
         self._wire, self._chance = Wire(url, token, folder), chance or Chance(sleep)
         self._talks = Talks(patience, self._chance.draw, lambda: str(uuid4()))
         self._http = in_loop(verify, transport)
+        # A crowd waits here: httpx looks through all that wait whenever a connection is free.
+        self._places = Semaphore(MOST_CONNECTIONS)
 
     async def submit(
         self, queue: str, type: str, payload: object, *, run_at: datetime | None = None,
@@ -104,9 +106,21 @@ class AsyncClient:
             if step.seconds > 0:
                 await self._chance.sleep(step.seconds)
             return Heard(self._chance.now())
-        request = self._wire.request(step)
+        from asyncio import timeout
+
+        began = self._chance.now()
         try:
+            async with timeout(step.timeout):
+                await self._places.acquire()
+        except TimeoutError:
+            busy = Lost(f"each connection of this client was busy for {step.timeout:.3g} s", sent=False)
+            return Heard(now := self._chance.now(), busy, waited=now - began)
+        try:
+            waited = self._chance.now() - began
+            request = self._wire.request(step)
             outcome: Answer | Lost = self._wire.answer(request, await self._http.send(request))
         except self._wire.failures as problem:
             outcome = self._wire.lost(problem, self._http.is_closed)
-        return Heard(self._chance.now(), outcome)
+        finally:
+            self._places.release()
+        return Heard(self._chance.now(), outcome, waited)

@@ -51,6 +51,7 @@ class Pause:
 class Heard:
     now: float  # s, of a clock that only goes forward
     outcome: Answer | Lost | None = None  # None after a pause
+    waited: float = 0.0  # s of the time in which the client was busy with others, and nothing was sent
 
 
 Talk = Generator[Send | Pause, Heard, T]
@@ -144,12 +145,13 @@ class Talks:
     def _ask(self, send: Send, end: float | None = None) -> Talk[bytes]:
         """Try until there is an answer; `end` stands for the patience's time and number where somebody waits."""
         now = (yield Pause(0)).now
-        patience = self.patience if end is None else replace(self.patience, attempts=_ENDLESS)
+        patience, own = (self.patience, True) if end is None else (replace(self.patience, attempts=_ENDLESS), False)
         end = now + patience.timeout if end is None else end
         tries = Tries(1, end - now)
         while True:
             heard = yield replace(send, timeout=min(patience.one_try, max(end - now, _LEAST)))
             assert heard.outcome is not None
+            end += heard.waited if own else 0.0
             found = judge(heard.outcome, replace(tries, left=end - heard.now), patience, self.draw())
             if isinstance(found, bytes):
                 return found
