@@ -1,6 +1,7 @@
 """Every field that the API has of a queue: told by real consumers and the operator, and as Kubernetes has it."""
 
 from datetime import UTC, datetime, timedelta
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from kube import Namespace
 
 from leveret.version import VERSION
 
-NAME = "shown"
+NAME = f"shown-{token_hex(3)}"  # of its own: what an earlier run left waiting would be older
 QUEUE = f"/v1/queues/leveret.{NAME}"
 IMAGE, HANDLERS = "leveret/examples:0.2.0", "examples.bench.handlers:handlers"
 SLEEP, QUICK = ({"type": "sleep", "payload": {"seconds": seconds}} for seconds in (6, 0.1))
@@ -31,7 +32,7 @@ def jobqueue() -> dict[str, Any]:
 def test_every_field_of_a_queue_is_told_and_right(api: Api, namespace: Namespace) -> None:
     namespace.apply(jobqueue())
     try:
-        jobs = [{"type": "fail", "payload": {"times": 9}}, *[SLEEP] * 20]
+        jobs = [{"type": "fail", "payload": {"times": 9}}, *[SLEEP] * 60]  # some wait for as long as is looked
         api.submit(f"leveret.{NAME}", jobs)
         seen: dict[str, Any] = {}
 
