@@ -10,7 +10,7 @@ finished waits for anything but the acks that are being written.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -20,6 +20,8 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 
 log = structlog.get_logger(__name__)
+
+Written = Callable[[BaseException | None], object]  # is told None, or why an ack can't be written
 
 LOST = (BrokerGone, *BrokerErrors)  # what an ack or a publish raises when its channel is gone
 
@@ -79,38 +81,67 @@ class ChannelAcks:
         self._tags = Acknowledger()
         self._writing = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None  # a flush that has not begun
+        self._soon: list[Written] = []  # told of that one
+        self.settled = 0  # deliveries that are finished or given back
 
     async def finished(self, tag: int) -> None:
         """Acknowledge a delivery; return once that is written, raise a broker error or BrokerGone if it can't be."""
+        await asyncio.shield(self._finished(tag))
+
+    def finished_soon(self, tag: int, then: Written) -> None:
+        """Acknowledge a delivery; `then` is told None once that is written, or why it can't be."""
+        self._finished(tag)
+        self._soon.append(then)
+
+    def _finished(self, tag: int) -> "asyncio.Task[None]":
         self._tags.finished(tag)
+        self.settled += 1
         if self._next is None:
             self._next = asyncio.create_task(self._flush())
-        await asyncio.shield(self._next)
+            self._next.add_done_callback(_looked_at)
+        return self._next
 
     async def give_back(self, tag: int, *, requeue: bool = True) -> None:
         """nack a delivery: back to the queue, or to its dead letters."""
         async with self._writing:
             await self._channel.basic_nack(tag, requeue=requeue)
             self._tags.given_back(tag)
+            self.settled += 1
 
     async def _flush(self) -> None:
         async with self._writing:
-            self._next = None
-            acks = self._tags.flush()
-            # Only the last one is waited for: they are written in order.
-            written = [(tag, False) for tag in acks.singles]
-            if acks.through is not None:
-                written.insert(0, (acks.through, True))
-            *first, (last, multiple) = written
+            self._next, soon, self._soon = None, self._soon, []
+            problem: BaseException | None = None
             try:
-                for tag, many in first:
-                    await self._channel.basic_ack(tag, multiple=many, wait=False)
-                await self._channel.basic_ack(last, multiple=multiple)
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                raise BrokerGone("the connection ended while acks were written") from None  # how aiormq says it
+                await self._write(self._tags.flush())
+            except LOST as lost:
+                problem = lost
+                raise
+            finally:
+                for then in soon:
+                    then(problem)
+
+    async def _write(self, acks: Acks) -> None:
+        # Only the last one is waited for: they are written in order.
+        written = [(tag, False) for tag in acks.singles]
+        if acks.through is not None:
+            written.insert(0, (acks.through, True))
+        *first, (last, multiple) = written
+        try:
+            for tag, many in first:
+                await self._channel.basic_ack(tag, multiple=many, wait=False)
+            await self._channel.basic_ack(last, multiple=multiple)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise BrokerGone("the connection ended while acks were written") from None  # how aiormq says it
+
+
+def _looked_at(flush: "asyncio.Task[None]") -> None:
+    """Whoever is told soon looks at no task: its exception would be reported as never seen."""
+    if not flush.cancelled():
+        flush.exception()
 
 
 class Delivered:
@@ -143,6 +174,15 @@ class Delivered:
         # Processed from here on: whoever is cancelled while it waits must not give back what is acknowledged.
         self.processed = True
         await self._acks.finished(self.delivery_tag or 0)
+
+    def ack_soon(self, then: Written) -> None:
+        """Acknowledge without waiting for it; `then` is told how that ends."""
+        self.processed = True
+        self._acks.finished_soon(self.delivery_tag or 0, then)
+
+    def in_background(self, work: Coroutine[None, None, None]) -> None:
+        """Do something about the delivery that ends with its channel."""
+        self._channel.create_task(work)
 
     async def nack(self, requeue: bool = True) -> None:
         self.processed = True

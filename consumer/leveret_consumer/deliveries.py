@@ -4,8 +4,8 @@ What can't be run is set aside before it takes a slot.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
-from dataclasses import dataclass
 
 import structlog
 
@@ -31,14 +31,21 @@ class _Lost(Exception):
     """The broker has the delivery again. Only what it raises itself means that: an OSError has many causes."""
 
 
-@dataclass(slots=True, eq=False)
 class Held:
     """A delivery that is not acknowledged."""
 
-    message: Delivered
-    task: asyncio.Task[object]
-    job: Envelope | None = None  # once it is read
-    started: bool = False  # it runs, or waits for nothing but its settlement
+    __slots__ = ("job", "message", "started", "task")
+
+    def __init__(
+        self, message: Delivered, job: Envelope | None = None, task: "asyncio.Task[object] | None" = None
+    ) -> None:
+        self.message, self.job, self.task = message, job, task  # the job is None until it is read
+        self.started = False  # it runs, or waits for nothing but its settlement
+
+    def withdraw(self) -> None:
+        """Do nothing with it any more."""
+        if self.task:
+            self.task.cancel()
 
 
 class Deliveries:
@@ -57,6 +64,7 @@ class Deliveries:
         self._reading, self._attempts, self._settling = reading, attempts, settling
         self._remembered, self._load, self._pause_after_error = remembered, load, pause_after_error
         self._held: set[Held] = set()
+        self._all_settled = asyncio.Event()
         self._closed = False
 
     async def take(self, message: Delivered, source: str | None = None) -> None:
@@ -64,29 +72,46 @@ class Deliveries:
 
         `source` is the dead letters' queue that it comes from, None if it's from the own queue.
         """
+        message.source = source
+        await (give_back(message) if self._closed else self.carry_on(message))
+
+    async def carry_on(self, message: Delivered) -> None:
+        """Handle a delivery that is held already, however far it has come."""
         task = asyncio.current_task()
         assert task is not None
-        if self._closed:
-            return await give_back(message)
-        message.source = source
-        held = Held(message, task)
-        self._held.add(held)
-        self._load.hold()
+        held = Held(message, task=task)
+        self._hold(held)
         try:
             await self._handle(held)
         except _Lost as problem:
-            _note_lost(message, problem)
+            self.lost(held, problem)
         except asyncio.CancelledError:
             if message.is_lost:
-                self._forget(held)
+                self.forget(held)
             elif not task.cancelling():  # its attempt was, with another delivery
                 return await give_back(message)
             raise
         except Exception as problem:  # noqa: BLE001 - logged there
             await self._failed(held, problem)
         finally:
+            self.let_go(held)
+
+    def hold(self, held: Held) -> bool:
+        """Count a delivery among those that are held; tell whether it may be begun."""
+        if not self._closed:
+            self._hold(held)
+        return not self._closed
+
+    def let_go(self, held: Held) -> None:
+        if held in self._held:
             self._held.discard(held)
             self._load.let_go()
+            if not self._held:
+                self._all_settled.set()
+
+    def lost(self, held: Held, because: BaseException) -> None:
+        """Note that it's not acknowledged: the broker delivers it again, here or elsewhere."""
+        log.info("a delivery is lost with its connection", job=held.message.message_id, because=str(because))
 
     def close(self) -> None:
         """Give back whatever is still delivered."""
@@ -99,8 +124,10 @@ class Deliveries:
         given back here: the broker takes back what was delivered on a channel when that closes.
         """
         self._closed = True
-        for held in self._held:
-            held.task.cancel()
+        for held in [*self._held]:
+            held.withdraw()
+            if held.task is None:
+                self.let_go(held)
 
     async def give_back_waiting(self, tag: str | None = None) -> int:
         """Give back what has no slot yet, only of one consumer tag if that is given; return how many."""
@@ -116,20 +143,28 @@ class Deliveries:
 
     async def finished(self, within: float) -> bool:
         """Wait for what is held; tell whether it's all done."""
-        if self._held:
-            await asyncio.wait({held.task for held in self._held}, timeout=within)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self._held:
+                    self._all_settled.clear()
+                    await self._all_settled.wait()
         return not self._held
 
     async def _return(self, some: set[Held]) -> int:
         for held in some:
-            held.task.cancel()
-        if some:
-            await asyncio.wait({held.task for held in some})
+            held.withdraw()
+        if tasks := [held.task for held in some if held.task]:
+            await asyncio.wait(tasks)
         for held in some:
+            self.let_go(held)
             await give_back(held.message)
         return len(some)
 
-    def _forget(self, held: Held) -> None:
+    def _hold(self, held: Held) -> None:
+        self._held.add(held)
+        self._load.hold()
+
+    def forget(self, held: Held) -> None:
         """The broker closed the channel, perhaps alone, and has the delivery again: stop its attempt, as with a lost connection.
 
         A thread can't be stopped, and what has ended is remembered: both wait for their message to come back.
@@ -181,7 +216,7 @@ class Deliveries:
             await self._give_up(held, failed_too_often(problem, times))
             self._remembered.internal_failures.forget(message)
         except _Lost as lost:
-            _note_lost(message, lost)
+            self.lost(held, lost)
 
     async def _give_up(self, held: Held, dead: DeadLetter) -> None:
         message, job = held.message, held.job
@@ -227,8 +262,3 @@ async def _settle(step: Awaitable[None]) -> None:
         await step
     except LOST as problem:
         raise _Lost(str(problem)) from problem
-
-
-def _note_lost(message: Delivered, problem: _Lost) -> None:
-    # Not acknowledged: the broker delivers it again, here or elsewhere.
-    log.info("a delivery is lost with its connection", job=message.message_id, because=str(problem))

@@ -50,12 +50,17 @@ class Intake:
         *,
         terms: Callable[[], Terms],
         shrunk: Callable[[str], Awaitable[object]] | None = None,
+        channel_closed: Callable[[str], object] = lambda _: None,
         single_active: bool = False,
         looks_for_queue_every: float = 1.0,
     ) -> None:
-        """`terms` is asked at every tick; `shrunk` is told the tag of a subscription that held too much."""
+        """`terms` is asked at every tick; `shrunk` is told the tag of a subscription that held too much.
+
+        `channel_closed` is told the tag when the broker has what it delivered on a channel again.
+        """
         self._connection, self._queue, self._tag, self._take, self._listener = connection, queue, tag, take, listener
         self._terms, self._shrunk, self._single_active = terms, shrunk, single_active
+        self._channel_closed = channel_closed
         self._looks_for_queue_every = looks_for_queue_every
         self._numbers = count()
         self._subscriptions: list[Subscription] = []
@@ -107,6 +112,7 @@ class Intake:
             f"{self._tag}.{number}" if number else self._tag,
             terms,
             self._take,
+            self._channel_closed,
         )
         self._subscriptions.append(subscription)
         if self._cancelled:  # meanwhile, under an alarm perhaps

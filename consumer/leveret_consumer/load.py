@@ -10,7 +10,7 @@ it.
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +36,8 @@ class Counts:
 class Slot:
     """One that is taken, by an attempt; from when there is work, it's the work's."""
 
+    __slots__ = ("_has_work", "_release")
+
     def __init__(self, release: Callable[[], None]) -> None:
         self._release, self._has_work = release, False
 
@@ -50,6 +52,9 @@ class Slot:
             self._release()
 
 
+Claim = Callable[[Slot], bool]  # tells whether it takes the slot: whoever waits no longer doesn't
+
+
 class Load:
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -58,17 +63,43 @@ class Load:
         self.finished = Counts()
         self.replies_dropped: Counter[str] = Counter()  # by reason
         self.turned = asyncio.Event()  # idle → busy or busy → idle; whoever looks clears it
-        self._free = asyncio.Semaphore(slots)
+        self._waiting: deque[Claim] = deque()
 
     async def take(self) -> Slot:
         """Wait for a free slot and take it, first come, first served."""
-        await self._free.acquire()
+        taken: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+
+        def take(slot: Slot) -> bool:
+            if taken.done():
+                return False
+            taken.set_result(slot)
+            return True
+
+        self.claim(take)
+        try:
+            return await taken
+        except asyncio.CancelledError:
+            if taken.done() and not taken.cancelled():  # in the moment in which it came
+                taken.result().attempt_ended()
+            raise
+
+    def claim(self, take: Claim) -> None:
+        """Call `take` with a slot, now or when it is its turn."""
+        if self.busy < self.slots:
+            self._give(take)
+        else:
+            self._waiting.append(take)
+
+    def _give(self, take: Claim) -> bool:
         self.busy += 1
-        return Slot(self._release)
+        taken = take(Slot(self._release))
+        self.busy -= not taken
+        return taken
 
     def _release(self) -> None:
         self.busy -= 1
-        self._free.release()
+        while self._waiting and self.busy < self.slots:
+            self._give(self._waiting.popleft())
 
     def hold(self) -> None:
         self.held += 1

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from leveret import topology, wire
 from leveret.jobs import DeadReason, Envelope
-from leveret.sdk.handlers import BadPayload, Handler
+from leveret.sdk.handlers import BadPayload, Handler, Pool
 from leveret.wire import Unreadable
 from leveret_consumer.acks import Delivered
 from leveret_consumer.dead_letter_source import from_source
@@ -39,6 +39,11 @@ class Reading:
     ) -> None:
         self._queue, self._handlers, self._remembered, self._now = queue, handlers, remembered, now
         self._delivery_limit, self._judge = delivery_limit, judge
+
+    def pool(self, type: str | None) -> Pool | None:
+        """Return where jobs of a type run; None if nothing is for it."""
+        handler = self._handlers.get(type or "")
+        return handler.pool if handler else None
 
     def envelope(self, message: Delivered) -> Envelope | Unreadable:
         """Read a message of the own queue, or of another one's dead letters."""

@@ -21,6 +21,7 @@ and one that meets an error of ours each time would go round for ever. After som
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -58,6 +59,11 @@ class Attempt(Steps):
     task: asyncio.Task[Finished]
     can_be_stopped: bool
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # of two deliveries of one attempt, one settles it
+
+    def take_lock(self) -> None:
+        """Take the lock, which must be free: then that needs no waiting."""
+        with contextlib.suppress(StopIteration):
+            self.lock.acquire().send(None)
 
     @property
     def is_told(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import Protocol
 from uuid import UUID
 
 import structlog
@@ -43,10 +44,20 @@ class Unreportable(Exception):
 _Attempt = tuple[UUID, int, int, int]  # job, generation, attempt, delivery
 
 
+class Confirmed(Protocol):
+    """What is told when an event is confirmed or can't be: a future, or what needs none."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None, /) -> None: ...
+
+    def set_exception(self, problem: Exception, /) -> None: ...
+
+
 @dataclass(slots=True)
 class _Waiting:
     event: JobEvent
-    confirmed: asyncio.Future[None] | None
+    confirmed: Confirmed | None
 
 
 class Reports:
@@ -56,7 +67,7 @@ class Reports:
         self._publish = publish
         self._waiting: list[_Waiting] = []
         self._progress: dict[_Attempt, _Waiting] = {}  # those of `_waiting`
-        self._unconfirmed: set[asyncio.Future[None]] = set()
+        self._unconfirmed: set[Confirmed] = set()
         self._some = asyncio.Event()
         self._many = asyncio.Event()
 
@@ -74,13 +85,18 @@ class Reports:
 
     async def confirmed(self, event: JobEvent) -> None:
         """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before, or Unreportable."""
-        if not self._publish:
-            raise BrokerGone("not connected")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._unconfirmed.add(future)
         future.add_done_callback(self._unconfirmed.discard)
-        self._add(_Waiting(event, future))
+        self.hand_on(event, future)
         await future
+
+    def hand_on(self, event: JobEvent, confirmed: Confirmed) -> None:
+        """Send an event; `confirmed` is told what `confirmed()` returns or raises."""
+        if not self._publish:
+            confirmed.set_exception(BrokerGone("not connected"))
+            return
+        self._unconfirmed.add(confirmed)
+        self._add(_Waiting(event, confirmed))
 
     async def flush(self) -> None:
         """Wait until all that was sent is confirmed."""
@@ -134,38 +150,44 @@ class Reports:
                 break
             except _NOT_WRITTEN:
                 # Looked for only now: writing each event twice would cost all that can be written.
-                if len(rest := [waiting for waiting in batch if _is_written(waiting)]) == len(batch):
+                if len(rest := [waiting for waiting in batch if self._is_written(waiting)]) == len(batch):
                     raise
                 batch = rest
         for waiting in batch:
             if waiting.confirmed and not waiting.confirmed.done():
+                self._unconfirmed.discard(waiting.confirmed)
                 waiting.confirmed.set_result(None)
+
+    def _is_written(self, waiting: _Waiting) -> bool:
+        try:
+            events.encode([waiting.event])
+        except _NOT_WRITTEN as problem:
+            because = f"{type(problem).__name__}: {problem}"
+            event = waiting.event
+            log.error(
+                "an event can't be written and is left out", job=str(event.id), state=event.state, because=because
+            )
+            if waiting.confirmed and not waiting.confirmed.done():
+                self._unconfirmed.discard(waiting.confirmed)
+                waiting.confirmed.set_exception(
+                    Unreportable(f"the report on the job can't be written as JSON: {because}")
+                )
+            return False
+        return True
 
     def _drop(self) -> None:
         self._waiting = []
         self._progress = {}
         self._some.clear()
         self._many.clear()
-        for future in list(self._unconfirmed):
-            if not future.done():
-                future.set_exception(BrokerGone("the connection ended before the event was confirmed"))
+        unconfirmed, self._unconfirmed = self._unconfirmed, set()
+        for one in unconfirmed:
+            if not one.done():
+                one.set_exception(BrokerGone("the connection ended before the event was confirmed"))
 
 
 def _attempt(event: JobEvent) -> _Attempt:
     return event.id, event.generation, event.attempt, event.delivery
-
-
-def _is_written(waiting: _Waiting) -> bool:
-    try:
-        events.encode([waiting.event])
-    except _NOT_WRITTEN as problem:
-        because = f"{type(problem).__name__}: {problem}"
-        event = waiting.event
-        log.error("an event can't be written and is left out", job=str(event.id), state=event.state, because=because)
-        if waiting.confirmed and not waiting.confirmed.done():
-            waiting.confirmed.set_exception(Unreportable(f"the report on the job can't be written as JSON: {because}"))
-        return False
-    return True
 
 
 def _size(event: JobEvent) -> int:

@@ -31,6 +31,7 @@ from leveret_consumer.intake import Intake
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.loading import registration
+from leveret_consumer.plain_deliveries import PlainDeliveries
 from leveret_consumer.prefetch import Prefetching, Terms
 from leveret_consumer.reading import Reading
 from leveret_consumer.remembered import Remembered
@@ -95,7 +96,9 @@ class Session:
             delivery_limit=settings.delivery_limit,
             judge=process.jobqueue.judge,
         )
-        self._deliveries = Deliveries(reading, process.attempts, settling, process.remembered, process.load)
+        parts = (reading, process.attempts, settling, process.remembered, process.load)
+        self._deliveries = Deliveries(*parts)
+        self._plain = PlainDeliveries(self._deliveries, *parts)
         self._intakes = [self._own_queue(), *([self._source_queue(source)] if source else [])]
 
     def _own_queue(self) -> Intake:
@@ -104,10 +107,11 @@ class Session:
             self._connection,
             settings.queue,
             settings.pod,
-            self._deliveries.take,
+            self._plain.take,
             QueueStatus(settings.queue, settings.concurrency, self._process.status),
             terms=self._terms,
             shrunk=self._deliveries.give_back_waiting,
+            channel_closed=self._plain.channel_closed,
         )
 
     def _source_queue(self, source: str) -> Intake:

@@ -43,7 +43,7 @@ from leveret_consumer.ends import (
 )
 from leveret_consumer.job_events import log_fields
 from leveret_consumer.remembered import Steps
-from leveret_consumer.reports import Reports
+from leveret_consumer.reports import Confirmed, Reports
 
 log = structlog.get_logger(__name__)
 _lines = logging.getLogger(__name__)
@@ -95,7 +95,33 @@ class Settling:
         if job.reply_to and not steps.replied:
             steps.replied = await self._reply(job.reply_to, message, job, finished)
         await message.ack()
-        _note(job, finished)
+        self.note(job, finished)
+
+    def success(self, job: Envelope, finished: Finished, confirmed: Confirmed) -> None:
+        """Report on a job that has no reply; `confirmed` is told when it may be acknowledged."""
+        self._reports.hand_on(job_events.finished(job, self._consumer, self._now(), finished), confirmed)
+
+    def note(self, job: Envelope, finished: Finished) -> None:
+        """Write the line of the log on a job that is settled."""
+        # A line that nobody reads costs 4 µs.
+        if isinstance(finished.outcome, Succeeded) and not _lines.isEnabledFor(logging.DEBUG):
+            return
+        fields = log_fields(job)
+        match finished.outcome:
+            case Succeeded():
+                log.debug("succeeded", **fields, run_seconds=finished.run_seconds)
+            case RetryAfter(_, error):
+                log.info("failed, runs again", **fields, wait=str(finished.outcome.wait), **_of(error))
+            case RetryFromStore(wait, error):
+                log.info("failed, runs again from the store", **fields, wait=str(wait), **_of(error))
+            case GivenBack(_, since, error):
+                log.debug("given back", **fields, since=str(since), wait=str(finished.outcome.wait), **_of(error))
+            case Deferred(until):
+                log.debug("waits for the time that its sender asked for", **fields, until=str(until))
+            case DeadLetter(_, error):
+                log.warning("dead", **fields, **_of(error))
+            case Unkept(error):
+                log.info("dead, and no dead letter", **fields, **_of(error))
 
     async def unreadable(self, message: Delivered, what: Unreadable, dead: DeadLetter) -> None:
         """Settle a message that can't be run: it's kept as it is among the dead letters.
@@ -194,28 +220,6 @@ def _stored(message: Delivered, job: Envelope) -> dict[str, Header] | None:
 def _why(dead: DeadLetter, started_at: datetime | None, died_at: datetime) -> dict[str, str]:
     why = {wire.REASON: dead.reason, wire.ERROR: as_header(dead.error), wire.DIED_AT: wire.as_time(died_at)}
     return why | ({wire.STARTED_AT: wire.as_time(started_at)} if started_at else {})
-
-
-def _note(job: Envelope, finished: Finished) -> None:
-    # A line that nobody reads costs 4 µs.
-    if isinstance(finished.outcome, Succeeded) and not _lines.isEnabledFor(logging.DEBUG):
-        return
-    fields = log_fields(job)
-    match finished.outcome:
-        case Succeeded():
-            log.debug("succeeded", **fields, run_seconds=finished.run_seconds)
-        case RetryAfter(_, error):
-            log.info("failed, runs again", **fields, wait=str(finished.outcome.wait), **_of(error))
-        case RetryFromStore(wait, error):
-            log.info("failed, runs again from the store", **fields, wait=str(wait), **_of(error))
-        case GivenBack(_, since, error):
-            log.debug("given back", **fields, since=str(since), wait=str(finished.outcome.wait), **_of(error))
-        case Deferred(until):
-            log.debug("waits for the time that its sender asked for", **fields, until=str(until))
-        case DeadLetter(_, error):
-            log.warning("dead", **fields, **_of(error))
-        case Unkept(error):
-            log.info("dead, and no dead letter", **fields, **_of(error))
 
 
 def _of(error: Error) -> dict[str, str | None]:

@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 LOOKS_EVERY = 5.0  # s
 LOOKS_AGAIN_AFTER = 2.0  # s
+LOOKS_WHETHER_SETTLED_EVERY = 0.1  # s
 
 Take = Callable[[Delivered], Awaitable[None]]
 
@@ -43,6 +44,7 @@ class Subscription:
         self.gone = asyncio.Event()  # by the broker
         self.channel_closed = False  # what was delivered on it is lost
         self.delivered = 0  # so far
+        self._tell_of_end: Callable[[str], object] = lambda _: None
 
     @classmethod
     async def open(
@@ -52,12 +54,17 @@ class Subscription:
         tag: str,
         terms: Terms,
         take: Take,
+        channel_closed: Callable[[str], object] = lambda _: None,
     ) -> "Subscription":
-        """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it."""
+        """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it.
+
+        `channel_closed` is told the tag when what was delivered is lost.
+        """
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=terms.prefetch)
         underlay = await channel.get_underlay_channel()
         made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay))
+        made._tell_of_end = channel_closed
         underlay.on_consumer_cancel_callbacks.add(made._cancelled)
         channel.close_callbacks.add(made._closed)
         arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(terms.timeout.total_seconds() * 1000)}
@@ -70,7 +77,7 @@ class Subscription:
     @property
     def has_room(self) -> bool:
         """Whether the broker may deliver more."""
-        return len(self._tasks) < self._prefetch
+        return self.delivered - self._acks.settled < self._prefetch
 
     async def cancel(self) -> None:
         """Take no more; what was delivered stays delivered."""
@@ -80,8 +87,8 @@ class Subscription:
 
     async def retire(self) -> None:
         """Close the channel once everything that was delivered on it is settled."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        while self._tasks or (self._acks.settled < self.delivered and not self.channel_closed):
+            await (asyncio.wait(set(self._tasks)) if self._tasks else asyncio.sleep(LOOKS_WHETHER_SETTLED_EVERY))
         try:
             await self._channel.close()
         except BrokerErrors:
@@ -105,6 +112,7 @@ class Subscription:
     def _closed(self, channel: object, problem: BaseException | None) -> None:
         self.channel_closed = True
         self.gone.set()
+        self._tell_of_end(self.tag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Connection:
         return next(channel for channel in self.channels if channel.confirms)
 
     def deliver(self, message: aio_pika.Message, tag: str = "pod") -> asyncio.Task[None]:
-        """Deliver to one consumer tag, in a task of its own as the library does."""
+        """Deliver to one consumer tag, in a task of its own as the library does; the one here goes on until it's settled."""
         self.tags += 1
         header = ContentHeader(body_size=len(message.body), properties=message.properties)
         channel = self.consumers()[tag]
@@ -62,9 +62,7 @@ class Connection:
             body=message.body,
             channel=channel,  # type: ignore[arg-type]
         )
-        task: asyncio.Task[None] = asyncio.ensure_future(channel.callbacks[tag](raw))  # type: ignore[assignment]
-        channel.deliveries.add(task)
-        return task
+        return channel.create_task(channel.until_settled(self.tags, channel.callbacks[tag](raw)))
 
 
 class Asked:
@@ -100,7 +98,8 @@ class Channel(Asked):
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
         self.on_consumer_cancel_callbacks: set[Callable[[object], None]] = set()
         self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None]]] = {}
-        self.deliveries: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.unsettled: dict[int, asyncio.Event] = {}
 
     def __await__(self) -> Generator[Any, None, "Channel"]:
         yield from self._connection.answered(f"open {self._number}").__await__()
@@ -116,6 +115,24 @@ class Channel(Asked):
     def is_closed(self) -> bool:
         return self._closed.is_set()
 
+    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """One that ends with the channel."""
+        self.tasks.add(task := super().create_task(work))
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def until_settled(self, tag: int, taken: Awaitable[None]) -> None:
+        settled = self.unsettled[tag] = asyncio.Event()
+        await taken
+        await settled.wait()
+        for _ in range(5):  # that is written; the consumer lets go of it next
+            await asyncio.sleep(0)
+
+    def settle(self, tag: int, *, multiple: bool = False) -> None:
+        for one, settled in self.unsettled.items():
+            if one == tag or (multiple and one < tag):
+                settled.set()
+
     async def closed(self) -> bool:
         return await self._closed.wait()
 
@@ -124,7 +141,7 @@ class Channel(Asked):
             callback(self, problem)
         self.callbacks.clear()
         self._closed.set()
-        for task in self.deliveries:
+        for task in self.tasks:
             task.cancel()
 
     def end_consumer(self, tag: str) -> None:
@@ -158,11 +175,13 @@ class Channel(Asked):
         await asyncio.sleep(0)  # until it's written
         self._connection.told.append(f"ack {tag}")
         self._connection.frames.append(("ack", tag, multiple))
+        self.settle(tag, multiple=multiple)
 
     async def basic_nack(self, tag: int, requeue: bool = True) -> None:
         await asyncio.sleep(0)
         self._connection.told.append(f"{'nack' if requeue else 'reject'} {tag}")
         self._connection.frames.append(("nack", tag, requeue))
+        self.settle(tag)
 
     async def answer(self, asked: object) -> None:
         if isinstance(asked, spec.Exchange.Declare):
