@@ -79,18 +79,21 @@ class Attempts:
         loop = asyncio.get_running_loop()
         told = Telling(job, self._rules.consumer, started_at, policy.max_attempts, self._now)
         progress = Thinned(loop, lambda value: self._reports.tell(told.progress(value)))
-        context = context_of(job, policy.max_attempts, started_at + limit, progress)
-        work = await self._start(Call(handler, context, payload, job, deadline=lambda: self._until(job, limit)))
+        context = context_of(job, policy.max_attempts, self._now() + limit, progress)
+        # On the loop a handler starts now, else when there is a thread or a process.
+        until = None if handler.pool is Pool.LOOP and not job.deadline else lambda: self._until(job, limit)
+        work = await self._start(Call(handler, context, payload, job, deadline=until))
         slot.give_to(work.done)
         work.done.add_done_callback(_looked_at)
-        self._reports.tell(told.start())
+        self._reports.tell_in_time(told.start)
         began = loop.time()
         end = await self._end(work, job, handler, limit)
         seconds = loop.time() - began
         progress.close()
         self._load.count(seconds)
         outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
-        return Finished(by_deadline(outcome, job, self._now()), policy.max_attempts, started_at, seconds)
+        outcome = by_deadline(outcome, job, self._now())
+        return Finished(outcome, policy.max_attempts, started_at, seconds, told.end())
 
     def _until(self, job: Envelope, limit: timedelta) -> datetime:
         """Return when an attempt whose handler starts now is stopped; raise TooLate if it must not start."""

@@ -121,6 +121,7 @@ class Finished:
     max_attempts: int | None = None
     started_at: datetime | None = None
     run_seconds: float | None = None
+    wait_seconds: float | None = None  # for the start, where that was not told by itself
 
 
 def error_of(problem: BaseException, reason: str = FAILED) -> Error:

@@ -1,4 +1,7 @@
-"""What is told of a job: an event when an attempt starts, some on its progress, one when it ends; and log lines."""
+"""What is told of a job: an event when an attempt starts, some on its progress, one when it ends; and log lines.
+
+An attempt that ends before its start was sent is told of once: the end has what the start would have said.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from leveret.events import Error, JobEvent, Progress
+from leveret.events import NO_RESULT, Error, JobEvent, Progress
 from leveret.jobs import Envelope, State
 from leveret.wire import Unreadable
 from leveret_consumer.ends import (
@@ -21,6 +24,8 @@ from leveret_consumer.ends import (
     Unkept,
 )
 
+_A_MOMENT = timedelta(microseconds=1)
+
 
 def log_fields(job: Envelope) -> dict[str, str | int]:
     """Return what each log line on a job carries."""
@@ -33,39 +38,46 @@ class Telling:
     Those times rise, whatever the clock does: they alone tell the recorder which of an attempt's reports is the newest.
     """
 
+    __slots__ = ("_consumer", "_job", "_max_attempts", "_next", "_now", "_start_is_told", "_started_at")
+
     def __init__(
         self, job: Envelope, consumer: str, started_at: datetime, max_attempts: int, now: Callable[[], datetime]
     ) -> None:
         self._job, self._consumer, self._started_at = job, consumer, started_at
         self._max_attempts, self._now = max_attempts, now
-        self._next = started_at
+        self._next = started_at + _A_MOMENT
+        self._start_is_told = False
 
-    def start(self) -> JobEvent:
-        return msgspec.structs.replace(self._running(), wait_seconds=_waited(self._job, self._started_at))
+    def start(self) -> JobEvent | None:
+        """Return the report on the start, to be sent now; None where the end tells of it."""
+        if self._start_is_told:
+            return None
+        self._start_is_told = True
+        return self._running(self._started_at, wait=_waited(self._job, self._started_at))
+
+    def end(self) -> float | None:
+        """Note that the attempt has ended; return how long the job waited for it if the end has to tell that."""
+        if self._start_is_told:
+            return None
+        self._start_is_told = True
+        return _waited(self._job, self._started_at)
 
     def progress(self, progress: Progress) -> JobEvent:
-        return msgspec.structs.replace(self._running(), progress=progress)
-
-    def _running(self) -> JobEvent:
         at = max(self._now(), self._next)
-        self._next = at + timedelta(microseconds=1)
-        return msgspec.structs.replace(
-            _about(self._job, self._consumer, State.RUNNING, at),
-            max_attempts=self._max_attempts,
-            started_at=self._started_at,
-        )
+        self._next = at + _A_MOMENT
+        return msgspec.structs.replace(self._running(at), progress=progress)
+
+    def _running(self, at: datetime, wait: float | None = None) -> JobEvent:
+        return _about(self._job, self._consumer, State.RUNNING, at, self._max_attempts, self._started_at, wait)
 
 
 def finished(job: Envelope, consumer: str, at: datetime, how: Finished) -> JobEvent:
-    event = msgspec.structs.replace(
-        _about(job, consumer, _state(how.outcome), at),
-        max_attempts=how.max_attempts,
-        started_at=how.started_at,
-        run_seconds=how.run_seconds,
-    )
+    result = msgspec.Raw(how.outcome.result) if isinstance(how.outcome, Succeeded) else NO_RESULT
+    times = (how.max_attempts, how.started_at, how.wait_seconds, how.run_seconds)
+    event = _about(job, consumer, _state(how.outcome), at, *times, result)
     match how.outcome:
-        case Succeeded(result):
-            return msgspec.structs.replace(event, result=msgspec.Raw(result))
+        case Succeeded():
+            return event
         case RetryAfter(_, error):
             return msgspec.structs.replace(event, error=error, retry_at=at + how.outcome.wait)
         case RetryFromStore(wait, error):
@@ -126,7 +138,17 @@ def _state(outcome: Outcome) -> State:
             return State.DEAD
 
 
-def _about(job: Envelope, consumer: str, state: State, at: datetime) -> JobEvent:
+def _about(
+    job: Envelope,
+    consumer: str,
+    state: State,
+    at: datetime,
+    max_attempts: int | None,
+    started_at: datetime | None,
+    wait_seconds: float | None,
+    run_seconds: float | None = None,
+    result: msgspec.Raw = NO_RESULT,
+) -> JobEvent:
     return JobEvent(
         id=job.id,
         type=job.type,
@@ -136,7 +158,12 @@ def _about(job: Envelope, consumer: str, state: State, at: datetime) -> JobEvent
         attempt=job.attempt,
         generation=job.generation,
         delivery=job.delivery,
+        max_attempts=max_attempts,
         submitted_at=job.submitted_at,
+        started_at=started_at,
+        run_seconds=run_seconds,
+        wait_seconds=wait_seconds,
+        result=result,
         correlation_id=job.correlation_id,
         deadline=job.deadline,
     )

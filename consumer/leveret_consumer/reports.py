@@ -14,7 +14,6 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import Protocol
 from uuid import UUID
 
@@ -54,6 +53,9 @@ class Confirmed(Protocol):
     def set_exception(self, problem: Exception, /) -> None: ...
 
 
+Made = Callable[[], JobEvent | None]  # None: there is nothing to tell any more
+
+
 @dataclass(slots=True)
 class _Waiting:
     event: JobEvent
@@ -65,7 +67,7 @@ class Reports:
 
     def __init__(self, publish: PublishBatch | None = None) -> None:
         self._publish = publish
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[_Waiting | Made] = []
         self._progress: dict[_Attempt, _Waiting] = {}  # those of `_waiting`
         self._unconfirmed: set[Confirmed] = set()
         self._some = asyncio.Event()
@@ -82,6 +84,11 @@ class Reports:
         else:
             self._progress[_attempt(event)] = waiting = _Waiting(event, None)
             self._add(waiting)
+
+    def tell_in_time(self, make: Made) -> None:
+        """Send what `make` returns when the next batch is written."""
+        if self._publish:
+            self._add(make)
 
     async def confirmed(self, event: JobEvent) -> None:
         """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before, or Unreportable."""
@@ -123,19 +130,31 @@ class Reports:
             self._publish = None
             self._drop()
 
-    def _add(self, waiting: _Waiting) -> None:
+    def _add(self, waiting: _Waiting | Made) -> None:
         self._waiting.append(waiting)
         self._some.set()
         if len(self._waiting) >= MOST_EVENTS:
             self._many.set()
 
     def _next_batch(self) -> list[_Waiting]:
-        sizes = accumulate(_size(waiting.event) for waiting in self._waiting[:MOST_EVENTS])
-        count = max(1, sum(size <= LARGEST_BATCH for size in sizes))
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        for waiting in batch:
+        batch: list[_Waiting] = []
+        size = taken = 0
+        for one in self._waiting:
+            if isinstance(one, _Waiting):
+                waiting = one
+            elif event := one():
+                waiting = _Waiting(event, None)
+            else:
+                taken += 1
+                continue
+            size += _size(waiting.event)
+            if batch and (len(batch) == MOST_EVENTS or size > LARGEST_BATCH):
+                break
+            batch.append(waiting)
+            taken += 1
             if waiting.event.progress is not None:
                 self._progress.pop(_attempt(waiting.event), None)
+        del self._waiting[:taken]
         if not self._waiting:
             self._some.clear()
         if len(self._waiting) < MOST_EVENTS:

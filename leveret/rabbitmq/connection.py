@@ -21,6 +21,7 @@ from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
 from leveret.rabbitmq.opened_channels import keep_channels_few
+from leveret.rabbitmq.read_frames import read_quickly
 from leveret.rabbitmq.tls import tls_context
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
@@ -53,6 +54,7 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     Raises one of BrokerErrors, BrokerTooOld among them; BadSetting where files for TLS can't be used.
     """
     read_anything()
+    read_quickly()
     heed_closing()
     keep_channels_few()
     beat_and_look()

@@ -27,11 +27,12 @@ def count(metrics: Metrics, reports: Sequence[Report], recorded: Recorded) -> No
         attempt = (event.id, event.generation, event.attempt, event.delivery)
         if attempt not in recorded.attempts:
             continue
-        if event.state is State.RUNNING:
+        if event.state is State.RUNNING or event.run_seconds is not None:
             metrics.begin(report.queue)  # there are as many queues as have consumers
-            if event.wait_seconds is not None and attempt not in waited:
-                waited.add(attempt)
-                metrics.wait_seconds.labels(report.queue).observe(_seconds(event.wait_seconds))
+        if event.wait_seconds is not None and attempt not in waited:
+            waited.add(attempt)
+            metrics.wait_seconds.labels(report.queue).observe(_seconds(event.wait_seconds))
+        if event.state is State.RUNNING:
             continue
         if attempt in ended:
             continue

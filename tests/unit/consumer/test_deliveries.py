@@ -217,11 +217,22 @@ async def turns(count: int = 20) -> None:
 
 
 async def test_a_success_is_reported_and_then_acknowledged(world: World) -> None:
+    delivery = world.deliver(1, submitted_at=NOON - timedelta(seconds=3))
+    async with asyncio.timeout(30):
+        while not world.events:  # noqa: ASYNC110 - in the next batch
+            await asyncio.sleep(0.001)
     world.go.set()
-    await world.deliver(1)
+    await delivery
     assert world.told == ["succeeded 1", "ack 1"]
-    assert [str(event.state) for event in world.events] == ["running", "succeeded"]
+    assert [(str(one.state), one.wait_seconds) for one in world.events] == [("running", 3), ("succeeded", None)]
     assert (world.load.busy, world.load.held, world.load.finished.attempts) == (0, 0, 1)
+
+
+async def test_a_start_that_was_not_sent_before_the_end_is_told_with_it(world: World) -> None:
+    world.go.set()
+    await world.deliver(1, submitted_at=NOON - timedelta(seconds=3))
+    (event,) = world.events
+    assert (str(event.state), event.started_at, event.wait_seconds) == ("succeeded", NOON, 3)
 
 
 async def test_a_retry_is_copied_reported_and_then_acknowledged(world: World) -> None:
@@ -486,7 +497,7 @@ async def test_another_queues_dead_letter_is_a_first_attempt_of_a_job_of_this_qu
     world.go.set()
     await world.deliver_dead(1)
     made = job_made_of(UUID(int=1), 2, "q")
-    assert [(event.id, event.attempt, event.generation) for event in world.events] == [(made, 1, 1)] * 2
+    assert [(event.id, event.attempt, event.generation) for event in world.events] == [(made, 1, 1)]
     assert world.told == [f"succeeded {made.int}", "ack 1"]
 
 

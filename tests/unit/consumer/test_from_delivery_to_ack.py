@@ -156,7 +156,7 @@ def test_of_a_success_the_event_is_written_and_the_ack() -> None:
         assert event == {
             "id": ONE, "type": "returns", "state": "succeeded", "consumer": "pod", "max_attempts": 2,
             "submitted_at": "2026-09-01T12:00:00Z", "run_seconds": event["run_seconds"], "result": "done",
-            "correlation_id": "c",
+            "correlation_id": "c", "wait_seconds": event["wait_seconds"],
         }  # fmt: skip
         message = published(one, "leveret.events")[-1]
         assert (message.content_type, message.delivery_mode) == ("application/json", DeliveryMode.PERSISTENT)
