@@ -54,7 +54,9 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     submitted_at: Time | None = None  # of the message: for jobs that the store has not seen
     started_at: Time | None = None  # of this attempt
     run_seconds: float | None = None  # with the end of an attempt
-    wait_seconds: float | None = None  # from submission (or the end of the delay) to the start; with an attempt's first report
+    wait_seconds: float | None = (
+        None  # from submission (or the end of the delay) to the start; with an attempt's first report
+    )
     retry_at: Time | None = None  # with `retrying`: not before
     publish_at: Time | None = (
         None  # with `retrying`: no message waits; the store publishes the next attempt then, not before

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any, TypeVar
+from uuid import UUID
 
 import structlog
 
@@ -18,10 +19,10 @@ log = structlog.get_logger(__name__)
 EXITS = (SystemExit, KeyboardInterrupt)
 
 T = TypeVar("T")
-_job: ContextVar[str | None] = ContextVar("job", default=None)  # whose handler the present task is, or was started by
+_job: ContextVar[UUID | None] = ContextVar("job", default=None)  # whose handler the present task is, or was started by
 
 
-def contain(job: str) -> None:
+def contain(job: UUID) -> None:
     """Have the exits of the tasks that the present one starts, and of those that they start, be theirs alone."""
     _job.set(job)
     loop = asyncio.get_running_loop()
@@ -78,7 +79,7 @@ class _Contained(Coroutine[Any, Any, T]):
         """End the task as asyncio does, and raise nothing: the task is done, and its coroutine is never resumed."""
         task = asyncio.current_task()
         assert task is not None
-        log.warning("a task of a handler ended by an exit", job=_job.get(), exit=repr(problem))
+        log.warning("a task of a handler ended by an exit", job=str(_job.get()), exit=repr(problem))
         asyncio.Future.set_exception(task, problem)
         self._coro = _never()
         return self._coro.send(None)

@@ -27,9 +27,9 @@ from leveret_consumer.ends import (
 _A_MOMENT = timedelta(microseconds=1)
 
 
-def log_fields(job: Envelope) -> dict[str, str | int]:
+def log_fields(job: Envelope, **fields: str | int) -> dict[str, str | int]:
     """Return what each log line on a job carries."""
-    return {"job": str(job.id), "queue": job.queue, "type": job.type, "attempt": job.attempt}
+    return {"job": str(job.id), "queue": job.queue, "type": job.type, "attempt": job.attempt, **fields}
 
 
 class Telling:

@@ -17,7 +17,7 @@ is read as before.
 from collections.abc import Callable
 from struct import error as StructError  # noqa: N812 - a class, whatever its name
 
-from pamqp import base, commands, decode
+from pamqp import commands, decode
 
 Value = object
 _Unreadable = (ValueError, OverflowError, OSError, IndexError, StructError)
@@ -31,8 +31,13 @@ def read_anything() -> None:
 
 
 def _unmarshal(properties: commands.Basic.Properties, flags: int, data: bytes) -> None:
+    rest = data
     try:
-        base.BasicProperties.unmarshal(properties, flags, data)
+        for name, flag, kind in _PROPERTIES:  # as the library, which looks each one up every time
+            if flags & flag:
+                size, value = decode.METHODS[kind](rest)
+                setattr(properties, name, value)
+                rest = rest[size:]
     except _TooDeep:
         _salvage(properties, flags, data)
     if properties.delivery_mode not in (None, 1, 2):
@@ -126,3 +131,7 @@ _READERS: dict[str, Callable[[bytes], tuple[int, Value]]] = {
     "table": _headers,
     "timestamp": _time,
 }
+_PROPERTIES = [
+    (name, commands.Basic.Properties.flags[name], commands.Basic.Properties.amqp_type(name))
+    for name in commands.Basic.Properties.__slots__
+]

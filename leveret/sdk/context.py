@@ -6,7 +6,7 @@ Every field has a default, so that a test of a handler makes one with the fields
 
 import logging
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import SupportsFloat
@@ -23,11 +23,19 @@ _NO_DEADLINE = datetime.max.replace(tzinfo=UTC)
 class JobLog(logging.LoggerAdapter[logging.Logger]):
     """A logger that adds the job's fields to each line; `extra=` of a call is kept beside them."""
 
+    def __init__(
+        self, logger: logging.Logger, fields: Mapping[str, object] | Callable[[], Mapping[str, object]]
+    ) -> None:
+        """`fields` may be a function: most handlers write no line, and then they need not be made."""
+        super().__init__(logger, None)
+        self._fields = fields
+
     def process(
         self, message: object, options: MutableMapping[str, object]
     ) -> tuple[object, MutableMapping[str, object]]:
         given = options.get("extra")
-        options["extra"] = {**(given if isinstance(given, dict) else {}), **(self.extra or {})}
+        fields = self._fields() if callable(self._fields) else self._fields
+        options["extra"] = {**(given if isinstance(given, dict) else {}), **fields}
         return message, options
 
 

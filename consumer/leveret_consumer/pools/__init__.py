@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import ParamSpec, Protocol, TypeVar, cast
+from uuid import UUID
 
 from leveret.jobs import Envelope
 from leveret.sdk.context import Context, JobLog, ReportProgress
@@ -40,7 +42,7 @@ def context_of(
         delivery=job.delivery,
         deadline=deadline,
         dead_letter=job.dead_letter,
-        log=JobLog(_log, {**log_fields(job), **fields}),
+        log=JobLog(_log, partial(log_fields, job, **fields)),
         report_progress=report_progress,
     )
 
@@ -81,17 +83,17 @@ class LoopPool:
     """Handlers that are `async def`: a task each, on the process's own event loop."""
 
     def __init__(self) -> None:
-        self._running: dict[asyncio.Task[End], str] = {}
+        self._running: dict[asyncio.Task[End], UUID] = {}
 
     async def start(self, call: Call) -> Work:
         task = asyncio.create_task(_run_on_loop(call))
-        self._running[task] = str(call.context.job_id)
+        self._running[task] = call.context.job_id
         task.add_done_callback(self._forget)
         return Work(done=task, stop=task.cancel)
 
     def jobs(self) -> list[str]:
         """Return the ids of the jobs that are on the loop; may be called in any thread."""
-        return list(self._running.values())
+        return [str(job) for job in list(self._running.values())]
 
     def close(self) -> None:
         pass
@@ -102,7 +104,7 @@ class LoopPool:
 
 async def _run_on_loop(call: Call) -> End:
     handler = call.handler
-    contain(str(call.context.job_id))
+    contain(call.context.job_id)
     try:
         result = await cast(Awaitable[object], handler.function(call.begin(), call.payload))
         return end_of(handler.write(result), handler.retry)
