@@ -6,8 +6,7 @@ on by `deliveries`, which finds the attempt among what is remembered.
 """
 
 import asyncio
-
-import structlog
+from collections.abc import Awaitable
 
 from leveret.jobs import Envelope
 from leveret.rabbitmq.connection import BrokerGone
@@ -21,8 +20,6 @@ from leveret_consumer.load import Load, Slot
 from leveret_consumer.reading import Reading, ToRun
 from leveret_consumer.remembered import Attempt, Remembered, key_of
 from leveret_consumer.settle import Settling
-
-log = structlog.get_logger(__name__)
 
 
 class PlainDeliveries:
@@ -41,10 +38,17 @@ class PlainDeliveries:
         self._reading, self._attempts, self._load = reading, attempts, load
         self._held: set[Plain] = set()
 
-    async def take(self, message: Delivered) -> None:
-        """Handle one delivery of the own queue: return when it is begun, or if it is no plain one, when it is settled."""
-        if not self._begin(message):
-            await self.deliveries.take(message)
+    def take(self, message: Delivered) -> Awaitable[None] | None:
+        """Begin one delivery of the own queue; return what handles it if it's no plain one."""
+        try:
+            held = self._read(message)
+        except Exception:  # noqa: BLE001 - an error of ours: `deliveries` meets it too, and takes care of it
+            held = None
+        if held is None:
+            return self.deliveries.take(message)
+        self._held.add(held)
+        self._load.claim(held.start)
+        return None
 
     def channel_closed(self, tag: str) -> None:
         """Stop what was delivered to a consumer tag whose channel is closed: the broker has it again."""
@@ -64,18 +68,17 @@ class PlainDeliveries:
         self._held.discard(held)
         self.deliveries.let_go(held)
 
-    def _begin(self, message: Delivered) -> bool:
+    def _read(self, message: Delivered) -> "Plain | None":
         if message.redelivered or message.reply_to or self._reading.pool(message.type) is not Pool.LOOP:
-            return False
+            return None
         job = self._reading.envelope(message)
         if isinstance(job, Unreadable) or job.delivery or job.deadline or self.remembered.get(key_of(job)):
-            return False
+            return None
         job, found = self._reading.job(job, message.headers)
-        if not isinstance(found, ToRun) or not self.deliveries.hold(held := Plain(self, message, job, found)):
-            return False
-        self._held.add(held)
-        self._load.claim(held.start)
-        return True
+        if not isinstance(found, ToRun):
+            return None
+        held = Plain(self, message, job, found)
+        return held if self.deliveries.hold(held) else None
 
 
 class Plain(Held):

@@ -12,6 +12,7 @@ and nothing was delivered in between.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, FieldValue
@@ -28,7 +29,7 @@ LOOKS_EVERY = 5.0  # s
 LOOKS_AGAIN_AFTER = 2.0  # s
 LOOKS_WHETHER_SETTLED_EVERY = 0.1  # s
 
-Take = Callable[[Delivered], Awaitable[None]]
+Take = Callable[[Delivered], Awaitable[None] | None]  # what is left to do, as a task of the delivery's; None: nothing
 
 
 class QueueMissing(Exception):
@@ -69,7 +70,8 @@ class Subscription:
         channel.close_callbacks.add(made._closed)
         arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(terms.timeout.total_seconds() * 1000)}
         try:
-            await underlay.basic_consume(queue, made._deliver(take), consumer_tag=tag, arguments=arguments)
+            deliver: Any = made._deliver(take)  # see `leveret.rabbitmq.read_frames`
+            await underlay.basic_consume(queue, deliver, consumer_tag=tag, arguments=arguments)
         except ChannelNotFoundEntity as problem:
             raise QueueMissing(f"there is no queue {queue}") from problem
         return made
@@ -94,16 +96,20 @@ class Subscription:
         except BrokerErrors:
             log.debug("a channel was closed already")
 
-    def _deliver(self, take: Take) -> Callable[[DeliveredMessage], Coroutine[None, None, None]]:
-        async def deliver(raw: DeliveredMessage) -> None:
-            task = asyncio.current_task()
-            assert task is not None
+    def _deliver(self, take: Take) -> Callable[[DeliveredMessage], Coroutine[None, None, None] | None]:
+        def deliver(raw: DeliveredMessage) -> Coroutine[None, None, None] | None:
             self.delivered += 1
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await take(Delivered(raw, self._acks))
+            work = take(Delivered(raw, self._acks))
+            return self._follow(work) if work is not None else None
 
         return deliver
+
+    async def _follow(self, work: Awaitable[None]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await work
 
     def _cancelled(self, frame: object) -> None:
         log.warning("the broker ended the consumer", tag=self.tag)

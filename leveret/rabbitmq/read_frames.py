@@ -1,8 +1,8 @@
-"""Take frames out of what has come in one go, and read the one that comes most by what it is.
+"""Take frames out of what has come in one go, read the one that comes most by what it is, and begin no task that isn't needed.
 
 Our client library reads each frame in three steps, an octet, its head and its rest, each from the start of all that waits
 to be read. A job is three frames. And it reads a `basic.deliver` by looking up the type of each of its fields, of which
-there are always the same five.
+there are always the same five. And it begins a task for each message, also where its consumer is done with it at once.
 
 The library has no place for this but itself: `read_quickly` changes it for the whole process. What is read is the same, and
 so is what is raised.
@@ -12,6 +12,7 @@ import struct
 from typing import Any
 
 import pamqp.frame
+from aiormq.channel import Channel
 from aiormq.connection import FrameReceiver
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError, ProtocolSyntaxError
 from pamqp import commands, decode
@@ -26,7 +27,8 @@ _TAG = struct.Struct(">QB").unpack_from
 def read_quickly() -> None:
     """Have every connection of this process read so."""
     FrameReceiver.get_frame = _next_frame  # type: ignore[assignment,method-assign]
-    commands.Basic.Deliver.unmarshal = _deliver  # type: ignore[assignment,method-assign]
+    commands.Basic.Deliver.unmarshal = _read_deliver  # type: ignore[assignment,method-assign]
+    Channel._on_deliver_frame = _deliver  # type: ignore[method-assign,assignment]
 
 
 async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
@@ -62,10 +64,18 @@ def _end(receiver: Any, came: bytes, at: int) -> int | None:
     return end if end <= len(came) else None
 
 
-def _deliver(frame: commands.Basic.Deliver, data: bytes) -> None:
+def _read_deliver(frame: commands.Basic.Deliver, data: bytes) -> None:
     text = decode.METHODS["shortstr"]
     at, frame.consumer_tag = text(data)  # type: ignore[assignment]
     frame.delivery_tag, bits = _TAG(data, at)
     frame.redelivered = bits & 1 == 1
     size, frame.exchange = text(data[at + 9 :])  # type: ignore[assignment]
     frame.routing_key = text(data[at + 9 + size :])[1]  # type: ignore[assignment]
+
+
+async def _deliver(channel: Any, frame: commands.Basic.Deliver) -> None:
+    """Hand a message to its consumer; what that returns goes on as a task, if it's not None."""
+    message = await channel._read_content(frame, await channel._Channel__get_content_header())
+    consumer = channel.consumers.get(frame.consumer_tag)
+    if consumer is not None and (work := consumer(message)) is not None:
+        channel.create_task(work).add_done_callback(channel._on_consumer_done)

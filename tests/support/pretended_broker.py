@@ -97,7 +97,7 @@ class Channel(Asked):
         self._closed = asyncio.Event()
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
         self.on_consumer_cancel_callbacks: set[Callable[[object], None]] = set()
-        self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None]]] = {}
+        self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None] | None]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.unsettled: dict[int, asyncio.Event] = {}
 
@@ -121,9 +121,10 @@ class Channel(Asked):
         task.add_done_callback(self.tasks.discard)
         return task
 
-    async def until_settled(self, tag: int, taken: Awaitable[None]) -> None:
+    async def until_settled(self, tag: int, taken: Awaitable[None] | None) -> None:
         settled = self.unsettled[tag] = asyncio.Event()
-        await taken
+        if taken is not None:
+            await taken
         await settled.wait()
         for _ in range(5):  # that is written; the consumer lets go of it next
             await asyncio.sleep(0)
