@@ -174,6 +174,10 @@ class Rig:
         """Return what was told of a job, in the order of its history: a next attempt may be told of before the last one's end."""
         return sorted((event for event in self.told if event.id == job), key=lambda event: event.key)
 
+    def ends(self, job: UUID) -> list[JobEvent]:
+        """Return what was told of the ends of a job's attempts; one that is soon over has no start of its own."""
+        return [event for event in self.of(job) if event.state is not State.RUNNING]
+
     def states(self, job: UUID) -> list[str]:
         return [str(event.state) for event in self.of(job)]
 
@@ -190,10 +194,6 @@ class Rig:
                 ready = await self.ready_messages()
                 raise TimeoutError(f"not final: {left}; told: {told}; registered {len(self.registered)}; ready {ready}")
             await asyncio.sleep(0.02)
-
-    async def heard(self, job: UUID, events: int) -> None:
-        """Wait until so many events of a job were told: one that nothing waits for may come after the final one."""
-        await until(f"{events} events", lambda: len(self.of(job)) >= events)
 
     async def retrying(self, job: UUID) -> JobEvent:
         """Wait for the first report of an attempt that is tried again."""

@@ -178,9 +178,9 @@ async def test_a_process_that_dies_is_a_failed_attempt_with_its_exit_code(
     await consumer(concurrency=1).ready()
     job = await rig.submit("die", {"witness": witness, "times": 1})
     (end,) = await rig.final(job)
-    await rig.heard(job, 4)
-    assert rig.states(job) == ["running", "retrying", "running", "succeeded"]
-    assert "ended with exit code 7" in rig.of(job)[1].error.message
+    failed, well = rig.ends(job)
+    assert [str(event.state) for event in (failed, well)] == ["retrying", "succeeded"]
+    assert "ended with exit code 7" in failed.error.message
     assert bytes(end.result or b"") == b'"done"'
 
 

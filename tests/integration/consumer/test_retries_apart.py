@@ -15,7 +15,6 @@ import aio_pika
 import pytest
 
 from leveret import topology
-from leveret.jobs import State
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import Publisher
 
@@ -41,7 +40,7 @@ async def test_a_full_queue_and_a_deleted_one_do_not_move_a_third_ones_retries(
     ends = await rig.final(*jobs, seconds=150)  # one that is stalled waits for 180 s
     assert {str(end.state) for end in ends} == {"succeeded"}
     for job in jobs:
-        starts = [event.at for event in rig.of(job) if event.state is State.RUNNING]
+        starts = [event.started_at for event in rig.ends(job)]
         # From start to start: the report of a failure is made only after its copy is in the delay level.
         assert [later - earlier >= timedelta(seconds=0.9) for earlier, later in pairwise(starts)] == [True, True]
     await placed(rig, {FULL: WAITING + 2 * RETRIES, topology.UNROUTABLE: 2 * RETRIES})

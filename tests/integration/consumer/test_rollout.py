@@ -80,8 +80,9 @@ async def test_jobs_of_a_new_type_and_a_new_model_end_in_their_first_attempt_tho
     assert {event.attempt for event in back if event.id in orders} <= {1}
     assert given_back(rig, *known) == []
     assert given_back(rig) == back, "the present version gives nothing back"
-    starts = [event for event in rig.told if event.id == from_dead and str(event.state) == "running"]
-    assert [event.wait_seconds for event in starts] == [None], "the other job was submitted days ago, and not this one"
+    assert {event.wait_seconds for event in rig.of(from_dead)} == {None}, (
+        "the other job was submitted days ago, and not this one"
+    )
     assert [(end.error.reason, end.attempt) for end in dead_ends] == [("UnknownType", 1)] * 5 + [("InvalidPayload", 3)]
     letters = [await rig.dead() for _ in dead_ends]
     assert {UUID(letter.message_id) for letter in letters} == {*nobodys, *steady}
