@@ -19,6 +19,7 @@ from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.metrics import registry
 from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
 from leveret_consumer.pools.processes import ProcessPool
+from leveret_consumer.prefetch import Prefetching
 from leveret_consumer.remembered import Remembered
 from leveret_consumer.reports import Reports
 from leveret_consumer.session import Process, Session
@@ -122,6 +123,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, poo
         draw=random.random,
         overrun=overrun,
     )
+    prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
     return Process(
         settings=settings,
         handlers=handlers,
@@ -133,7 +135,14 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, poo
         status=Status(settings.queue),
         stop=stop,
         now=_now,
-        jobqueue=JobQueueInbox(settings.queue, settings.version, now=_now, limits=settings.judges_after),
+        jobqueue=JobQueueInbox(
+            settings.queue,
+            settings.version,
+            now=_now,
+            limits=settings.judges_after,
+            told_run_seconds=prefetching.told,
+        ),
+        prefetching=prefetching,
     )
 
 
