@@ -1,7 +1,7 @@
 """End tasks so that they have ended, and whoever ends them can still be cancelled."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 ASKS_AGAIN_AFTER = 1.0  # s
@@ -20,3 +20,19 @@ async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()  # looked at: whoever cares has raised it
+
+
+async def together(
+    *works: Coroutine[None, None, None],
+    until: str = asyncio.FIRST_COMPLETED,
+    before_the_others: Callable[[], None] = lambda: None,
+) -> None:
+    """Run all until one returns or raises, or all do; then cancel the others, some of whom may wait for the broker once more."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=until)
+        for task in done:
+            task.result()
+    finally:
+        before_the_others()
+        await end(tasks)

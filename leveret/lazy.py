@@ -5,7 +5,8 @@ installed what the others need. Type checkers see the names by the package's imp
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 
 
@@ -20,3 +21,16 @@ def attributes(package: str, places: Mapping[str, str]) -> Callable[[str], objec
         return found
 
     return find
+
+
+@contextmanager
+def absent(package: str) -> Iterator[None]:
+    """While this holds, importing the package fails, unless it was imported before: for those who try it and do without."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]

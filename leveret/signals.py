@@ -10,6 +10,7 @@ import msgspec
 
 from leveret.events import Time
 
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]  # what others write is reckoned with
 
 
@@ -39,11 +40,12 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True
 
 
 class JobQueueTold(msgspec.Struct, frozen=True, tag="jobqueue", omit_defaults=True):
-    """The operator tells a queue's consumers of their JobQueue; on change and every 5 s. Key `jobqueue.<queue>`."""
+    """The operator tells a queue's consumers of their JobQueue; on change, to a new one, and every 5 s. Key `jobqueue.<queue>`."""
 
     queue: str
     at: Time
     version: str  # of the handlers that its consumers should run: LEVERET_VERSION of the present ones
+    run_seconds: Seconds | None = None  # the mean of attempts lately; None while none is known
 
 
 Signal = Hint | Heartbeat | JobQueueTold

@@ -4,8 +4,10 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,15 +18,17 @@ from leveret.telemetry.probes import LoopBeat, ProbeServer
 from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
-from leveret_consumer.metrics import registry
 from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
-from leveret_consumer.pools.processes import ProcessPool
+from leveret_consumer.prefetch import Prefetching
 from leveret_consumer.remembered import Remembered
 from leveret_consumer.reports import Reports
 from leveret_consumer.session import Process, Session
 from leveret_consumer.settings import Settings
 from leveret_consumer.status import Status, Stop
 from leveret_consumer.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = structlog.get_logger(__name__)
 
@@ -39,18 +43,51 @@ CLOSES_WITHIN = 1.0
 CLEANS_UP_WITHIN = 1.0  # for handlers that were cut off
 
 
-async def serve(settings: Settings, handlers: Handlers, places: Places) -> int:
-    """Run until stopped; return the exit code. Work may be left that can't be stopped."""
-    stop = Stop()
-    load = Load(settings.concurrency)
-    pools = _pools(settings, handlers)
-    process = _process(settings, handlers, stop, load, pools)
-    beat = LoopBeat()
-    probes = _probes(settings, load, beat, process.status)
-    beating = asyncio.create_task(beat.run())
-    watchdog = _watchdog(pools)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is seen of a process from outside, from before its handlers are imported."""
+
+    load: Load
+    status: Status
+    beat: LoopBeat
+    probes: ProbeServer
+
+
+def show(settings: Settings) -> Shown:
+    """Answer probes from now on, in threads; raise BadSetting if the port can't be had."""
+    load, status = Load(settings.concurrency), Status(settings.queue)
+    beat = LoopBeat(begins_within=settings.startup_timeout.total_seconds())
+    try:
+        probes = ProbeServer(
+            partial(_metrics, settings.queue, load),
+            beat=beat,
+            readiness=status.readiness,
+            port=settings.probe_port,
+        )
+    except OSError as problem:
+        raise BadSetting(
+            f"port {settings.probe_port} for metrics and probes can't be opened ({problem.strerror}): "
+            "set LEVERET_PROBE_PORT to a free one, or to 0 for any"
+        ) from problem
     probes.start()
+    return Shown(load, status, beat, probes)
+
+
+def _metrics(queue: str, load: Load) -> "CollectorRegistry":
+    from leveret_consumer.metrics import registry  # which loads Prometheus' client
+
+    return registry(queue, load)
+
+
+async def serve(settings: Settings, handlers: Handlers, places: Places, shown: Shown) -> int:
+    """Run until stopped; return the exit code. Work may be left that can't be stopped."""
+    stop, load = Stop(), shown.load
+    pools = _pools(settings, handlers)
+    process = _process(settings, handlers, stop, shown, pools)
+    beating = asyncio.create_task(shown.beat.run())
+    watchdog = _watchdog(pools)
     watchdog.start()
+    shown.status.starts("not connected to the broker yet")
     _on_signals(stop)
     log.info("started", queue=settings.queue, slots=settings.concurrency, types=sorted(handlers), pod=settings.pod)
     try:
@@ -62,7 +99,7 @@ async def serve(settings: Settings, handlers: Handlers, places: Places) -> int:
         await _cleaned_up(load)
         watchdog.close()
         beating.cancel()
-        probes.close()
+        shown.probes.close()
     log.info("stopped", because=stop.because, exit_code=stop.exit_code)
     return stop.exit_code
 
@@ -106,7 +143,7 @@ async def _until_drained(process: Process, connected: "asyncio.Task[None]") -> N
         at_once.cancel()
 
 
-def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, pools: dict[Pool, WorkPool]) -> Process:
+def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, pools: dict[Pool, WorkPool]) -> Process:
     reports = Reports()
 
     def overrun(what: str) -> None:
@@ -116,24 +153,32 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, load: Load, poo
     attempts = Attempts(
         Rules(settings.pod, settings.timeout, settings.retry),
         pools,
-        load,
+        shown.load,
         reports,
         now=_now,
         draw=random.random,
         overrun=overrun,
     )
+    prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
     return Process(
         settings=settings,
         handlers=handlers,
         attempts=attempts,
         remembered=Remembered(settings.concurrency),
-        load=load,
+        load=shown.load,
         reports=reports,
-        heartbeats=Heartbeats(settings.pod, settings.queue, load, _now),
-        status=Status(settings.queue),
+        heartbeats=Heartbeats(settings.pod, settings.queue, shown.load, _now),
+        status=shown.status,
         stop=stop,
         now=_now,
-        jobqueue=JobQueueInbox(settings.queue, settings.version, now=_now, limits=settings.judges_after),
+        jobqueue=JobQueueInbox(
+            settings.queue,
+            settings.version,
+            now=_now,
+            limits=settings.judges_after,
+            told_run_seconds=prefetching.told,
+        ),
+        prefetching=prefetching,
     )
 
 
@@ -142,26 +187,27 @@ def _pools(settings: Settings, handlers: Handlers) -> dict[Pool, WorkPool]:
     makers: dict[Pool, Callable[[], WorkPool]] = {
         Pool.LOOP: LoopPool,
         Pool.THREAD: lambda: ThreadPool(settings.concurrency),
-        Pool.PROCESS: lambda: ProcessPool(settings.concurrency, settings.handlers, settings.log, settings.timeout),
+        Pool.PROCESS: partial(_processes, settings),
     }
     return {pool: makers[pool]() for pool in {handler.pool for handler in handlers.values()}}
+
+
+def _processes(settings: Settings) -> WorkPool:
+    from leveret_consumer.pools.processes import ProcessPool  # which loads what few consumers need
+
+    return ProcessPool(
+        settings.concurrency,
+        settings.handlers,
+        settings.log,
+        settings.timeout,
+        boots_within=settings.startup_timeout.total_seconds(),
+    )
 
 
 def _watchdog(pools: dict[Pool, WorkPool]) -> Watchdog:
     on_loop = pools.get(Pool.LOOP)
     jobs = on_loop.jobs if isinstance(on_loop, LoopPool) else list[str]
     return Watchdog(asyncio.get_running_loop().call_soon_threadsafe, jobs)
-
-
-def _probes(settings: Settings, load: Load, beat: LoopBeat, status: Status) -> ProbeServer:
-    metrics = registry(settings.queue, load)
-    try:
-        return ProbeServer(metrics, beat=beat, readiness=status.readiness, port=settings.probe_port)
-    except OSError as problem:
-        raise BadSetting(
-            f"port {settings.probe_port} for metrics and probes can't be opened ({problem.strerror}): "
-            "set LEVERET_PROBE_PORT to a free one, or to 0 for any"
-        ) from problem
 
 
 def _on_signals(stop: Stop) -> None:

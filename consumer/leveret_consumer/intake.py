@@ -21,6 +21,8 @@ from leveret_consumer.subscription import Look, QueueMissing, Subscription, Take
 log = structlog.get_logger(__name__)
 
 TICK = 0.5  # s
+# A new subscription looks sooner, until its first second is over: by then another prefetch should be in use if it's better.
+FIRST_TICK, FIRST_TICKS_FOR = 0.1, 1.0  # s
 # Subscribing to a quorum queue in the milliseconds of its deletion is an internal error (541) to the broker: it closes the
 # connection, and with it goes what still runs on the old channel.
 SUBSCRIBES_AGAIN_AFTER = 1.0  # s
@@ -123,9 +125,11 @@ class Intake:
         """Keep subscribed, with what is wanted, until the broker ends it or a stop; return the latest subscription."""
         terms, found = self._terms(), None
         loop = asyncio.get_running_loop()
-        look_at = loop.time() + next_look(None)
+        began = loop.time()
+        look_at = began + next_look(None)
         while True:
-            await _pause(TICK, stop, current.gone, look=self._looking)
+            tick = FIRST_TICK if loop.time() - began < FIRST_TICKS_FOR else TICK
+            await _pause(tick, stop, current.gone, look=self._looking)
             if stop.is_set() or current.gone.is_set():
                 return current
             others = self._terms()

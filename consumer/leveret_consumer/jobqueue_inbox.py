@@ -1,4 +1,4 @@
-"""What the operator tells of this consumer's JobQueue: which version of the handlers is the present one.
+"""What the operator tells of this consumer's JobQueue: the present version of the handlers, and how long jobs run.
 
 What was heard counts for one connection: the JobQueue may change while there is none. Hearing is not what jobs depend on:
 the queue is exclusive and short, and whatever keeps it from being heard is tried again beside the work, never at its cost.
@@ -44,9 +44,10 @@ class JobQueueInbox:
         limits: Limits = DEFAULT_LIMITS,
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE,
+        told_run_seconds: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._queue, self._version, self._now, self._limits = queue, version, now, limits
-        self._clock, self._patience = clock, patience
+        self._clock, self._patience, self._told_run_seconds = clock, patience, told_run_seconds
         self._told: str | None = None
         self._at = clock()  # it was told, or this process began
         self._said: dict[tuple[str, str | None], float] = {}
@@ -84,6 +85,8 @@ class JobQueueInbox:
         if not isinstance(said, JobQueueTold) or said.queue != self._queue:
             return
         self._told, self._at = said.version, self._clock()
+        if said.run_seconds is not None:
+            self._told_run_seconds(said.run_seconds)
 
     async def listen(self, connection: AbstractConnection) -> None:
         """Hear what is told, until cancelled. Raises nothing that the connection or its broker does."""

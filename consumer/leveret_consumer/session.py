@@ -5,7 +5,7 @@ jobs that were running.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractConnection
 from uuid_utils.compat import uuid7
 
 from leveret import events, topology
-from leveret.ending import end
+from leveret.ending import together
 from leveret.events import JobEvent
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
@@ -25,6 +25,7 @@ from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, persiste
 from leveret.rabbitmq.replies import Replies
 from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
+from leveret_consumer.acks import Delivered
 from leveret_consumer.attempt import Attempts
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.intake import Intake
@@ -62,6 +63,7 @@ class Process:
     stop: Stop
     now: Callable[[], datetime]
     jobqueue: JobQueueInbox
+    prefetching: Prefetching
 
 
 class Session:
@@ -70,11 +72,10 @@ class Session:
     def __init__(self, process: Process, connection: AbstractConnection, publisher: Publisher, alarm: Alarm) -> None:
         self._process, self._connection, self._publisher = process, connection, publisher
         settings, source = process.settings, process.settings.source_queue
-        self._prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=source is not None)
         self._replies = Replies(
             partial(Publisher.open, connection, alarm=alarm),
             process.load.dropped,
-            places=self._prefetching.most_waiting_replies,
+            places=process.prefetching.most_waiting_replies,
             others=lambda: publisher.confirmed,
             patience=alarm.patience,
         )
@@ -107,7 +108,7 @@ class Session:
             self._connection,
             settings.queue,
             settings.pod,
-            self._plain.take,
+            self._take,
             QueueStatus(settings.queue, settings.concurrency, self._process.status),
             terms=self._terms,
             shrunk=self._deliveries.give_back_waiting,
@@ -122,14 +123,20 @@ class Session:
             settings.pod,
             partial(self._deliveries.take, source=source),
             QueueStatus(source, settings.concurrency, None),
-            terms=self._prefetching.source_queue,
+            terms=self._process.prefetching.source_queue,
             single_active=True,
             looks_for_queue_every=LOOKS_FOR_SOURCE_EVERY,
         )
 
     def _terms(self) -> Terms:
         now, load = asyncio.get_running_loop().time(), self._process.load
-        return self._prefetching.own_queue(now, load.finished.attempts, load.finished.busy_seconds, busy=load.busy > 0)
+        return self._process.prefetching.own_queue(
+            now, load.finished.attempts, load.finished.busy_seconds, busy=load.busy
+        )
+
+    def _take(self, message: Delivered) -> Awaitable[None] | None:
+        self._process.prefetching.came(len(message.body))
+        return self._plain.take(message)
 
     @classmethod
     async def run(cls, process: Process, connection: AbstractConnection) -> None:
@@ -144,7 +151,7 @@ class Session:
             return
         process.jobqueue.connected()
         session = cls(process, connection, publisher, alarm)
-        await _together(
+        await together(
             session._drain_when_asked(),
             session._consume(),
             publisher.closed(),
@@ -167,7 +174,7 @@ class Session:
 
     async def _consume(self) -> None:
         """Consume until asked to stop."""
-        await _together(*(one.run(self._process.stop.asked) for one in self._intakes), until=asyncio.FIRST_EXCEPTION)
+        await together(*(one.run(self._process.stop.asked) for one in self._intakes), until=asyncio.FIRST_EXCEPTION)
         await asyncio.Event().wait()  # the session ends when it's drained
 
     async def _drain_when_asked(self) -> None:
@@ -236,19 +243,3 @@ async def _set_up(connection: AbstractConnection, declared: Declared, alarm: Ala
     async with await connection.channel(publisher_confirms=False) as channel:
         await declare(channel, topology.shared())
     return await Publisher.open(connection, alarm=alarm, declared=declared)
-
-
-async def _together(
-    *works: Coroutine[None, None, None],
-    until: str = asyncio.FIRST_COMPLETED,
-    before_the_others: Callable[[], None] = lambda: None,
-) -> None:
-    """Run all until one returns or raises, or all do; then cancel the others, some of whom may wait for the broker once more."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=until)
-        for task in done:
-            task.result()
-    finally:
-        before_the_others()
-        await end(tasks)

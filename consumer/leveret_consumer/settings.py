@@ -41,6 +41,10 @@ class Settings:
     judges_after: Limits = DEFAULT_LIMITS
     log: Literal["json", "text"] = "text"
     probe_port: int = 9000
+    startup_timeout: timedelta = timedelta(
+        minutes=2
+    )  # until the handlers are imported, here and in a process for cpu=True
+    loop: Literal["uvloop", "asyncio"] = "uvloop"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -64,6 +68,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         version=environment.get("LEVERET_VERSION", ""),
         log=log,
         probe_port=_number(environment, "LEVERET_PROBE_PORT", 9000, 65_535, least=0),
+        startup_timeout=_duration(environment, "LEVERET_STARTUP_TIMEOUT", timedelta(minutes=2)),
+        loop=_loop(environment.get("LEVERET_LOOP")),
     )
 
 
@@ -91,6 +97,13 @@ def _number(environment: Mapping[str, str], name: str, default: int, most: int, 
     if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
         raise BadSetting(f"{name} is {text!r}: it must be a whole number from {least} to {most}")
     return int(text)
+
+
+def _loop(value: str | None) -> Literal["uvloop", "asyncio"]:
+    match value or "uvloop":
+        case "uvloop" | "asyncio" as loop:
+            return loop
+    raise BadSetting(f"LEVERET_LOOP is {value!r}: it must be uvloop or asyncio")
 
 
 def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -63,17 +64,20 @@ class Stop:
 
 
 class Status:
-    """Set in the loop, read by the probes' threads. It is also the connection's listener."""
+    """Set in the main thread, read by the probes'. It is also the connection's listener."""
 
-    def __init__(self, queue: str) -> None:
-        self._queue = queue
-        self._now = Readiness(False, "starting: not connected to the broker yet")
+    def __init__(self, queue: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._queue, self._clock = queue, clock
         self._drains = False
+        self._now = Readiness(False, "starting", clock())
         self.no_session = asyncio.Event()  # set while no connection is in use
         self.no_session.set()
 
     def readiness(self) -> Readiness:
         return self._now
+
+    def starts(self, what: str) -> None:
+        self._say(False, f"starting: {what}")
 
     def connected(self) -> None:
         self.no_session.clear()
@@ -95,8 +99,8 @@ class Status:
         self._drains = True
 
     def _say(self, ready: bool, sentence: str) -> None:
-        if not self._drains:
-            self._now = Readiness(ready, sentence)
+        if not self._drains and (ready, sentence) != (self._now.ready, self._now.says):
+            self._now = Readiness(ready, sentence, self._clock())
 
 
 @dataclass(slots=True)

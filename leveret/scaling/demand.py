@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from leveret.scaling.backlog import LIVE_GOOD_FOR, Backlog, Depth, Reading, combine
-from leveret.scaling.rates import Meter, count, drain_seconds, rate
+from leveret.scaling.rates import NO_RUNS, Mean, Meter, average, count, drain_seconds, rate
 from leveret.version import oldest
 
 HINT_GOOD_FOR = timedelta(seconds=10)
@@ -42,6 +42,7 @@ class Beat:
     in_flight: int
     finished: int
     version: str | None = None  # of Leveret, as it was told
+    busy_seconds: float = 0.0  # spent in those that finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Signals:
     hints: Mapping[str, Hinted] = field(default_factory=dict)
     beats: Mapping[str, Beat] = field(default_factory=dict)
     last_work: datetime | None = None
+    runs: Mean = NO_RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,15 @@ def hear_beat(signals: Signals, consumer: str, said: Beat, now: datetime) -> Sig
     """Return the signals with a consumer's newest heartbeat."""
     before = signals.beats.get(consumer)
     if before is None:
-        new = 0
+        new, seconds = 0, 0.0
+    elif said.finished >= before.finished:
+        new, seconds = said.finished - before.finished, said.busy_seconds - before.busy_seconds
     else:
-        new = said.finished - before.finished if said.finished >= before.finished else said.finished
+        new, seconds = said.finished, said.busy_seconds
     return replace(
         signals,
         beats={**signals.beats, consumer: said},
+        runs=average(signals.runs, new, seconds),
         completions=count(signals.completions, new, now),
         last_work=now if new or said.in_flight else signals.last_work,
     )

@@ -1,4 +1,4 @@
-"""How many jobs a second, from counts that arrive in lumps.
+"""How many jobs a second and how long each, from counts that arrive in lumps.
 
 A meter keeps what was counted in the last 15 s. A meter that has not listened for that long divides by the time it has
 listened, and says nothing in its first 5 s: consumers report every 5 s.
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 WINDOW = timedelta(seconds=15)
 SETTLING = timedelta(seconds=5)
+REMEMBERED = 1_000  # attempts: of so many a mean is, the older ones counting less and less
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,28 @@ def drain_seconds(backlog: int | None, arrivals: float | None, completions: floa
     if backlog is None or completions is None or arrivals is None or completions <= arrivals:
         return None
     return backlog / (completions - arrivals)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """Of the last attempts, however long ago they were."""
+
+    attempts: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def value(self) -> float | None:
+        """Seconds an attempt; None while there was none."""
+        return self.seconds / self.attempts if self.attempts else None
+
+
+NO_RUNS = Mean()
+
+
+def average(mean: Mean, attempts: int, seconds: float) -> Mean:
+    """Return the mean with so many more attempts, which took so many seconds together."""
+    if attempts <= 0 or seconds < 0:
+        return mean
+    of, together = mean.attempts + attempts, mean.seconds + seconds
+    kept = min(1.0, REMEMBERED / of)
+    return Mean(of * kept, together * kept)

@@ -1,41 +1,60 @@
 """Port 9000 of a process: `/metrics`, and health as the kubelet asks for it.
 
 The server runs in threads of its own, so that it still answers when the event loop does not: a loop that has not
-turned for 30 s is just what `/healthz` has to tell.
+turned for 30 s is just what `/healthz` has to tell. It answers from before the loop begins: what a process does until then
+is alive for as long as a start may take, and not ready.
+
+Prometheus' client is loaded by the first scrape, and the server is none of the standard library's for HTTP: both are a tenth
+of what a consumer loads before it works.
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
-from wsgiref.simple_server import WSGIRequestHandler, make_server
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from prometheus_client import CollectorRegistry
 
 LOOP_MUST_TURN_WITHIN = 30.0  # s
+LONGEST_LINE, MOST_HEADERS = 8 * 1024, 100
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
     ready: bool
     says: str  # one sentence for a person
+    since: datetime | None = None  # None: not told
 
 
 class LoopBeat:
-    """Knows when the event loop last turned. `run()` beats in the loop; `age()` may be asked from any thread."""
+    """Knows when the event loop last turned. `run()` beats in the loop; `health()` may be asked from any thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, begins_within: float | None = None) -> None:
+        """`begins_within` is how many seconds the loop may take to begin, None: no longer than it may take to turn."""
+        self._clock, self._begins_within = clock, begins_within
         self._last = clock()
 
     async def run(self, every: float = 1.0) -> None:
         while True:
-            self._last = self._clock()
+            self._last, self._begins_within = self._clock(), None
             await asyncio.sleep(every)
+
+    def health(self) -> tuple[bool, str]:
+        """Return whether the process is alive, and a sentence."""
+        age, begins_within = self.age(), self._begins_within
+        if begins_within is not None:
+            return age < begins_within, f"starting for {age:.1f} s; it may take {begins_within:g} s"
+        return age < LOOP_MUST_TURN_WITHIN, f"the loop turned {age:.1f} s ago"
 
     def age(self) -> float:
         """Return the seconds since the last turn."""
@@ -47,17 +66,18 @@ class ProbeServer:
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        registry: "CollectorRegistry | Callable[[], CollectorRegistry]",
         *,
         beat: LoopBeat | None = None,
         readiness: Callable[[], Readiness] | None = None,
         port: int = 9000,
     ) -> None:
         """Listen on all addresses; port 0 takes a free one. Without `beat` and `readiness` there are only metrics."""
-        self._metrics = make_wsgi_app(registry)
+        self._registry = registry
+        self._metrics: WSGIApplication | None = None  # once it was scraped
         self._beat, self._readiness = beat, readiness
-        self._server = make_server("", port, self._answer, ThreadingWSGIServer, _Silent)
-        self.port: int = self._server.server_port
+        self._server = _Server(("", port), partial(_Request, self._answer))
+        self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, name="probes", daemon=True)
 
     def start(self) -> None:
@@ -68,28 +88,66 @@ class ProbeServer:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> list[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics":
-                return list(self._metrics(environ, start_response))
+                return list(self._scrape(environ, start_response))
             case "/healthz" if self._beat is not None:
-                age = self._beat.age()
-                return _say(start_response, age < LOOP_MUST_TURN_WITHIN, f"the loop turned {age:.1f} s ago")
+                return _say(start_response, Readiness(*self._beat.health()))
             case "/readyz" if self._readiness is not None:
-                state = self._readiness()
-                return _say(start_response, state.ready, state.says)
+                return _say(start_response, self._readiness())
             case _:
                 start_response("404 Not Found", [("Content-Type", "text/plain")])
                 return [b"there is /metrics, and in most processes /healthz and /readyz\n"]
 
+    def _scrape(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if self._metrics is None:
+            from prometheus_client import make_wsgi_app
 
-def _say(start_response: StartResponse, good: bool, sentence: str) -> list[bytes]:
-    start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "application/json")])
-    return [json.dumps({"ok": good, "says": sentence}).encode() + b"\n"]
+            self._metrics = make_wsgi_app(self._registry() if callable(self._registry) else self._registry)
+        return self._metrics(environ, start_response)
 
 
-class _Silent(WSGIRequestHandler):
-    """Probes every few seconds would fill the log."""
+def _say(start_response: "StartResponse", state: Readiness) -> list[bytes]:
+    start_response("200 OK" if state.ready else "503 Service Unavailable", [("Content-Type", "application/json")])
+    since = {} if state.since is None else {"since": state.since.isoformat()}
+    return [json.dumps({"ok": state.ready, "says": state.says, **since}).encode() + b"\n"]
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+
+class _Server(ThreadingTCPServer):
+    """A thread for each connection: one that sends nothing holds up no other."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class _Request(StreamRequestHandler):
+    """One request of a kubelet or of Prometheus, as HTTP/1.0 has it, and a connection's only one."""
+
+    timeout = 10.0  # s without a byte
+
+    def __init__(self, answer: "WSGIApplication", *connection: Any) -> None:
+        self._app = answer
+        super().__init__(*connection)
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone, or says nothing
+            method, target, *_ = [*self.rfile.readline(LONGEST_LINE).decode("latin-1").split(), "", ""]
+            path, _, query = target.partition("?")
+            environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query, **self._headers()}
+            head: list[str] = []
+
+            def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> Any:
+                head[:] = [f"HTTP/1.0 {status}", *(f"{name}: {value}" for name, value in headers), "", ""]
+
+            body = b"".join(self._app(environ, start_response))
+            self.wfile.write("\r\n".join(head).encode("latin-1") + (b"" if method == "HEAD" else body))
+
+    def _headers(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for _ in range(MOST_HEADERS):
+            name, colon, value = self.rfile.readline(LONGEST_LINE).decode("latin-1").partition(":")
+            if not colon:
+                break
+            found[f"HTTP_{name.strip().upper().replace('-', '_')}"] = value.strip()
+        return found

@@ -47,10 +47,12 @@ class Availability:
     template: str | None = None  # of the pods that it is about; None until the first look
     was_ready: bool = False  # one of that template
     since: datetime | None = None  # some are wanted
+    starts_within: timedelta = PROBED_FOR
 
     def may_go(self, now: datetime) -> bool:
         """Whether the last consumer may go: what never got ready stays for a while, to show why."""
-        return self.was_ready or (self.since is not None and now - self.since >= TRY_FOR)
+        long = max(TRY_FOR, self.starts_within)
+        return self.was_ready or (self.since is not None and now - self.since >= long)
 
 
 def recall(recorded: Iterable[Condition]) -> Availability:
@@ -63,11 +65,22 @@ def recall(recorded: Iterable[Condition]) -> Availability:
     return Availability()
 
 
-def judge(deployment: Deployment | None, pods: Iterable[Pod], before: Availability, now: datetime) -> Availability:
+def judge(
+    deployment: Deployment | None,
+    pods: Iterable[Pod],
+    before: Availability,
+    now: datetime,
+    starts_within: timedelta = PROBED_FOR,
+) -> Availability:
     """Look at the Deployment and its pods; `before` is what the last look returned."""
+    before = replace(before, starts_within=starts_within)
     if deployment is None:
         return replace(before, state=State(None, "NoDeployment", "there is no Deployment of consumers yet"))
-    known = before if before.template in (None, deployment.template) else Availability(before.state)
+    known = (
+        before
+        if before.template in (None, deployment.template)
+        else Availability(before.state, starts_within=starts_within)
+    )
     known = replace(known, template=deployment.template, since=(known.since or now) if deployment.wanted else None)
     if not deployment.wanted:
         return replace(known, state=_NONE_WANTED)
@@ -76,7 +89,7 @@ def judge(deployment: Deployment | None, pods: Iterable[Pod], before: Availabili
     there = sorted((pod for pod in pods if not pod.going), key=lambda pod: (pod.created, pod.name))
     newest = deployment.replica_set or (there[-1].replica_set if there else None)
     of_newest = [pod for pod in there if pod.replica_set == newest]
-    looked_at = [(pod, _of_pod(pod, now)) for pod in of_newest or there]
+    looked_at = [(pod, _of_pod(pod, now, starts_within)) for pod in of_newest or there]
     trouble = _trouble(looked_at, now) or _of_deployment(deployment)
     was_ready = known.was_ready or (any(pod.ready for pod in of_newest) if there else deployment.ready > 0)
     starts = bool(of_newest) and any(not pod.ready and pod.over is None and not its for pod, its in looked_at)
@@ -123,23 +136,23 @@ def _refused(over: Sequence[Told], pods: Sequence[Pod]) -> Trouble | None:
     return Trouble(over[-1].reason, f"{len(over):,} pods one after the other were ended: {_bounded(over[-1].message)}")
 
 
-def _of_pod(pod: Pod, now: datetime) -> Trouble | None:
+def _of_pod(pod: Pod, now: datetime, starts_within: timedelta) -> Trouble | None:
     if pod.ready or pod.over:
         return None
     if pod.unplaced is not None:
         told = pod.unplaced
         return Trouble(told.reason, _bounded(told.message)) if now - told.since >= PLACED_WITHIN else None
     for container in pod.containers:
-        if (trouble := _of_container(container, now)) is not None:
+        if (trouble := _of_container(container, now, starts_within)) is not None:
             return trouble
     within = SLOW_SET_UP_WITHIN if pod.slow_volumes else SET_UP_WITHIN
     if pod.not_set_up is not None and now - pod.not_set_up.since >= within:
         text = "its volumes or its network can't be set up; is a Secret or ConfigMap missing that it mounts?"
         return Trouble("FailedMount", f"{text} kubectl describe pod {pod.name} says which")
-    return _not_ready(pod, now)
+    return _not_ready(pod, now, starts_within)
 
 
-def _of_container(container: Container, now: datetime) -> Trouble | None:
+def _of_container(container: Container, now: datetime, starts_within: timedelta) -> Trouble | None:
     name, ended, since = container.name, container.ended, container.running_since
     if container.waiting in _PULLS:
         told = f"container {name}: {_bounded(container.says)}"
@@ -147,12 +160,12 @@ def _of_container(container: Container, now: datetime) -> Trouble | None:
     if container.ready:
         return None
     slow = since is not None and now - since >= ANSWERS_WITHIN
-    if ended is not None and (_loops(container, ended) or (slow and _never_answered(container, ended))):
-        return _crashed(container, ended)
+    if ended is not None and (_loops(container, ended) or (slow and _never_answered(container, ended, starts_within))):
+        return _crashed(container, ended, starts_within)
     if container.waiting not in _USUAL:
         return Trouble(str(container.waiting), f"container {name}: {_bounded(container.says or 'it says no more')}")
-    if name == CONTAINER and since and not container.started and now - since > PROBED_FOR:
-        return _startup_probe(name)
+    if name == CONTAINER and since and not container.started and now - since > starts_within:
+        return _startup_probe(name, starts_within)
     return None
 
 
@@ -162,28 +175,34 @@ def _loops(container: Container, ended: Ended) -> bool:
     return container.waiting == "CrashLoopBackOff" or again
 
 
-def _never_answered(container: Container, ended: Ended) -> bool:
+def _never_answered(container: Container, ended: Ended, starts_within: timedelta) -> bool:
     """Whether the kubelet stopped a consumer because of its startup probe, which only an Event would say."""
-    stopped = ended.exit_code in (0, 137, 143) and ended.ran is not None and PROBED_FOR <= ended.ran < CRASH
+    stopped = (
+        ended.exit_code in (0, 137, 143)
+        and ended.ran is not None
+        and starts_within <= ended.ran < max(CRASH, 2 * starts_within)
+    )
     return container.name == CONTAINER and not container.started and stopped
 
 
-def _crashed(container: Container, ended: Ended) -> Trouble:
+def _crashed(container: Container, ended: Ended, starts_within: timedelta) -> Trouble:
     name = container.name
     if ended.reason == "OOMKilled":
         return Trouble("OOMKilled", f"container {name} took more memory than its limit and was killed; raise the limit")
-    if _never_answered(container, ended):
-        return _startup_probe(name)
+    if _never_answered(container, ended, starts_within):
+        return _startup_probe(name, starts_within)
     said = f": {_bounded(ended.message)}" if ended.message else f"; kubectl logs --previous -c {name} may say why"
     return Trouble("CrashLoopBackOff", f"container {name} ended with exit code {ended.exit_code}{said}")
 
 
-def _startup_probe(name: str) -> Trouble:
-    text = f"container {name} has not answered its startup probe for {PROBED_FOR.seconds} s, and is restarted"
-    return Trouble("StartupProbeFailed", f"{text}; do the handlers' modules take long to import?")
+def _startup_probe(name: str, starts_within: timedelta) -> Trouble:
+    text = f"container {name} has not answered its startup probe for {starts_within.seconds} s, and is restarted"
+    return Trouble(
+        "StartupProbeFailed", f"{text}; do the handlers' modules take long to import? (spec.consumer.startupTimeout)"
+    )
 
 
-def _not_ready(pod: Pod, now: datetime) -> Trouble | None:
+def _not_ready(pod: Pod, now: datetime, starts_within: timedelta) -> Trouble | None:
     """All containers run, and one isn't ready; a consumer that starts has its startup probe's time.
 
     No start lasts for ever: a pull, or a container that must end before the others, may hang without a word.
@@ -200,7 +219,8 @@ def _not_ready(pod: Pod, now: datetime) -> Trouble | None:
     if starts:
         return None
     since = max([pod.unready_since, *(one.running_since for one in idle if one.running_since)])
-    if now - since < READY_WITHIN:
+    # Who asked for more than usual imports for so long, and answers its probes meanwhile.
+    if now - since < (READY_WITHIN if starts_within <= PROBED_FOR else starts_within):
         return None
     who = f"container {', '.join(one.name for one in idle)}" if idle else "the pod"
     return Trouble("NotReady", f"{who} runs and doesn't get ready; a consumer's log says what it waits for")

@@ -17,9 +17,14 @@ from leveret_operator.template import merge_template
 
 CONTAINER = "consumer"
 MARGIN = timedelta(seconds=30)  # on top of one attempt: to hand back, flush and close
+PROGRESS_DEADLINE, PULLS = (
+    timedelta(minutes=10),
+    timedelta(minutes=2),
+)  # Kubernetes' default; for what comes before a start
 PROBE_PORT = 9000
 USER = 10001
 BROKER_FOLDER = "/etc/leveret/broker"
+SCRATCH_FOLDER = "/tmp"  # noqa: S108 - the pod's own, and the only place to write
 BROKER_VOLUME, SCRATCH_VOLUME = "leveret-broker", "leveret-tmp"
 
 
@@ -49,6 +54,7 @@ def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | 
         },
         "spec": {
             "selector": {"matchLabels": _selector(jobqueue)},
+            **_progress_deadline(jobqueue.consumer.startup_timeout),
             "template": merge_template(_pod_template(jobqueue, around, source, labels), jobqueue.consumer.template),
         },
     }
@@ -71,6 +77,15 @@ def _labels(jobqueue: JobQueue) -> dict[str, str]:
         "app.kubernetes.io/managed-by": "leveret-operator",
         LABEL: jobqueue.name,
     }
+
+
+def _progress_deadline(startup: timedelta) -> dict[str, int]:
+    """Kubernetes calls a Deployment stuck whose pods aren't ready after 10 min, and a start may take longer."""
+    return (
+        {}
+        if startup + MARGIN < PROGRESS_DEADLINE
+        else {"progressDeadlineSeconds": ceil((startup + PULLS).total_seconds())}
+    )
 
 
 def _selector(jobqueue: JobQueue) -> dict[str, str]:
@@ -123,7 +138,9 @@ def _container(jobqueue: JobQueue, around: Surroundings, source: Source | None) 
         "env": _environment(jobqueue, around, source),
         "ports": [{"name": "metrics", "containerPort": PROBE_PORT, "protocol": "TCP"}],
         # A consumer that waits for its broker is alive and not ready; only a loop that stands still is restarted.
-        "startupProbe": _probe("/healthz", period=2, failures=60),
+        "startupProbe": _probe(
+            "/healthz", period=2, failures=ceil(jobqueue.consumer.startup_timeout.total_seconds() / 2)
+        ),
         "livenessProbe": _probe("/healthz", period=10, failures=3),
         "readinessProbe": _probe("/readyz", period=2, failures=1),
         "securityContext": {
@@ -133,7 +150,7 @@ def _container(jobqueue: JobQueue, around: Surroundings, source: Source | None) 
         },
         "volumeMounts": [
             {"name": BROKER_VOLUME, "mountPath": BROKER_FOLDER, "readOnly": True},
-            {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},  # noqa: S108 - the pod's own, and the only place to write
+            {"name": SCRATCH_VOLUME, "mountPath": SCRATCH_FOLDER},
         ],
     }
     if around.pull_policy:
@@ -160,8 +177,13 @@ def _environment(jobqueue: JobQueue, around: Surroundings, source: Source | None
         "LEVERET_RETRY": json.dumps(retry, separators=(",", ":")),
         "LEVERET_DELIVERY_LIMIT": str(jobqueue.queue_spec.delivery_limit),
         "LEVERET_GRACE_PERIOD": format_duration(timedelta(seconds=grace_seconds(jobqueue.timeout))),
+        "LEVERET_STARTUP_TIMEOUT": format_duration(jobqueue.consumer.startup_timeout),
         "LEVERET_VERSION": jobqueue.version,
         "LEVERET_LOG": around.log,
+        # The user needs no entry in the image's /etc/passwd then, and what libraries write at home has a place.
+        "HOME": SCRATCH_FOLDER,
+        "USER": "leveret",
+        "LOGNAME": "leveret",
     }
     if source is not None:
         values["LEVERET_SOURCE_QUEUE"] = source.dead_queue

@@ -28,6 +28,7 @@ class Consumer:
     handlers: str  # module:object
     concurrency: int
     template: Json = field(default_factory=dict)  # the user's part of a PodTemplateSpec
+    startup_timeout: timedelta = timedelta(minutes=2)  # for importing the handlers
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,9 @@ class CentralLoop:
         now, signals = tools.clock(), kept.memory.signals
         match signal:
             case Heartbeat():
-                said = Beat(now, signal.in_flight, signal.finished, signal.leveret)
+                if signal.consumer not in signals.beats:  # it has just begun, and knows nothing yet
+                    tools.versions.tell_again(signal.queue)
+                said = Beat(now, signal.in_flight, signal.finished, signal.leveret, signal.busy_seconds)
                 signals = hear_beat(signals, signal.consumer, said, now)
             case Hint():
                 signals = hear_hint(signals, signal.producer, _hinted(kept, signal, tools, now), now)

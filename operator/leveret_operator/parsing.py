@@ -46,6 +46,7 @@ def parse_jobqueue(body: Json) -> JobQueue:
                 handlers=str(consumer["handlers"]),
                 concurrency=whole(consumer.get("concurrency"), 10),
                 template=map_in(consumer, "template"),
+                startup_timeout=_duration(consumer, "startupTimeout", "2m"),
             ),
             retry=_retry(map_in(spec, "retry")),
             timeout=_duration(spec, "timeout", "30s"),

@@ -33,7 +33,7 @@ ACTIVE_FOR = timedelta(seconds=30)  # so long after the last sign of work the li
 def look_at_consumers(kept: Kept, tools: Tools) -> None:
     """Say whether the consumers can run, and if not, why."""
     there, pods = tools.registry.deployment_of(kept.jobqueue), tools.registry.pods_of(kept.jobqueue)
-    kept.availability = judge(there, pods, kept.availability, tools.clock())
+    kept.availability = judge(there, pods, kept.availability, tools.clock(), kept.jobqueue.consumer.startup_timeout)
     kept.say(consumers=kept.availability.state)
 
 

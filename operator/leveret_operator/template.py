@@ -35,7 +35,7 @@ _OURS = frozenset(
         "spec.containers[consumer].securityContext.capabilities.add",
     }
 )
-# Ours by default only: a user may choose another user, for an image that is built that way, or want Services' variables.
+# Ours by default only: a user may choose another user, or none for the image's own, or want Services' variables.
 _YIELDS = frozenset(
     {
         "spec.securityContext.runAsUser",
@@ -44,6 +44,7 @@ _YIELDS = frozenset(
         "spec.enableServiceLinks",
         "spec.containers[consumer].imagePullPolicy",
         "spec.containers[consumer].securityContext.readOnlyRootFilesystem",
+        *(f"spec.containers[consumer].env[{name}]" for name in ("HOME", "USER", "LOGNAME")),
     }
 )
 
@@ -73,7 +74,11 @@ def _merge_maps(ours: Json, theirs: Json, path: str) -> dict[str, object]:
         field = f"{path}.{key}" if path else key
         if field in _OURS and value not in (None, False, [], "Always"):
             raise TemplateInvalid(field)
-        if key not in ours or field in _YIELDS:
+        if value is None and field in _YIELDS:
+            merged.pop(key, None)  # left to the image, or to Kubernetes
+            if key == "runAsUser" and "runAsGroup" not in theirs:
+                merged.pop("runAsGroup", None)  # of our user; a group alone is refused by the container runtime
+        elif key not in ours or field in _YIELDS:
             merged[key] = value
         else:
             merged[key] = _merge(ours[key], value, key, field)
@@ -108,7 +113,9 @@ def _merge_lists(ours: Sequence[object], theirs: Sequence[object], listed: str, 
         before = merged[places[name]]
         assert isinstance(before, Mapping)
         if listed in _WHOLE:
-            if dict(entry) != before:
+            if f"{field}[{name}]" in _YIELDS:
+                merged[places[name]] = dict(entry)
+            elif dict(entry) != before:
                 raise TemplateInvalid(f"{field}[{name}]")
             continue
         merged[places[name]] = _merge_maps(before, entry, f"{field}[{name}]")

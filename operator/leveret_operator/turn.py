@@ -33,4 +33,4 @@ def _tell_present_version(kept: Kept, tools: Tools) -> None:
     """That of the handlers that the consumers should run: the newest spec's, unless that could not be applied."""
     there = tools.registry.deployment_of(kept.jobqueue) if kept.applying.until else None
     version = there.version if there is not None and there.version else kept.jobqueue.version
-    tools.versions.present(kept.jobqueue.queue, version)
+    tools.versions.present(kept.jobqueue.queue, version, kept.memory.signals.runs.value)

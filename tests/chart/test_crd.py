@@ -13,6 +13,7 @@ FIELDS = {
     "consumer.image": None,
     "consumer.handlers": None,
     "consumer.concurrency": 10,
+    "consumer.startupTimeout": "2m",
     "consumer.template": None,
     "queue": {},
     "queue.name": None,

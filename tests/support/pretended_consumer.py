@@ -16,6 +16,7 @@ from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.pools import LoopPool
+from leveret_consumer.prefetch import Prefetching
 from leveret_consumer.remembered import Remembered
 from leveret_consumer.reports import Reports
 from leveret_consumer.session import Process, Session
@@ -62,6 +63,7 @@ class Consumer:
             stop=self.stop,
             now=now,
             jobqueue=JobQueueInbox("q", "", now=now),
+            prefetching=Prefetching(slots, settings.timeout, has_source=False),
         )
         self.running = self.connect(self.connection)
 

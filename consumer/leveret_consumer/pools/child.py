@@ -21,9 +21,13 @@ from typing import Literal
 
 import msgspec
 
+from leveret.lazy import absent
+
+with absent("rich"):  # as the consumer itself
+    from leveret.telemetry.logs import configure_logs
+
 from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handler
-from leveret.telemetry.logs import configure_logs
 from leveret_consumer.ends import Failed, Failure, Postponed, Refused, error_of
 from leveret_consumer.loading import load_handlers
 from leveret_consumer.outcome import end_of, failure_of

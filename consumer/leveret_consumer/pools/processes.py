@@ -218,7 +218,8 @@ def _boots_too_long(within: float) -> Failure:
             reason=FAILED,
             type="ProcessNotReady",
             message=f"the handler's process had not imported the handlers after {within:g} s and was killed; the attempt "
-            "counts as failed. Look at what the module does while it is imported: it may wait for something",
+            "counts as failed. Look at what the module does while it is imported: it may wait for something. If it needs "
+            "longer, raise spec.consumer.startupTimeout (LEVERET_STARTUP_TIMEOUT)",
         )
     )
 

@@ -39,6 +39,16 @@ def test_what_was_told_last_counts_from_when_it_was_heard() -> None:
     assert world.inbox.told() == Told("new", timedelta(seconds=2))
 
 
+def test_the_run_time_is_handed_on_where_it_is_known() -> None:
+    told = list[float]()
+    inbox = JobQueueInbox("q", "v", now=lambda: NOON, told_run_seconds=told.append)
+    for run_seconds in (None, 0.0, 0.25):
+        inbox.hear(encode(JobQueueTold("q", NOON, "v", run_seconds)))
+    inbox.hear(encode(JobQueueTold("other", NOON, "v", 9.0)))
+    inbox.hear(encode(JobQueueTold("q", NOON, "v", -1.0)))
+    assert told == [0.0, 0.25]
+
+
 FOREIGN = [
     pytest.param(b"", id="nothing"),
     pytest.param(b"\xff\xfe", id="no text"),

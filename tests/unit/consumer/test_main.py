@@ -24,7 +24,7 @@ def run(folder: Path, *, program: str | None = None, **variables: str) -> subpro
     given = {f"LEVERET_{name.upper()}": value for name, value in variables.items()}
     return subprocess.run(
         [sys.executable, *(["-m", "leveret_consumer"] if program is None else ["-c", program])],
-        env=clean | {"PYTHONPATH": path, "LEVERET_QUEUE": "leveret.q"} | given,
+        env=clean | {"PYTHONPATH": path, "LEVERET_QUEUE": "leveret.q", "LEVERET_PROBE_PORT": "0"} | given,
         capture_output=True,
         text=True,
         check=False,
@@ -121,6 +121,7 @@ def test_a_thread_that_a_handler_left_behind_is_not_waited_for(raises: bool, cod
         "LEVERET_HANDLERS": "good:handlers",
         "LEVERET_TIMEOUT": "60s",
         "LEVERET_BROKER_URL": BROKER,
+        "LEVERET_PROBE_PORT": "0",
         "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
     }
     done = subprocess.run(

@@ -20,10 +20,13 @@ def test_what_the_operator_gives_is_read() -> None:
             "LEVERET_RETRY": '{"maxAttempts":3,"backoff":{"initial":"250ms","factor":3,"max":"1h","jitter":"none"}}',
             "LEVERET_VERSION": "abc",
             "LEVERET_LOG": "json",
+            "LEVERET_LOOP": "asyncio",
+            "LEVERET_STARTUP_TIMEOUT": "5m",
         }
     )
     assert (settings.concurrency, settings.version, settings.log, settings.pod) == (50, "abc", "json", "p")
     assert (settings.timeout, settings.grace) == (timedelta(minutes=2), timedelta(minutes=2, seconds=20))
+    assert (settings.startup_timeout, settings.loop) == (timedelta(minutes=5), "asyncio")
     backoff = Backoff(timedelta(milliseconds=250), 3, timedelta(hours=1), Jitter.NONE)
     assert settings.retry == RetryPolicy(3, backoff)
 
@@ -49,6 +52,7 @@ def test_the_defaults_are_the_job_queues() -> None:
     settings = read_settings(NEEDED)
     assert (settings.concurrency, settings.timeout, settings.retry) == (10, timedelta(seconds=30), RetryPolicy())
     assert settings.probe_port == 9000
+    assert (settings.startup_timeout, settings.loop) == (timedelta(minutes=2), "uvloop")
 
 
 @pytest.mark.parametrize("text", ["{}", '{"maxAttempts":5}', '{"backoff":{}}'])
@@ -81,6 +85,8 @@ WRONG = [
     pytest.param({"LEVERET_SOURCE_QUEUE": "leveret.other"}, "LEVERET_SOURCE_QUEUE.*dead letters", id="no dead letters"),
     pytest.param({"LEVERET_SOURCE_QUEUE": "leveret.url-check.dead"}, "of another queue", id="its own dead letters"),
     pytest.param({"LEVERET_DELIVERY_LIMIT": "21"}, "LEVERET_DELIVERY_LIMIT.*from 1 to 20", id="delivery limit"),
+    pytest.param({"LEVERET_LOOP": "trio"}, "LEVERET_LOOP is 'trio': it must be uvloop or asyncio", id="loop"),
+    pytest.param({"LEVERET_STARTUP_TIMEOUT": "5"}, "LEVERET_STARTUP_TIMEOUT: '5' is not", id="startup"),
     pytest.param({"LEVERET_LOG": "xml"}, "LEVERET_LOG is 'xml'", id="log"),
     pytest.param({"LEVERET_RETRY": "{"}, "LEVERET_RETRY can't be used.*write JSON such as", id="not JSON"),
     pytest.param({"LEVERET_RETRY": "[]"}, "LEVERET_RETRY can't be used", id="not an object"),

@@ -393,3 +393,13 @@ def test_a_pod_that_says_nothing_is_read() -> None:
     assert empty is not None
     assert judge(deployment(), (empty,), SERVING, NOW).state.reason == "Starting"
     assert parse_pod({"metadata": {"name": "x", "uid": "u"}}) is None
+
+
+def test_who_asked_for_a_longer_start_is_given_it() -> None:
+    half_an_hour = timedelta(minutes=30)
+    imports = pod(container(**running(250, started=True)))
+    assert judge(deployment(), (imports,), Availability(), NOW, half_an_hour).state.reason == "Starting"
+    assert judge(deployment(), (imports,), Availability(), NOW).state.reason == "NotReady"
+    known = Availability(since=NOW - timedelta(minutes=20), starts_within=half_an_hour)
+    assert not known.may_go(NOW)
+    assert known.may_go(NOW + timedelta(minutes=10))

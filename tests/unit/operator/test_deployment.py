@@ -173,3 +173,42 @@ def test_services_set_no_variables_unless_a_user_wants_them(jobqueue: JobQueue) 
 
 def test_a_user_may_choose_the_user(jobqueue: JobQueue) -> None:
     assert pod(jobqueue, of_pod(securityContext={"runAsUser": 1234}))["securityContext"]["runAsUser"] == 1234
+
+
+def test_a_user_may_leave_the_user_to_the_image(jobqueue: JobQueue) -> None:
+    security = pod(jobqueue, of_pod(securityContext={"runAsUser": None}))["securityContext"]
+    assert "runAsUser" not in security
+    assert "runAsGroup" not in security, "a group without a user is refused by the container runtime"
+    assert (security["runAsNonRoot"], security["fsGroup"]) == (True, 10001)
+    named = pod(jobqueue, of_pod(securityContext={"runAsUser": None, "runAsGroup": 7}))["securityContext"]
+    assert ("runAsUser" in named, named["runAsGroup"]) == (False, 7)
+
+
+def test_home_and_the_names_of_the_user_are_there_and_may_be_others(jobqueue: JobQueue) -> None:
+    def values(template: dict[str, object] | None = None) -> dict[str, str]:
+        return {one["name"]: one.get("value") for one in pod(jobqueue, template)["containers"][0]["env"]}
+
+    found = values()
+    assert (found["HOME"], found["USER"], found["LOGNAME"]) == ("/tmp", "leveret", "leveret")
+    other = values(of_container(env=[{"name": "HOME", "value": "/app"}]))
+    assert (other["HOME"], other["USER"]) == ("/app", "leveret")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "failures", "deadline"),
+    [
+        pytest.param(2, 60, None, id="default"),
+        pytest.param(9, 270, None, id="Kubernetes waits for longer by itself"),
+        pytest.param(30, 900, 1920, id="the longest"),
+    ],
+)
+def test_the_startup_timeout_sets_probe_variable_and_deadline(
+    jobqueue: JobQueue, minutes: int, failures: int, deadline: int | None
+) -> None:
+    consumer = replace(jobqueue.consumer, startup_timeout=timedelta(minutes=minutes))
+    spec = build(replace(jobqueue, consumer=consumer))["spec"]
+    container = spec["template"]["spec"]["containers"][0]
+    probe = container["startupProbe"]
+    assert (probe["httpGet"]["path"], probe["periodSeconds"], probe["failureThreshold"]) == ("/healthz", 2, failures)
+    assert {"name": "LEVERET_STARTUP_TIMEOUT", "value": f"{minutes}m"} in container["env"]
+    assert spec.get("progressDeadlineSeconds") == deadline

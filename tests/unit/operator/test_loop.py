@@ -75,6 +75,22 @@ async def test_what_a_heartbeat_says_is_kept_its_version_too(looping: Looping) -
     assert (beat.in_flight, beat.finished, beat.version) == (2, 7, "0.2.0")
 
 
+async def test_a_new_consumer_is_told_at_once_and_how_long_jobs_ran_lately(looping: Looping) -> None:
+    versions = looping.tools.versions
+    looping.applies("mails")
+    await until(lambda: looping.ready("mails") == READY)
+    told = versions.due(START)
+    assert [(one.queue, one.run_seconds) for one in told] == [("leveret.mails", None)]
+    for consumer, finished, busy in (("a", 0, 0.0), ("a", 100, 5.0), ("b", 100, 9.0)):
+        looping.loop.hear(Heartbeat(consumer, "leveret.mails", START, 5, 0, finished, busy))
+    looping.loop.wake("mails")
+    await until(lambda: versions._run_seconds["leveret.mails"] is not None)
+    told = versions.due(START)
+    assert [(one.queue, one.run_seconds) for one in told] == [("leveret.mails", 0.05)], "b's are of another time"
+    looping.loop.hear(Heartbeat("b", "leveret.mails", START, 5, 0, 100, 9.0))
+    assert not versions.due(START), "b is known"
+
+
 async def test_the_second_claim_waits_until_the_first_is_gone(looping: Looping) -> None:
     looping.applies("first", "leveret.mails", second=0)
     looping.applies("second", "leveret.mails", second=9)

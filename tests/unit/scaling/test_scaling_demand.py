@@ -7,7 +7,7 @@ import pytest
 
 from leveret.scaling.backlog import Depth
 from leveret.scaling.decide import Policy
-from leveret.scaling.demand import Beat, Demand, Hinted, Signals, assess, hear_beat, hear_hint, silence
+from leveret.scaling.demand import Beat, Demand, Hinted, Signals, assess, forget, hear_beat, hear_hint, silence
 from leveret.scaling.memory import Memory, begin, look, not_empty_after_all
 from leveret.scaling.rates import Meter, count, drain_seconds, rate
 
@@ -181,3 +181,19 @@ def test_one_pod_that_takes_many_dead_letters_is_enough() -> None:
         memory = seen.memory
         written.append(seen.decision.replicas)
     assert set(written) == {1}
+
+
+def test_the_mean_run_time_is_of_about_the_last_thousand_attempts_and_is_kept() -> None:
+    signals = silence(at(0))
+    assert signals.runs.value is None
+    story = [("a", 0, 0.0), ("a", 10, 20.0), ("b", 500, 900.0), ("a", 20, 40.0)]
+    for consumer, finished, busy in story:
+        signals = hear_beat(signals, consumer, Beat(at(1), 0, finished, busy_seconds=busy), at(1))
+    assert signals.runs.value == pytest.approx(2.0), "what b did before it was heard is not known to be recent"
+    signals = hear_beat(signals, "a", Beat(at(2), 0, 5, busy_seconds=10.0), at(2))
+    assert signals.runs.value == pytest.approx(2.0), "a has started anew"
+    signals = hear_beat(signals, "b", Beat(at(3), 0, 100_500, busy_seconds=910.0), at(3))
+    assert signals.runs.value == pytest.approx(10.0 / 100_000, rel=6)
+    signals = hear_beat(signals, "b", Beat(at(4), 0, 101_500, busy_seconds=1_910.0), at(4))
+    assert signals.runs.value == pytest.approx(0.5, rel=0.01), "a thousand of 1 s beside a thousand of nearly none"
+    assert forget(signals, None, at(1_000)).runs == signals.runs
