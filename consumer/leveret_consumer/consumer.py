@@ -16,6 +16,7 @@ from leveret.telemetry.probes import LoopBeat, ProbeServer
 from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
+from leveret_consumer.loading import check_marks
 from leveret_consumer.metrics import registry
 from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
 from leveret_consumer.pools.processes import ProcessPool
@@ -54,6 +55,7 @@ async def serve(settings: Settings, handlers: Handlers, places: Places) -> int:
     _on_signals(stop)
     log.info("started", queue=settings.queue, slots=settings.concurrency, types=sorted(handlers), pod=settings.pod)
     try:
+        await stop.unless_asked(check_marks(handlers))
         await _until_stopped(process, places.broker)
     finally:
         process.remembered.stop()
