@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # SQLAlchemy is there where a handler has an engine
     from sqlalchemy import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from leveret.sdk.transaction import AsyncTransaction, Transaction
+    from leveret.sdk.transactions.asynchronous import AsyncTransaction
+    from leveret.sdk.transactions.blocking import Transaction
 
 ReportProgress = Callable[[float, float | None], None]
 
@@ -78,7 +79,7 @@ class Context:
         raises AlreadyDone, and the job has succeeded. Raises TransactionRefused, with a sentence, for `cpu=True`, for a
         second one, and for an engine that can't be used; MarksMissing where the table of done-marks is not there.
         """
-        from leveret.sdk.transaction import transaction
+        from leveret.sdk.transactions import transaction
 
         return transaction(engine, self)
 

@@ -192,8 +192,8 @@ def _handler(
     )
 
 
-def _check_engine(handler: Handler, engine: object) -> None:
-    from leveret.sdk.transaction import check_engine, is_async  # loads SQLAlchemy
+def _check_engine(handler: Handler, engine: "Engine | AsyncEngine") -> None:
+    from leveret.sdk.transactions import check_engine  # loads SQLAlchemy
 
     try:
         check_engine(engine)
@@ -201,7 +201,7 @@ def _check_engine(handler: Handler, engine: object) -> None:
         raise BadHandler(f"the handler of {handler.type!r}: {problem}") from problem
     if handler.pool is Pool.PROCESS:
         raise BadHandler(f"the handler of {handler.type!r}: {NO_TRANSACTION_IN_A_PROCESS}")
-    if is_async(engine) != (handler.pool is Pool.LOOP):
+    if engine.dialect.is_async != (handler.pool is Pool.LOOP):
         fitting = "create_async_engine for async def" if handler.pool is Pool.LOOP else "create_engine for a plain def"
         raise BadHandler(f"the handler of {handler.type!r} has the wrong kind of engine: make it with {fitting}")
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from commit_proxy import Loss, commit_proxy
+from containers import Server
 from runs import until
 from transacting import DRIVERS, Rows, made_rows, url_of
 from transaction_jobs import ROWS
@@ -82,6 +83,22 @@ async def test_jobs_under_kills_have_their_rows_once_and_their_state_says_so(
     assert [str(end.state) for end in ends] == ["succeeded"] * 60 + ["dead"] * 20
     assert [msgspec.json.decode(end.result) for end in ends[:60]] == list(range(60))
     assert [await rows.of(job) for job in (*jobs, *refused)] == [ROWS] * 60 + [0] * 20
+
+
+async def test_jobs_whose_database_is_killed_and_comes_back(
+    rig: Any, start: Callable[..., Any], postgres: Server, rows: Rows
+) -> None:
+    jobs = [await rig.submit("write", {"result": n, "pause": 0.05}) for n in range(60)]
+    one = start(concurrency=8, retry='{"maxAttempts":20,"backoff":{"initial":"1s","max":"1s"}}')
+    await one.ready()
+    await until("some are done", lambda: len(ended(rig)) >= 15)
+    postgres.kill()
+    await until("some failed, or wait", lambda: "COMMIT" in one.log.read_text() or "runs again" in one.log.read_text())
+    postgres.start()
+    ends = await rig.final(*jobs)
+    await rows.engine.dispose()
+    assert {str(end.state) for end in ends} == {"succeeded"}
+    assert [await rows.of(job) for job in jobs] == [ROWS] * 60
 
 
 def ended(rig: Any) -> set[Any]:
