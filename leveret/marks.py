@@ -47,8 +47,11 @@ _INSERT = text(
 _WAITS_AS_BEFORE = text("SELECT set_config('lock_timeout', :was, true)")
 _RESULT = text(f"SELECT result FROM {TABLE} WHERE job = :job AND generation = :generation")  # noqa: S608
 # A transaction whose client vanishes before COMMIT would hold up the job's next run for hours.
-_LAST = text("SELECT set_config('idle_in_transaction_session_timeout', '30s', true)")
-_KEEP = text(f"UPDATE {TABLE} SET result = :result WHERE job = :job AND generation = :generation RETURNING job")  # noqa: S608
+_LAST = text(
+    f"SELECT set_config('idle_in_transaction_session_timeout', '30s', true) FROM {TABLE} "  # noqa: S608
+    "WHERE job = :job AND generation = :generation"
+)
+_KEEP = text(f"UPDATE {TABLE} SET result = :result WHERE job = :job AND generation = :generation")  # noqa: S608
 _BOUNDED = text("SELECT set_config('lock_timeout', '5s', true), set_config('statement_timeout', '10s', true)")
 _PRUNE = text(
     f"""DELETE FROM {TABLE} WHERE ctid = ANY (ARRAY(
@@ -142,11 +145,14 @@ def _insert(connection: Connection, key: Key, patience: str) -> Mark | None:
     return None
 
 
-def finish(connection: Connection, key: Key, result: bytes | None) -> None:
-    """Do what comes last before COMMIT. It fails where a statement has failed before: COMMIT would not, and roll back."""
-    connection.execute(_LAST)
-    if result is not None:
-        connection.execute(_KEEP, {**key.words, "result": result}).one()
+def finish(connection: Connection, key: Key, result: bytes | None) -> bool:
+    """Do what comes last before COMMIT; tell whether the mark is there. Fails where a statement has failed before: COMMIT
+    would not, and roll back.
+    """
+    there = connection.execute(_LAST, key.words).first() is not None
+    if there and result is not None:
+        connection.execute(_KEEP, {**key.words, "result": result})
+    return there
 
 
 def is_committed(connection: Connection, key: Key) -> bool:

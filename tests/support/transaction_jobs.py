@@ -40,9 +40,13 @@ def _asynchronous(engine: Any) -> Handlers:
                         ctx.log.debug("swallowed")
                 case "commit":
                     await tx.connection.commit()
+                case "roll back":
+                    await tx.connection.execute(text("ROLLBACK"))
         match job.get("after"):
             case "raise":
                 raise ValueError("after the block")
+            case "result":
+                tx.result("too late")
             case "second":
                 async with ctx.transaction(engine) as tx:
                     pass
@@ -84,9 +88,13 @@ def _blocking(engine: Any) -> Handlers:
                         ctx.log.debug("swallowed")
                 case "commit":
                     tx.connection.commit()
+                case "roll back":
+                    tx.connection.execute(text("ROLLBACK"))
         match job.get("after"):
             case "raise":
                 raise ValueError("after the block")
+            case "result":
+                tx.result("too late")
             case "second":
                 with ctx.transaction(engine) as tx:
                     pass

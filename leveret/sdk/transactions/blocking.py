@@ -27,9 +27,9 @@ class Transaction:
     def result(self, value: object) -> None:
         """Make this the job's result, in this run and any other; it is committed with the rest.
 
-        Raises ValueError for what a handler could not return.
+        Raises ValueError for what a handler could not return, TransactionRefused outside the block.
         """
-        self._steps.result = self._steps.commit.write(value)
+        self._steps.keep(value)
 
     def __enter__(self) -> Self:
         with suppress(RuntimeError):  # there is none in a thread

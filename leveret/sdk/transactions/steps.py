@@ -24,7 +24,8 @@ class Steps:
         self._key = marks.Key(ctx.job_id, ctx.generation)
         self._root: RootTransaction | None = None
         self._tries = 0
-        self.result: bytes | None = None
+        self._result: bytes | None = None
+        self._open = False
 
     @property
     def prunes(self) -> bool:
@@ -34,14 +35,19 @@ class Steps:
         if self.engine.dialect.detect_autocommit_setting(_driver_connection(connection)):
             raise TransactionRefused("the engine commits each statement by itself (AUTOCOMMIT): give one that doesn't")
         found = marks.insert(connection, self._key, self.ctx.deadline - datetime.now(UTC))
-        self._root = connection.get_transaction()
+        self._root, self._open = connection.get_transaction(), True
         return found
+
+    def keep(self, value: object) -> None:
+        if not self._open:
+            raise TransactionRefused("tx.result() belongs inside the block: it is committed with the rest")
+        self._result = self.commit.write(value)
 
     def finish(self, connection: Connection) -> None:
         """Do all that comes before COMMIT."""
-        if connection.get_transaction() is not self._root:
+        self._open = False
+        if connection.get_transaction() is not self._root or not marks.finish(connection, self._key, self._result):
             raise TransactionRefused("the transaction was ended inside its block: leave that to the block's end")
-        marks.finish(connection, self._key, self.result)
 
     def already_done(self, mark: Mark) -> AlreadyDone:
         self.commit.begin()
@@ -49,7 +55,7 @@ class Steps:
         return AlreadyDone(f"job {self._key.job}, generation {self._key.generation}: its transaction is committed")
 
     def end(self, committed: bool) -> None:
-        self.commit.end(Mark(self.result) if committed else None)
+        self.commit.end(Mark(self._result) if committed else None)
 
     def asks(self, connection: Connection) -> bool:
         try:
