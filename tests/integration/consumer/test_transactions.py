@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import math
 import os
 import re
 import subprocess
@@ -300,11 +301,12 @@ async def test_a_large_insert_costs_little_more_than_without_leveret(
     """The fastest turn of each counts: what else the machine does only ever slows one down."""
     await rows.do("CREATE TABLE large (n integer)")
     async with engine_of(driver, database) as engine:
+        fastest = [math.inf, math.inf]
         for turn in range(30):
             took = [
                 await seconds(one, engine) for one in ((bare, ours) if driver != "psycopg" else (bare_def, ours_def))
             ]
-            fastest = took if turn == 0 else list(map(min, fastest, took))
+            fastest = list(map(min, fastest, took))
             if turn > 4 and fastest[1] <= 1.3 * fastest[0]:
                 break
     assert fastest[1] <= 1.3 * fastest[0]
