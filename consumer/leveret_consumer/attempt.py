@@ -18,6 +18,7 @@ import structlog
 from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
+from leveret.sdk.commit import Commit
 from leveret.sdk.handlers import Handler, Pool
 from leveret_consumer.ends import End, Finished
 from leveret_consumer.job_events import Telling, log_fields
@@ -27,6 +28,7 @@ from leveret_consumer.outcome import (
     TooLate,
     after_attempt,
     by_deadline,
+    by_mark,
     cancelled,
     failure_of,
     not_started,
@@ -34,11 +36,12 @@ from leveret_consumer.outcome import (
     timed_out,
     too_late,
 )
-from leveret_consumer.pools import Call, Work, WorkPool, context_of
+from leveret_consumer.pools import Call, Work, WorkPool, commit_of, context_of
 from leveret_consumer.reports import Reports
 
 log = structlog.get_logger(__name__)
 
+_FAILED_AFTERWARDS = "a handler failed after its transaction was committed: the job has succeeded, and is not run again"
 # s that a handler has to end after its time-out: to clean up, or to come back from a call with the same time-out
 STOPS_WITHIN = 5.0
 PROGRESS_EVERY = 0.5  # s; with the way to the store a value is seen within a second
@@ -79,7 +82,8 @@ class Attempts:
         loop = asyncio.get_running_loop()
         told = Telling(job, self._rules.consumer, started_at, policy.max_attempts, self._now)
         progress = Thinned(loop, lambda value: self._reports.tell(told.progress(value)))
-        context = context_of(job, policy.max_attempts, self._now() + limit, progress)
+        commit = commit_of(handler)
+        context = context_of(job, policy.max_attempts, self._now() + limit, progress, commit)
         # On the loop a handler starts now, else when there is a thread or a process.
         until = None if handler.pool is Pool.LOOP and not job.deadline else lambda: self._until(job, limit)
         work = await self._start(Call(handler, context, payload, job, deadline=until))
@@ -87,11 +91,14 @@ class Attempts:
         work.done.add_done_callback(_looked_at)
         self._reports.tell_in_time(told.start)
         began = loop.time()
-        end = await self._end(work, job, handler, limit)
+        end = await self._end(work, job, handler, limit, commit)
         seconds = loop.time() - began
         progress.close()
         self._load.count(seconds)
-        outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
+        mark = await commit.settled()
+        if mark and not mark.earlier and not isinstance(end, bytes):
+            log.warning(_FAILED_AFTERWARDS, **log_fields(job), error=end.error.type, detail=end.error.message)
+        outcome = after_attempt(by_mark(end, mark), policy, job.attempt, Draws(self._draw(), self._draw()))
         outcome = by_deadline(outcome, job, self._now())
         return Finished(outcome, policy.max_attempts, started_at, seconds, told.end())
 
@@ -115,7 +122,7 @@ class Attempts:
         done.set_result(end)
         return Work(done=done, stop=None)
 
-    async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta) -> End:
+    async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta, commit: Commit) -> End:
         left = min(limit, max(job.deadline - self._now(), timedelta())) if job.deadline else limit
         try:
             await asyncio.wait({work.done}, timeout=left.total_seconds())
@@ -127,6 +134,7 @@ class Attempts:
             return _of(work.done, handler)
         if work.stop:
             work.stop()
+        await commit.settled()  # however long: what is told as timed out must not be committed, now or later
         await asyncio.wait({work.done}, timeout=self._stops_within)
         if not work.done.done():
             self._overrun(f"job {job.id} of type {job.type!r} runs on after its time-out and can't be stopped")

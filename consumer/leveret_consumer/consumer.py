@@ -18,6 +18,7 @@ from leveret.telemetry.probes import LoopBeat, ProbeServer
 from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
+from leveret_consumer.loading import check_marks
 from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
 from leveret_consumer.prefetch import Prefetching
 from leveret_consumer.remembered import Remembered
@@ -91,6 +92,7 @@ async def serve(settings: Settings, handlers: Handlers, places: Places, shown: S
     _on_signals(stop)
     log.info("started", queue=settings.queue, slots=settings.concurrency, types=sorted(handlers), pod=settings.pod)
     try:
+        await stop.unless_asked(check_marks(handlers))
         await _until_stopped(process, places.broker)
     finally:
         process.remembered.stop()

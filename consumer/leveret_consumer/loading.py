@@ -1,13 +1,21 @@
 """Import the user's handlers, refuse at start what could not work later, and what is told of them."""
 
+import asyncio
 import importlib
 import traceback
 from datetime import timedelta
 
+import structlog
+
 from leveret.durations import format_duration
 from leveret.events import HandlerInfo, HandlersRegistered
+from leveret.sdk.commit import MarksMissing
 from leveret.sdk.handlers import BadHandler, Handlers
 from leveret.settings import BadSetting
+
+log = structlog.get_logger(__name__)
+
+MARKS_FOUND_WITHIN = 5.0  # s for each engine
 
 
 class BrokenModule(BadSetting):
@@ -40,6 +48,25 @@ def load_handlers(place: str, timeout: timedelta) -> Handlers:
                 f"JobQueue's {format_duration(timeout)}: lower it or raise spec.timeout (LEVERET_TIMEOUT)"
             )
     return found
+
+
+async def check_marks(handlers: Handlers) -> None:
+    """Raise BadSetting where the database of a handler's `transaction=` has no table of done-marks.
+
+    A database that does not answer is a line in the log: processes start in any order.
+    """
+    for handler in {id(one.transaction): one for one in handlers.values() if one.transaction is not None}.values():
+        from leveret import marks  # loads SQLAlchemy
+
+        assert handler.transaction is not None
+        try:
+            async with asyncio.timeout(MARKS_FOUND_WITHIN):
+                await marks.check(handler.transaction)
+        except MarksMissing as problem:
+            raise BadSetting(f"the handler of {handler.type!r} can't have its transaction: {problem}") from problem
+        except Exception as problem:  # noqa: BLE001 - whatever the driver raises
+            said = "whether the table of done-marks is there is not known yet: the first transaction tells"
+            log.warning(said, type=handler.type, because=f"{type(problem).__name__}: {problem}")
 
 
 def registration(handlers: Handlers, version: str) -> HandlersRegistered:

@@ -25,6 +25,7 @@ from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.reply import may_reply_to
 from leveret.retry import GiveUp, RetryPolicy
+from leveret.sdk.commit import Mark
 from leveret.sdk.retry import Reject, RetryLater
 from leveret.wire import as_time
 from leveret_consumer.ends import (
@@ -62,17 +63,25 @@ class TooLate(Exception):
         )
 
 
-def end_of(result: bytes, policy: RetryPolicy | None) -> End:
-    """Return the end of a run that returned; `policy` is the handler's own."""
-    if len(result) <= LARGEST_RESULT:
-        return result
-    return failure_of(
-        ResultTooLarge(
+def checked(result: bytes) -> bytes:
+    """Return the result, JSON, as it is; raise ResultTooLarge."""
+    if len(result) > LARGEST_RESULT:
+        raise ResultTooLarge(
             f"the result is {len(result):,} bytes of JSON, and at most {LARGEST_RESULT:,} are kept: store it somewhere "
             "and return where it is"
-        ),
-        policy,
-    )
+        )
+    return result
+
+
+def by_mark(end: End, mark: Mark | None) -> End:
+    """Return how an attempt ended in view of its job's done-mark, None where none is committed.
+
+    What is committed is done, whatever came after it: another attempt could neither do it again nor take it back. The mark's
+    result is the same in each run. What a handler returned instead is known to its own run alone.
+    """
+    if mark is None or (isinstance(end, bytes) and mark.result is None and not mark.earlier):
+        return end
+    return b"null" if mark.result is None else mark.result
 
 
 def failure_of(problem: BaseException, policy: RetryPolicy | None) -> Failure:

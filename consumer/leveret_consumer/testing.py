@@ -5,13 +5,10 @@ a thread here, where a debugger can follow it, so at its time-out it runs on, an
 """
 
 import json
-import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from datetime import UTC, datetime, timedelta
-from typing import ParamSpec, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+from leveret.daemons import Daemons
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import BadPayload, Handlers, Pool
@@ -22,9 +19,6 @@ from leveret_consumer.load import Load
 from leveret_consumer.outcome import too_late, unreadable
 from leveret_consumer.pools import LoopPool, ThreadPool
 from leveret_consumer.reports import Reports
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 __all__ = ["DeadLetter", "Outcome", "RetryAfter", "RetryFromStore", "Succeeded", "run_attempt"]
 
@@ -39,9 +33,10 @@ async def run_attempt(
     timeout: float = 30.0,
     retry: RetryPolicy | None = None,
     deadline: datetime | None = None,
+    job_id: UUID | None = None,
 ) -> Outcome:
     """Return what comes of an attempt (1…) of a generation (1…); `timeout` in s and `retry` are the JobQueue's, `deadline`
-    the job's.
+    the job's. Two attempts with one `job_id` are of one job; without it each is of its own.
 
     Jitter takes half of what it may. Raises KeyError for a type without a handler, ValueError for a deadline without an offset.
     """
@@ -50,14 +45,14 @@ async def run_attempt(
     handler = handlers[type]
     until = deadline_of(deadline) if deadline else None
     body = json.dumps(payload).encode()
-    job = Envelope(uuid4(), "test.queue", type, body, attempt=attempt, generation=generation, deadline=until)
+    job = Envelope(job_id or uuid4(), "test.queue", type, body, attempt=attempt, generation=generation, deadline=until)
     if late := too_late(job, datetime.now(UTC)):
         return late
     try:
         read = handler.read(job.body)
     except BadPayload as problem:
         return unreadable(problem.reason, str(problem))
-    load, threads, apart = Load(1), ThreadPool(1), ThreadPool(1, _Daemons())
+    load, threads, apart = Load(1), ThreadPool(1), ThreadPool(1, Daemons())
     attempts = Attempts(
         Rules("test", timedelta(seconds=timeout), retry or RetryPolicy()),
         {Pool.LOOP: LoopPool(), Pool.THREAD: threads, Pool.PROCESS: apart},
@@ -72,19 +67,3 @@ async def run_attempt(
         return (await attempts.run(job, handler, read, await load.take())).outcome
     finally:
         threads.close()
-
-
-class _Daemons(Executor):
-    """Threads that nobody waits for."""
-
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        future: Future[R] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as problem:  # noqa: BLE001 - whoever waits for it meets it
-                future.set_exception(problem)
-
-        threading.Thread(target=run, daemon=True).start()
-        return future

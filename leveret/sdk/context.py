@@ -9,10 +9,18 @@ import math
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import SupportsFloat
+from typing import TYPE_CHECKING, SupportsFloat, overload
 from uuid import UUID
 
 from leveret.jobs import DeadLetterInfo
+from leveret.sdk.commit import Commit
+
+if TYPE_CHECKING:  # SQLAlchemy is there where a handler has an engine
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from leveret.sdk.transactions.asynchronous import AsyncTransaction
+    from leveret.sdk.transactions.blocking import Transaction
 
 ReportProgress = Callable[[float, float | None], None]
 
@@ -66,6 +74,22 @@ class Context:
     )
     log: JobLog = field(default_factory=_plain_log, repr=False)  # each line carries job, queue, type and attempt
     report_progress: ReportProgress = field(default=_nowhere, repr=False)
+    commit: Commit = field(default_factory=Commit, repr=False, compare=False)
+
+    @overload
+    def transaction(self, engine: "AsyncEngine") -> "AsyncTransaction": ...
+    @overload
+    def transaction(self, engine: "Engine") -> "Transaction": ...
+    def transaction(self, engine: "AsyncEngine | Engine") -> "AsyncTransaction | Transaction":
+        """Return the job's transaction in PostgreSQL: `async with` an AsyncEngine, `with` an Engine in a plain `def`.
+
+        What is written through its `connection` is committed at the block's end, once a job: in a run after that, entering
+        raises AlreadyDone, and the job has succeeded. Raises TransactionRefused, with a sentence, for `cpu=True`, for a
+        second one, and for an engine that can't be used; MarksMissing where the table of done-marks is not there.
+        """
+        from leveret.sdk.transactions import transaction
+
+        return transaction(engine, self)
 
     def progress(self, done: SupportsFloat, total: SupportsFloat | None = None) -> None:
         """Tell how far the job is, in any unit; shown with the job within about a second. Safe in threads.

@@ -9,10 +9,10 @@ refused where it is decorated, with a sentence that tells the fix.
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -20,8 +20,13 @@ from pydantic.errors import PydanticUserError
 
 from leveret.jobs import DeadReason
 from leveret.retry import RetryPolicy
+from leveret.sdk.commit import TransactionRefused
 from leveret.sdk.context import Context
 from leveret.sdk.relaxed import relaxed
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 P = TypeVar("P")  # the payload
 R = TypeVar("R")  # the result; a coroutine's for `async def`
@@ -29,6 +34,10 @@ R = TypeVar("R")  # the result; a coroutine's for `async def`
 Function = Callable[..., object]
 
 _LONGEST_TYPE = 255  # bytes of a short string in AMQP
+NO_TRANSACTION_IN_A_PROCESS = (
+    "a handler with cpu=True has no transaction, because its process may be killed at any moment, also beside a COMMIT that "
+    "nobody would wait for: compute in it, and store in a handler that is async def or a plain def"
+)
 
 
 _strict = msgspec.json.Decoder(msgspec.Raw).decode  # a payload travels on inside our own JSON, which has no NaN
@@ -65,6 +74,7 @@ class Handler:
     pool: Pool
     timeout: timedelta | None  # None: the JobQueue's
     retry: RetryPolicy | None  # None: the JobQueue's
+    transaction: "Engine | AsyncEngine | None" = None  # whose database has the done-marks, where it said so
 
     def read(self, body: bytes) -> object:
         """Return the payload; raise BadPayload if the body is not JSON or not what the handler takes."""
@@ -123,11 +133,13 @@ class Handlers(Mapping[str, Handler]):
         timeout: float | timedelta | None = None,
         retry: RetryPolicy | None = None,
         cpu: bool = False,
+        transaction: "Engine | AsyncEngine | None" = None,
     ) -> Callable[[Callable[[Context, P], R]], Callable[[Context, P], R]]:
         """Make the decorated function the handler of a job type; it stays the function that it was.
 
-        `timeout` is of one attempt, in seconds, and at most the JobQueue's. Raises BadHandler for a type that is taken,
-        or a signature that can't be used.
+        `timeout` is of one attempt, in seconds, and at most the JobQueue's. With `transaction`, the engine that the
+        handler's `ctx.transaction` takes, a consumer looks for the table of done-marks at its start. Raises BadHandler for a
+        type that is taken, or a signature or an engine that can't be used.
         """
         limit = timeout if isinstance(timeout, timedelta) or timeout is None else timedelta(seconds=timeout)
         if not 0 < len(type.encode()) <= _LONGEST_TYPE:
@@ -140,7 +152,10 @@ class Handlers(Mapping[str, Handler]):
         def register(function: Callable[[Context, P], R]) -> Callable[[Context, P], R]:
             if type in self._by_type:
                 raise BadHandler(f"two handlers for {type!r}: {_name(self._by_type[type].function)} came first")
-            self._by_type[type] = _handler(type, function, cpu=cpu, timeout=limit, retry=retry)
+            handler = _handler(type, function, cpu=cpu, timeout=limit, retry=retry)
+            if transaction is not None:
+                _check_engine(handler, transaction)
+            self._by_type[type] = replace(handler, transaction=transaction)
             return function
 
         return register
@@ -175,6 +190,20 @@ def _handler(
         timeout=timeout,
         retry=retry,
     )
+
+
+def _check_engine(handler: Handler, engine: "Engine | AsyncEngine") -> None:
+    from leveret.sdk.transactions import check_engine  # loads SQLAlchemy
+
+    try:
+        check_engine(engine)
+    except TransactionRefused as problem:
+        raise BadHandler(f"the handler of {handler.type!r}: {problem}") from problem
+    if handler.pool is Pool.PROCESS:
+        raise BadHandler(f"the handler of {handler.type!r}: {NO_TRANSACTION_IN_A_PROCESS}")
+    if engine.dialect.is_async != (handler.pool is Pool.LOOP):
+        fitting = "create_async_engine for async def" if handler.pool is Pool.LOOP else "create_engine for a plain def"
+        raise BadHandler(f"the handler of {handler.type!r} has the wrong kind of engine: make it with {fitting}")
 
 
 def _types(type: str, function: Function) -> tuple[object, object]:

@@ -16,12 +16,13 @@ from typing import ParamSpec, Protocol, TypeVar, cast
 from uuid import UUID
 
 from leveret.jobs import Envelope
+from leveret.sdk.commit import Commit
 from leveret.sdk.context import Context, JobLog, ReportProgress
-from leveret.sdk.handlers import Handler
+from leveret.sdk.handlers import NO_TRANSACTION_IN_A_PROCESS, Handler, Pool
 from leveret_consumer.ends import End
 from leveret_consumer.exits import EXITS, contain
 from leveret_consumer.job_events import log_fields
-from leveret_consumer.outcome import end_of, failure_of
+from leveret_consumer.outcome import checked, failure_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,7 +30,12 @@ _log = logging.getLogger("leveret.handler")
 
 
 def context_of(
-    job: Envelope, max_attempts: int, deadline: datetime, report_progress: ReportProgress, **fields: str | int
+    job: Envelope,
+    max_attempts: int,
+    deadline: datetime,
+    report_progress: ReportProgress,
+    commit: Commit,
+    **fields: str | int,
 ) -> Context:
     """Return what a handler is given; its log lines carry `fields`, too."""
     return Context(
@@ -44,7 +50,14 @@ def context_of(
         dead_letter=job.dead_letter,
         log=JobLog(_log, partial(log_fields, job, **fields)),
         report_progress=report_progress,
+        commit=commit,
     )
+
+
+def commit_of(handler: Handler) -> Commit:
+    """Return what a handler's transaction may do."""
+    refused = NO_TRANSACTION_IN_A_PROCESS if handler.pool is Pool.PROCESS else None
+    return Commit(lambda value: checked(handler.write(value)), refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,7 @@ async def _run_on_loop(call: Call) -> End:
     contain(call.context.job_id)
     try:
         result = await cast(Awaitable[object], handler.function(call.begin(), call.payload))
-        return end_of(handler.write(result), handler.retry)
+        return checked(handler.write(result))
     except (Exception, *EXITS) as problem:  # noqa: BLE001 - sys.exit() in a task would end the loop and all jobs
         return failure_of(problem, handler.retry)
 
@@ -132,7 +145,7 @@ class ThreadPool:
 def _run_in_thread(call: Call) -> End:
     handler = call.handler
     try:
-        return end_of(handler.write(handler.function(call.begin(), call.payload)), handler.retry)
+        return checked(handler.write(handler.function(call.begin(), call.payload)))
     except BaseException as problem:  # noqa: BLE001 - SystemExit in a thread is a failed attempt too
         return failure_of(problem, handler.retry)
 

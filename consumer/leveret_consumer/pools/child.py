@@ -30,8 +30,8 @@ from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handler
 from leveret_consumer.ends import Failed, Failure, Postponed, Refused, error_of
 from leveret_consumer.loading import load_handlers
-from leveret_consumer.outcome import end_of, failure_of
-from leveret_consumer.pools import context_of
+from leveret_consumer.outcome import checked, failure_of
+from leveret_consumer.pools import commit_of, context_of
 
 REPORT_EVERY = 0.1  # s; the parent thins out further
 
@@ -114,12 +114,11 @@ def _lead_a_group() -> None:
 
 def _run(handler: Handler, request: Request, reports: "_Reports") -> Returned | Failure:
     job = request.job
-    context = context_of(job, request.max_attempts, request.deadline, reports, pid=os.getpid())
+    context = context_of(job, request.max_attempts, request.deadline, reports, commit_of(handler), pid=os.getpid())
     try:
-        end = end_of(handler.write(handler.function(context, handler.read(job.body))), handler.retry)
+        return Returned(checked(handler.write(handler.function(context, handler.read(job.body)))))
     except BaseException as problem:  # noqa: BLE001 - SystemExit too: the process serves on
         return failure_of(problem, handler.retry)
-    return Returned(end) if isinstance(end, bytes) else end
 
 
 class _Reports:

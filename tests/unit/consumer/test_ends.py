@@ -19,8 +19,8 @@ from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Pool
-from leveret_consumer.ends import Failed, Failure, Postponed, Refused
-from leveret_consumer.outcome import LARGEST_RESULT, cancelled, end_of, failure_of, timed_out
+from leveret_consumer.ends import End, Failed, Failure, Postponed, Refused
+from leveret_consumer.outcome import LARGEST_RESULT, cancelled, checked, failure_of, timed_out
 from leveret_consumer.pools import Call, LoopPool, ThreadPool, WorkPool, child
 from leveret_consumer.pools.processes import ProcessPool
 
@@ -49,6 +49,13 @@ RAISED = [
 @pytest.mark.parametrize(("problem", "policy", "what"), RAISED)
 def test_what_an_exception_means(problem: BaseException, policy: RetryPolicy | None, what: str) -> None:
     assert kind(failure_of(problem, policy)) == what
+
+
+def end_of(result: bytes, policy: RetryPolicy | None) -> End:
+    try:
+        return checked(result)
+    except ValueError as problem:
+        return failure_of(problem, policy)
 
 
 WITHOUT_AN_EXCEPTION = [

@@ -12,10 +12,12 @@ from leveret import Retry
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.retry import LONGEST_DELAY, LONGEST_IN_LEVEL, LONGEST_WAIT
+from leveret.sdk.commit import Mark
 from leveret_consumer.ends import (
     LONGEST_TRACEBACK,
     DeadLetter,
     Deferred,
+    End,
     Failed,
     Outcome,
     Postponed,
@@ -27,7 +29,15 @@ from leveret_consumer.ends import (
     as_header,
     error_of,
 )
-from leveret_consumer.outcome import Draws, after_attempt, by_deadline, delivered_too_often, too_late, unreadable
+from leveret_consumer.outcome import (
+    Draws,
+    after_attempt,
+    by_deadline,
+    by_mark,
+    delivered_too_often,
+    too_late,
+    unreadable,
+)
 
 
 def s(seconds: float) -> timedelta:
@@ -281,3 +291,21 @@ def test_a_header_is_json_of_at_most_8_kib(message: str, traceback: str | None) 
     read = json.loads(header)
     assert (read["reason"], read["type"]) == ("Failed", "E")
     assert message.startswith(read["message"])
+
+
+MARKS = [
+    pytest.param(b"1", None, b"1", id="no transaction"),
+    pytest.param(Failed(FAILED), None, Failed(FAILED), id="rolled back"),
+    pytest.param(b"1", Mark(None), b"1", id="what the handler returned"),
+    pytest.param(b"1", Mark(b"2"), b"2", id="tx.result() is the same in each run"),
+    pytest.param(Failed(FAILED), Mark(None), b"null", id="failed after the commit"),
+    pytest.param(Refused(REJECTED, DeadReason.REJECTED), Mark(b"2"), b"2", id="rejected after the commit"),
+    pytest.param(Postponed(ASKED, s(9)), Mark(b"2"), b"2", id="asked for another attempt after the commit"),
+    pytest.param(Failed(FAILED), Mark(b"2", earlier=True), b"2", id="done by an earlier run"),
+    pytest.param(b"1", Mark(None, earlier=True), b"null", id="swallowed that it was done"),
+]
+
+
+@pytest.mark.parametrize(("end", "mark", "becomes"), MARKS)
+def test_what_is_committed_is_done_whatever_came_after(end: End, mark: Mark | None, becomes: End) -> None:
+    assert by_mark(end, mark) == becomes

@@ -1,0 +1,76 @@
+"""What a handler's transaction and the runtime agree on: whether an attempt's work is committed.
+
+From the moment that COMMIT is sent the database alone decides. So an attempt has one `Commit`: before that moment the
+runtime can forbid it, at a time-out say; after it the runtime waits until it is known. There is no third way, whichever
+threads the two are in.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import msgspec
+
+
+_OVER = "the attempt is over, by its time-out perhaps: its transaction was rolled back"
+
+
+class AlreadyDone(BaseException):
+    """The job's work is committed by an earlier run: the handler ends, and the job has succeeded.
+
+    Not an Exception, so that `except Exception` in a handler lets it pass.
+    """
+
+
+class TransactionRefused(Exception):
+    """A transaction that can't be had, or was not committed; the message tells why, and the fix."""
+
+
+class MarksMissing(TransactionRefused):
+    """The table of done-marks is not in the database; the message has the statement that makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A done-mark that is committed."""
+
+    result: bytes | None  # JSON; None: tx.result() was not called
+    earlier: bool = False  # by an earlier run than this one
+
+
+class Commit:
+    """The one commit that an attempt may have. `write` makes JSON of a result; `refused` says why there is none."""
+
+    def __init__(self, write: Callable[[object], bytes] = msgspec.json.encode, refused: str | None = None) -> None:
+        self.write, self._refused = write, refused
+        # Made with the transaction, which few have. Cancelled: forbidden; running: COMMIT is sent; None: rolled back.
+        self._mark: Future[Mark | None] | None = None
+        self._is_over = False
+
+    def take(self) -> None:
+        """Note that the handler has its transaction; raise TransactionRefused if it may have none, or had one."""
+        if self._refused:
+            raise TransactionRefused(self._refused)
+        self._refused = "a job has one transaction, and this is the second of its attempt: do all of it in the first"
+        self._mark = Future()
+        # Looked at after that, and `settled` sets it before it looks for the other: in two threads, one of them sees it.
+        if self._is_over:
+            raise TransactionRefused(_OVER)
+
+    def begin(self) -> None:
+        """Call it last, right before COMMIT, and `end` later, whatever comes; raise TransactionRefused if it's too late."""
+        # The place where a cancel will be looked at: nothing can be undone after this line.
+        assert self._mark is not None
+        if not self._mark.set_running_or_notify_cancel():
+            raise TransactionRefused(_OVER)
+
+    def end(self, mark: Mark | None) -> None:
+        """Tell what is in the database: the mark, None if the transaction was rolled back."""
+        assert self._mark is not None
+        self._mark.set_result(mark)
+
+    async def settled(self) -> Mark | None:
+        """Let no COMMIT begin from now on, wait for one that has begun, and return the mark that is committed."""
+        self._is_over = True
+        return None if self._mark is None or self._mark.cancel() else await asyncio.wrap_future(self._mark)
