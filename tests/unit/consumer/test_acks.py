@@ -84,3 +84,26 @@ async def test_acks_that_could_not_be_written_are_an_error_to_each_that_waits(ch
     channel.gone = True
     ends = await asyncio.gather(acks.finished(1), acks.finished(2), return_exceptions=True)
     assert [type(end) for end in ends] == [BrokerGone, BrokerGone]
+
+
+async def test_who_does_not_wait_is_told_once_its_ack_is_written(channel: Channel) -> None:
+    acks = acks_on(channel)
+    channel.drained.clear()
+    told: list[BaseException | None] = []
+    for tag in (1, 2):
+        acks.finished_soon(tag, told.append)
+    await asyncio.sleep(0.01)
+    assert (channel.written, told) == (["ack to 2"], [])
+    channel.drained.set()
+    await acks.finished(3)
+    assert (told, acks.settled) == ([None, None], 3)
+
+
+async def test_who_does_not_wait_is_told_why_its_ack_could_not_be_written(channel: Channel) -> None:
+    acks = acks_on(channel)
+    channel.gone = True
+    told: list[BaseException | None] = []
+    for tag in (1, 2):
+        acks.finished_soon(tag, told.append)
+    await asyncio.sleep(0.01)
+    assert [type(problem) for problem in told] == [BrokerGone, BrokerGone]

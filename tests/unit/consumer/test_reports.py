@@ -311,3 +311,61 @@ async def test_what_publishing_itself_raises_is_no_events_fault() -> None:
         await asyncio.wait_for(running, 60)
     with pytest.raises(BrokerGone):
         await waits
+
+
+class Confirmed:
+    """Who is told, and waits for nothing."""
+
+    def __init__(self) -> None:
+        self.told: list[Exception | None] = []
+
+    def done(self) -> bool:
+        return bool(self.told)
+
+    def set_result(self, result: None) -> None:
+        self.told.append(result)
+
+    def set_exception(self, problem: Exception) -> None:
+        self.told.append(problem)
+
+
+async def test_who_hands_an_event_on_is_told_of_its_confirm_or_of_what_keeps_it_from_that() -> None:
+    broker, well, lost, bad, late = Broker(confirms=False), Confirmed(), Confirmed(), Confirmed(), Confirmed()
+    unwritten = msgspec.structs.replace(event(2), run_seconds=object())
+
+    async def use(served: Reports) -> None:
+        served.hand_on(event(1), well)
+        served.hand_on(unwritten, bad)
+        await asyncio.sleep(0.05)
+        assert (well.told, [type(one) for one in bad.told]) == ([], [Unreportable])
+        broker.confirm.set()
+        await served.flush()
+        broker.confirm.clear()
+        served.hand_on(event(3), lost)
+        await asyncio.sleep(0.05)
+
+    async def publish(batch: list[JobEvent]) -> None:
+        events.encode(batch)
+        await broker.publish(batch)
+
+    await serving(publish, use)
+    assert (well.told, [type(one) for one in lost.told]) == ([None], [BrokerGone])
+    Reports().hand_on(event(4), late)
+    assert [type(one) for one in late.told] == [BrokerGone]
+
+
+async def test_what_is_told_in_time_is_made_as_its_batch_is_written_if_there_is_still_something_to_tell() -> None:
+    broker = Broker()
+    wanted = [True, False, True]
+
+    def made(number: int) -> Callable[[], JobEvent | None]:
+        return lambda: event(number) if wanted[number] else None
+
+    async def use(served: Reports) -> None:
+        for number in range(3):
+            served.tell_in_time(made(number))
+        wanted[:2] = [False, True]
+        await served.confirmed(event(9))
+
+    await serving(broker, use)
+    assert broker.batches == [[1, 2, 9]]

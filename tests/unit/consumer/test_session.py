@@ -158,3 +158,51 @@ async def test_after_a_stop_no_session_begins(world: World) -> None:
     other: Any = Connection(queues={"q"})
     await world.connect(other)
     assert other.channels == []
+
+
+async def test_two_copies_of_a_message_are_one_attempt_and_each_is_acknowledged(world: World) -> None:
+    await world.ready()
+    first = world.deliver(1)
+    await world.until(lambda: world.started == [1])
+    second = world.deliver(1)  # waits for its slot as a plain one, or finds the attempt
+    await turns()
+    world.go.set()
+    await asyncio.gather(first, second)
+    assert world.started == [1]
+    assert sorted(line for line in world.connection.told if line.startswith("ack")) in (["ack 1", "ack 2"], ["ack 2"])
+
+
+async def test_a_copy_that_waits_for_a_slot_finds_the_attempt_of_the_other(world: World) -> None:
+    await world.ready()
+    world.deliver(9)
+    await world.until(lambda: world.started == [9])
+    copies = [world.deliver(1), world.deliver(1)]
+    await turns()
+    world.go.set()
+    await asyncio.gather(*copies)
+    assert world.started == [9, 1]
+    assert world.load.busy == world.load.held == 0
+
+
+async def test_what_has_ended_as_its_connection_went_is_settled_from_memory(world: World) -> None:
+    await world.ready()
+
+    async def never(exchange: str, message: object) -> None:
+        if exchange == "leveret.events":
+            await asyncio.Event().wait()
+
+    world.connection.confirms = never
+    world.go.set()
+    world.deliver(1)
+    await world.until(lambda: world.load.finished.attempts == 1)
+    world.running.cancel()
+    await asyncio.wait({world.running})
+    assert world.load.busy == world.load.held == 0
+    other = Connection(queues={"q"})
+    world.connection = other
+    world.running = world.connect(other)
+    await world.ready()
+    await world.until(lambda: "pod" in other.consumers())
+    await world.deliver(1)
+    assert world.started == [1]
+    assert [line for line in other.told if line.startswith("ack")] == ["ack 1"]

@@ -1,0 +1,55 @@
+"""Slots: first come, first served, and none is lost with somebody who waits no longer."""
+
+import asyncio
+
+from leveret_consumer.load import Load, Slot
+
+
+async def test_slots_are_given_in_order_to_those_who_still_want_one() -> None:
+    load = Load(1)
+    taken: list[int] = []
+    slots: list[Slot] = []
+
+    def claims(number: int, *, wants: bool = True) -> None:
+        def take(slot: Slot) -> bool:
+            taken.append(number)
+            if wants:
+                slots.append(slot)
+            return wants
+
+        load.claim(take)
+
+    claims(1)
+    claims(2, wants=False)
+    claims(3)
+    waits = asyncio.create_task(load.take())
+    await asyncio.sleep(0)
+    assert (taken, load.busy) == ([1], 1)
+    slots[0].attempt_ended()
+    assert (taken, load.busy) == ([1, 2, 3], 1)
+    slots[1].attempt_ended()
+    (await waits).attempt_ended()
+    assert load.busy == 0
+
+
+async def test_who_is_cancelled_in_the_moment_of_its_slot_leaves_it_to_the_next() -> None:
+    load = Load(1)
+    held = await load.take()
+    first, second = asyncio.create_task(load.take()), asyncio.create_task(load.take())
+    await asyncio.sleep(0)
+    held.attempt_ended()
+    first.cancel()
+    (await second).attempt_ended()
+    assert load.busy == 0
+
+
+async def test_who_is_cancelled_before_gets_none() -> None:
+    load = Load(1)
+    held = await load.take()
+    first, second = asyncio.create_task(load.take()), asyncio.create_task(load.take())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    held.attempt_ended()
+    (await second).attempt_ended()
+    assert load.busy == 0
