@@ -74,7 +74,7 @@ class Context:
     )
     log: JobLog = field(default_factory=_plain_log, repr=False)  # each line carries job, queue, type and attempt
     report_progress: ReportProgress = field(default=_nowhere, repr=False)
-    commit: Commit = field(default_factory=Commit, repr=False, compare=False)
+    commit: Commit = field(default_factory=Commit, repr=False, compare=False)  # what `transaction` tells the runtime
 
     @overload
     def transaction(self, engine: "AsyncEngine") -> "AsyncTransaction": ...

@@ -57,6 +57,8 @@ class AsyncTransaction:
         if problem is None:
             return self._steps.end(committed=True)
         self._broken = True
+        if sent.done():  # with an error, perhaps before it was sent: what is open there would hold the mark
+            await self._let_go()
         committed = await self._settle()
         sent.cancel()
         self._steps.told(problem, committed=committed)
@@ -87,8 +89,9 @@ class AsyncTransaction:
             closing.cancel()
 
     async def _give_up(self) -> None:
-        await self.connection.invalidate()
-        await self.connection.close()
+        if not self.connection.closed:
+            await self.connection.invalidate()
+            await self.connection.close()
 
 
 async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""The form for a plain `def`. What a driver waits for it waits for in a thread of its own, because it can't be told to stop."""
+"""The form for a plain `def`. A driver waits for its COMMIT in a thread of its own, because it can't be told to stop."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from leveret import marks
 from leveret.daemons import Daemons
 from leveret.sdk.commit import TransactionRefused
 from leveret.sdk.context import Context
-from leveret.sdk.transactions.steps import ANSWERS_WITHIN, COMMITS_WITHIN, LETS_GO_WITHIN, Steps, no_answer
+from leveret.sdk.transactions.steps import ANSWERS_WITHIN, COMMITS_WITHIN, Steps, no_answer
 
 
 class Transaction:
@@ -61,13 +61,18 @@ class Transaction:
             self._let_go()
 
     def _commit(self) -> None:
-        sent = Daemons().submit(self.connection.commit)
+        try:
+            sent = Daemons().submit(self.connection.commit)
+        except BaseException:  # there is no thread to be had, and COMMIT was not sent
+            self._steps.end(committed=False)
+            raise
         try:
             sent.result(COMMITS_WITHIN)
             return self._steps.end(committed=True)
         except Exception as raised:  # noqa: BLE001 - whatever it is, the database is asked
             problem = raised if sent.done() else no_answer(COMMITS_WITHIN)
         self._left = sent
+        self._let_go()  # what is open there would hold the mark
         committed = self._settle()
         self._steps.told(problem, committed=committed)
         if not committed:
@@ -87,13 +92,16 @@ class Transaction:
             return self._steps.asks(connection)
 
     def _let_go(self) -> None:
-        """Roll back what was not committed; leave a connection to itself that the database does not answer on."""
-        with suppress(Exception):
-            if self._left:
-                self._left.add_done_callback(self._give_up)  # not before: another thread is in its driver
-            else:
-                Daemons().submit(self.connection.close).result(LETS_GO_WITHIN)
+        """Roll back what was not committed; give up a connection that had no good answer."""
+        if self._left:
+            self._left.add_done_callback(self._give_up)  # not before: another thread may be in its driver
+            return
+        try:
+            self.connection.close()
+        except Exception:  # noqa: BLE001 - it is of no use any more
+            self._give_up()
 
-    def _give_up(self, _: object) -> None:
-        self.connection.invalidate()
-        self.connection.close()
+    def _give_up(self, _: object = None) -> None:
+        with suppress(Exception):
+            self.connection.invalidate()
+            self.connection.close()

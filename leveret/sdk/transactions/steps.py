@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import RootTransaction
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from leveret import marks
 from leveret.sdk.commit import AlreadyDone, Mark, TransactionRefused
@@ -13,9 +12,7 @@ from leveret.sdk.context import Context
 COMMITS_WITHIN = 5.0  # s; then the database is asked beside it
 ANSWERS_WITHIN = 15.0  # s each time that it's asked
 PAUSES = (0.1, 0.3, 1.0, 3.0)  # s between those; the last one for ever
-LETS_GO_WITHIN = (
-    2.0  # s for ROLLBACK, and then to give a connection up: together less than a handler has after its time-out
-)
+LETS_GO_WITHIN = 2.0  # s for ROLLBACK, and as long to give a connection up: less than a handler has after its time-out
 
 
 class Steps:
@@ -32,7 +29,7 @@ class Steps:
         return marks.prunes(self._key)
 
     def enter(self, connection: Connection) -> Mark | None:
-        if self.engine.dialect.detect_autocommit_setting(_driver_connection(connection)):
+        if getattr(connection.connection.dbapi_connection, "autocommit", False):
             raise TransactionRefused("the engine commits each statement by itself (AUTOCOMMIT): give one that doesn't")
         found = marks.insert(connection, self._key, self.ctx.deadline - datetime.now(UTC))
         self._root, self._open = connection.get_transaction(), True
@@ -86,9 +83,3 @@ def no_answer(seconds: float) -> TimeoutError:
 
 def _said(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {str(problem).partition(chr(10))[0]}"
-
-
-def _driver_connection(connection: Connection) -> DBAPIConnection:
-    found = connection.connection.dbapi_connection
-    assert found is not None
-    return found

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -290,6 +291,29 @@ async def test_the_table_is_made_once_however_many_make_it(driver: str, database
         else:
             await marks.create(engine)
         await marks.check(engine)
+
+
+async def test_a_commit_for_which_there_is_no_thread_is_a_failed_attempt(
+    database: Database, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    handlers = Handlers()
+    async with engine_of("psycopg", database) as engine:
+
+        @handlers.job("write")
+        def write(ctx: Context, job: object) -> None:
+            with ctx.transaction(engine) as tx:
+                tx.connection.execute(text("INSERT INTO rows VALUES (:job)"), {"job": ctx.job_id})
+                monkeypatch.setattr(threading.Thread, "start", none_left)
+
+        job = uuid4()
+        outcome = await run(handlers, job)
+        monkeypatch.undo()
+        assert isinstance(outcome, DeadLetter)
+        assert outcome.error.message == "can't start new thread"
+        assert (await rows.of(job), engine.pool.checkedout()) == (0, 0)
 
 
 LARGE = text("INSERT INTO large (n) SELECT generate_series(1, 100000)")
