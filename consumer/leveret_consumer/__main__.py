@@ -22,10 +22,12 @@ import threading
 import time
 from typing import NoReturn
 
-from leveret.lazy import absent
+from leveret.lazy import absent, versions_by_folder
 
 with absent("rich"):  # which structlog would load for pictures that we don't draw, a fifth of all that is imported
     import structlog
+with versions_by_folder():
+    import aio_pika  # noqa: F401 - here, so that it is imported so
 
 from leveret.durations import format_duration
 from leveret.sdk.handlers import Handlers

@@ -15,11 +15,11 @@ from aio_pika.abc import AbstractConnection
 from uuid_utils.compat import uuid7
 
 from leveret import events, topology
-from leveret.ending import together
+from leveret.ending import end, together
 from leveret.events import JobEvent
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.connection import BrokerErrors
-from leveret.rabbitmq.declare import Declared, declare
+from leveret.rabbitmq.declare import Declared, declare_missing
 from leveret.rabbitmq.few_channels import FewChannels
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, persistent_json, takes, until_confirmed
 from leveret.rabbitmq.replies import Replies
@@ -240,6 +240,10 @@ class Session:
 
 
 async def _set_up(connection: AbstractConnection, declared: Declared, alarm: Alarm) -> Publisher:
-    async with await connection.channel(publisher_confirms=False) as channel:
-        await declare(channel, topology.shared())
-    return await Publisher.open(connection, alarm=alarm, declared=declared)
+    """In four round trips: the publisher's channels are opened meanwhile."""
+    publisher = asyncio.create_task(Publisher.open(connection, alarm=alarm, declared=declared))
+    try:
+        await declare_missing(connection, topology.shared())
+        return await publisher
+    finally:
+        await end((publisher,))

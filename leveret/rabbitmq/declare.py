@@ -6,13 +6,14 @@ exchange that is gone closes the channel, a queue or a binding that is gone retu
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import spec
 from aiormq.abc import ChannelFrame
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.base import Frame
 
 from leveret.topology import Topology
@@ -29,8 +30,28 @@ async def declare(channel: AbstractChannel, *topologies: Topology) -> None:
     that comes back to a broker that was restarted. Raises aio_pika's ChannelPreconditionFailed, and the broker closes the
     channel, where something of that name exists with other arguments. A cancelled one leaves a channel that is of no use.
     """
+    await _ask(channel, [frame for topology in topologies for frame in _frames(topology)])
+
+
+async def declare_missing(connection: AbstractConnection, topology: Topology) -> None:
+    """Declare it all unless its last exchange and its last queue are there: then all was declared, this far at least.
+
+    What somebody has deleted of it since then is declared again by whoever misses it. Raises as `declare` does.
+    """
+    last = [
+        *(spec.Exchange.Declare(exchange=one.name, passive=True) for one in topology.exchanges[-1:]),
+        *(spec.Queue.Declare(queue=one.name, passive=True) for one in topology.queues[-1:]),
+    ]
+    try:
+        async with await connection.channel(publisher_confirms=False) as channel:
+            await _ask(channel, last)
+    except ChannelNotFoundEntity:
+        async with await connection.channel(publisher_confirms=False) as channel:
+            await declare(channel, topology)
+
+
+async def _ask(channel: AbstractChannel, frames: Sequence[Frame]) -> None:
     underlay: Any = await channel.get_underlay_channel()
-    frames = [frame for topology in topologies for frame in _frames(topology)]
 
     async def ask() -> None:
         async with underlay.lock:

@@ -185,7 +185,13 @@ class Channel(Asked):
         self.settle(tag)
 
     async def answer(self, asked: object) -> None:
-        if isinstance(asked, spec.Exchange.Declare):
+        if (
+            isinstance(asked, spec.Exchange.Declare)
+            and asked.passive
+            and asked.exchange not in self._connection.declared
+        ):
+            raise ChannelNotFoundEntity(f"no exchange {asked.exchange!r}")
+        if isinstance(asked, spec.Exchange.Declare) and not asked.passive:
             self._connection.declared.append(asked.exchange)
         await self._connection.answered("declare")
 
