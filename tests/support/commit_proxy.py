@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-COMMIT = b"COMMIT"
+COMMIT = re.compile(rb"COMMIT[;\0]")  # and not READ COMMITTED
 
 
 class Loss(Enum):
@@ -42,7 +43,7 @@ class CommitProxy:
         answers = asyncio.create_task(self._answers(far_reader, writer))
         with contextlib.suppress(OSError):
             while some := await reader.read(65536):
-                if COMMIT in some and (loss := self.loses):
+                if COMMIT.search(some) and (loss := self.loses):
                     self.loses, self.lost, self.away = None, self.lost + 1, self.then_away
                     answers.cancel()
                     await asyncio.wait({answers})
