@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-
 _OVER = "the attempt is over, by its time-out perhaps: its transaction was rolled back"
 
 
