@@ -80,8 +80,9 @@ def _metrics(queue: str, load: Load) -> "CollectorRegistry":
     return registry(queue, load)
 
 
-async def serve(settings: Settings, handlers: Handlers, places: Places, shown: Shown) -> int:
-    """Run until stopped; return the exit code. Work may be left that can't be stopped."""
+async def serve(settings: Settings, handlers: Handlers, places: Places, shown: Shown | None = None) -> int:
+    """Run until stopped; return the exit code. Work may be left that can't be stopped. `shown` is None if nothing is yet."""
+    shown = shown or show(settings)
     stop, load = Stop(), shown.load
     pools = _pools(settings, handlers)
     process = _process(settings, handlers, stop, shown, pools)
