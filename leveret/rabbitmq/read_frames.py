@@ -4,8 +4,7 @@ Our client library reads each frame in three steps, an octet, its head and its r
 to be read. A job is three frames. And it reads a `basic.deliver` by looking up the type of each of its fields, of which
 there are always the same five. And it begins a task for each message, also where its consumer is done with it at once.
 
-The library has no place for this but itself: `read_quickly` changes it for the whole process. What is read is the same, and
-so is what is raised.
+The library has no place for this but itself: `read_quickly` changes it for the whole process. What is read is the same.
 """
 
 import struct
@@ -32,7 +31,7 @@ def read_quickly() -> None:
 
 
 async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
-    """Return the next frame; raise StopAsyncIteration when the broker has hung up after a whole one."""
+    """Return the next frame; raise AMQPConnectionError once the broker has hung up."""
     came: bytes
     came, at = getattr(receiver, "came", (b"", 0))
     while (end := _end(receiver, came, at)) is None:
@@ -40,11 +39,8 @@ async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
             more = await receiver.reader.read(_AT_ONCE)
         except OSError as problem:
             raise AMQPConnectionError(f"the connection broke: {problem!r}") from problem
-        if not more:
-            if at < len(came):
-                raise AMQPConnectionError(f"the broker hung up {len(came) - at} bytes into a frame")
-            del receiver.reader
-            raise StopAsyncIteration
+        if not more:  # also between two frames: else the library would tell whoever waits no more than `Exception()`
+            raise AMQPConnectionError(f"the broker hung up, {len(came) - at} bytes into a frame")
         came, at = came[at:] + more, 0
     receiver.came = came, end
     try:
