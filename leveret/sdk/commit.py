@@ -12,6 +12,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+NO_TRANSACTION_IN_A_PROCESS = (
+    "a handler with cpu=True has no transaction, because its process may be killed at any moment, also beside a COMMIT that "
+    "nobody would wait for: compute in it, and store in a handler that is async def or a plain def"
+)
+
 
 class AlreadyDone(BaseException):
     """The job's work is committed by an earlier run: the handler ends, and the job has succeeded.
