@@ -13,6 +13,10 @@ from dataclasses import dataclass
 import msgspec
 
 _OVER = "the attempt is over, by its time-out perhaps: its transaction was rolled back"
+NO_TRANSACTION_IN_A_PROCESS = (
+    "a handler with cpu=True has no transaction, because its process may be killed at any moment, also beside a COMMIT that "
+    "nobody would wait for: compute in it, and store in a handler that is async def or a plain def"
+)
 
 
 class AlreadyDone(BaseException):

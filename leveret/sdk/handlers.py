@@ -20,7 +20,7 @@ from pydantic.errors import PydanticUserError
 
 from leveret.jobs import DeadReason
 from leveret.retry import RetryPolicy
-from leveret.sdk.commit import TransactionRefused
+from leveret.sdk.commit import NO_TRANSACTION_IN_A_PROCESS, TransactionRefused
 from leveret.sdk.context import Context
 from leveret.sdk.relaxed import relaxed
 
@@ -34,10 +34,6 @@ R = TypeVar("R")  # the result; a coroutine's for `async def`
 Function = Callable[..., object]
 
 _LONGEST_TYPE = 255  # bytes of a short string in AMQP
-NO_TRANSACTION_IN_A_PROCESS = (
-    "a handler with cpu=True has no transaction, because its process may be killed at any moment, also beside a COMMIT that "
-    "nobody would wait for: compute in it, and store in a handler that is async def or a plain def"
-)
 
 
 _strict = msgspec.json.Decoder(msgspec.Raw).decode  # a payload travels on inside our own JSON, which has no NaN
@@ -196,14 +192,11 @@ def _check_engine(handler: Handler, engine: "Engine | AsyncEngine") -> None:
     from leveret.sdk.transactions import check_engine  # loads SQLAlchemy
 
     try:
-        check_engine(engine)
+        if handler.pool is Pool.PROCESS:
+            raise TransactionRefused(NO_TRANSACTION_IN_A_PROCESS)
+        check_engine(engine, on_loop=handler.pool is Pool.LOOP)
     except TransactionRefused as problem:
         raise BadHandler(f"the handler of {handler.type!r}: {problem}") from problem
-    if handler.pool is Pool.PROCESS:
-        raise BadHandler(f"the handler of {handler.type!r}: {NO_TRANSACTION_IN_A_PROCESS}")
-    if engine.dialect.is_async != (handler.pool is Pool.LOOP):
-        fitting = "create_async_engine for async def" if handler.pool is Pool.LOOP else "create_engine for a plain def"
-        raise BadHandler(f"the handler of {handler.type!r} has the wrong kind of engine: make it with {fitting}")
 
 
 def _types(type: str, function: Function) -> tuple[object, object]:

@@ -16,9 +16,9 @@ from typing import ParamSpec, Protocol, TypeVar, cast
 from uuid import UUID
 
 from leveret.jobs import Envelope
-from leveret.sdk.commit import Commit
+from leveret.sdk.commit import NO_TRANSACTION_IN_A_PROCESS, Commit
 from leveret.sdk.context import Context, JobLog, ReportProgress
-from leveret.sdk.handlers import NO_TRANSACTION_IN_A_PROCESS, Handler, Pool
+from leveret.sdk.handlers import Handler, Pool
 from leveret_consumer.ends import End
 from leveret_consumer.exits import EXITS, contain
 from leveret_consumer.job_events import log_fields

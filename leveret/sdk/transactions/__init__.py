@@ -25,11 +25,14 @@ def transaction(engine: object, ctx: Context) -> AsyncTransaction | Transaction:
     return AsyncTransaction(engine, ctx) if isinstance(engine, AsyncEngine) else Transaction(cast(Engine, engine), ctx)
 
 
-def check_engine(engine: object) -> None:
-    """Raise TransactionRefused for what no transaction can be made with."""
+def check_engine(engine: object, *, on_loop: bool | None = None) -> None:
+    """Raise TransactionRefused for what no transaction can be made with, by a handler on the event loop or off it."""
     if not isinstance(engine, Engine | AsyncEngine):
         raise TransactionRefused(
             f"a transaction needs an engine of SQLAlchemy, made with create_engine or create_async_engine, not {engine!r:.80}"
         )
     if engine.dialect.name != "postgresql":
         raise TransactionRefused(f"a transaction needs PostgreSQL, not {engine.dialect.name}")
+    if on_loop is not None and engine.dialect.is_async != on_loop:
+        fitting = "create_async_engine for async def" if on_loop else "create_engine for a plain def"
+        raise TransactionRefused(f"the engine is of the wrong kind: make it with {fitting}")

@@ -65,7 +65,10 @@ WHOLE: list[Any] = [(channel, type(frame).__name__) for channel, frame in FRAMES
 
 @pytest.mark.parametrize("size", [1, 2, 6, 7, 8, 9, 50, len(OCTETS)])
 async def test_frames_are_whole_however_they_come(size: int) -> None:
-    assert await frames(*(OCTETS[at : at + size] for at in range(0, len(OCTETS), size))) == [*WHOLE, AMQPConnectionError]
+    assert await frames(*(OCTETS[at : at + size] for at in range(0, len(OCTETS), size))) == [
+        *WHOLE,
+        AMQPConnectionError,
+    ]
 
 
 async def test_who_hangs_up_within_a_frame_is_an_error() -> None:
