@@ -63,17 +63,19 @@ class Subscription:
         """
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=terms.prefetch)
-        underlay = await channel.get_underlay_channel()
+        underlay: Any = await channel.get_underlay_channel()
         made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay))
         made._tell_of_end = channel_closed
         underlay.on_consumer_cancel_callbacks.add(made._cancelled)
         channel.close_callbacks.add(made._closed)
         arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(terms.timeout.total_seconds() * 1000)}
         try:
-            deliver: Any = made._deliver(take)  # see `leveret.rabbitmq.read_frames`
+            deliver = made._deliver(take)
             await underlay.basic_consume(queue, deliver, consumer_tag=tag, arguments=arguments)
         except ChannelNotFoundEntity as problem:
             raise QueueMissing(f"there is no queue {queue}") from problem
+        # The library has wrapped it in a coroutine, which would be a task for each (`leveret.rabbitmq.read_frames`).
+        underlay.consumers[tag] = deliver
         return made
 
     @property

@@ -46,7 +46,7 @@ class Connection:
         await asyncio.sleep(0)
 
     def consumers(self) -> dict[str, "Channel"]:
-        return {tag: channel for channel in self.channels for tag in channel.callbacks}
+        return {tag: channel for channel in self.channels for tag in channel.consumers}
 
     def publisher(self) -> "Channel":
         return next(channel for channel in self.channels if channel.confirms)
@@ -62,7 +62,7 @@ class Connection:
             body=message.body,
             channel=channel,  # type: ignore[arg-type]
         )
-        return channel.create_task(channel.until_settled(self.tags, channel.callbacks[tag](raw)))
+        return channel.create_task(channel.until_settled(self.tags, channel.consumers[tag](raw)))
 
 
 class Asked:
@@ -97,7 +97,7 @@ class Channel(Asked):
         self._closed = asyncio.Event()
         self.close_callbacks: set[Callable[[object, BaseException | None], None]] = set()
         self.on_consumer_cancel_callbacks: set[Callable[[object], None]] = set()
-        self.callbacks: dict[str, Callable[[DeliveredMessage], Awaitable[None] | None]] = {}
+        self.consumers: dict[str, Callable[[DeliveredMessage], Awaitable[None] | None]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.unsettled: dict[int, asyncio.Event] = {}
 
@@ -140,14 +140,14 @@ class Channel(Asked):
     def close_for(self, problem: BaseException | None) -> None:
         for callback in self.close_callbacks:
             callback(self, problem)
-        self.callbacks.clear()
+        self.consumers.clear()
         self._closed.set()
         for task in self.tasks:
             task.cancel()
 
     def end_consumer(self, tag: str) -> None:
         """As the broker does with a `basic.cancel`; what was delivered stays."""
-        self.callbacks.pop(tag)
+        self.consumers.pop(tag)
         for callback in self.on_consumer_cancel_callbacks:
             callback(tag)
 
@@ -166,7 +166,7 @@ class Channel(Asked):
         if queue not in self._connection.queues:
             raise ChannelNotFoundEntity(f"no queue {queue!r}")
         self._connection.told.append(f"consume {consumer_tag}")
-        self.callbacks[consumer_tag] = callback
+        self.consumers[consumer_tag] = callback
 
     async def basic_cancel(self, consumer_tag: str) -> None:
         self._connection.told.append(f"cancel {consumer_tag}")
