@@ -5,10 +5,12 @@ number; the row takes the report with the larger key. That makes the merge a joi
 idempotent), so a job's state only moves forward within a generation, whatever arrives when.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
+
+import msgspec
 
 
 class State(StrEnum):
@@ -62,8 +64,7 @@ class DeadLetterInfo:
 Header = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """One message on a job queue: the job, and which attempt of it this is."""
 
     id: UUID
@@ -82,7 +83,7 @@ class Envelope:
     given_back_since: datetime | None = None  # when a consumer of another version first gave it back
     deadline: datetime | None = None  # no attempt starts then or later, and one that runs is stopped
     not_before: datetime | None = None  # as its sender asked, where that is ahead
-    headers: dict[str, Header] | None = field(default=None, hash=False)  # of the sender, where the store publishes it
+    headers: dict[str, Header] | None = None  # of the sender, where the store publishes it
 
 
 _STEP = {

@@ -174,6 +174,8 @@ def _of(done: "asyncio.Future[End]", handler: Handler) -> End:
 
 
 class Thinned:
+    __slots__ = ("_closed", "_latest", "_loop", "_not_before", "_on_its_way", "_send")
+
     def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Progress], None]) -> None:
         self._loop, self._send = loop, send
         self._latest: Progress | None = None

@@ -6,7 +6,6 @@ letter, are messages of this queue: the other queue's message is acknowledged at
 submitted the job that died has been answered, so nothing here replies.
 """
 
-from dataclasses import replace
 from uuid import UUID, uuid5
 
 import msgspec
@@ -36,7 +35,7 @@ def from_source(message: wire.Message, source_queue: str, own_queue: str) -> Env
     if isinstance(dead, Unreadable):
         return Unreadable(dead.reason, dead.detail, new_id)
     assert new_id is not None
-    return replace(
+    return msgspec.structs.replace(
         dead,
         id=new_id,
         attempt=1,

@@ -4,8 +4,10 @@ What stands first is what costs least, and the delivery limit before the payload
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from leveret import topology, wire
 from leveret.jobs import DeadReason, Envelope
@@ -55,7 +57,7 @@ class Reading:
         """Return the job, which may wait for a time that its sender asked for by a header, and what is to be done with it."""
         wait = asked_to_wait(asked, self._now())
         if isinstance(wait, datetime):
-            job = replace(job, not_before=wait)
+            job = msgspec.structs.replace(job, not_before=wait)
         found = self._unfit(job) or (wait if isinstance(wait, DeadLetter) else self._read(job))
         if isinstance(found, DeadLetter):
             return job, self._judge(job, found)

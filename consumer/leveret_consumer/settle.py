@@ -12,13 +12,13 @@ letters by the broker's own hand.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 import aio_pika
+import msgspec
 import structlog
 
 from leveret import topology, wire
@@ -89,7 +89,7 @@ class Settling:
             return
         steps.copied = True
         if not steps.reported:
-            told = replace(job, headers=_stored(message, job)) if _waits_in_store(finished) else job
+            told = msgspec.structs.replace(job, headers=_stored(message, job)) if _waits_in_store(finished) else job
             await self._reports.confirmed(job_events.finished(told, self._consumer, self._now(), finished))
             steps.reported = True
         if job.reply_to and not steps.replied:

@@ -8,6 +8,7 @@ The library has no place for this but itself: `read_quickly` changes it for the 
 """
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pamqp.frame
@@ -15,11 +16,17 @@ from aiormq.channel import Channel
 from aiormq.connection import FrameReceiver
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError, ProtocolSyntaxError
 from pamqp import commands, decode
-from pamqp.constants import FRAME_HEADER_SIZE
+from pamqp.constants import FRAME_BODY, FRAME_HEADER, FRAME_HEADER_SIZE, FRAME_METHOD
 from pamqp.exceptions import PAMQPException
 
 _AT_ONCE = 256 * 1024  # bytes
-_SIZE = struct.Struct(">I").unpack_from
+_HEAD = struct.Struct(">BHI").unpack_from  # kind, channel, size
+_LAST = 0xCE  # octet of each frame
+_KINDS: dict[int, Callable[[bytes], Any]] = {
+    FRAME_METHOD: pamqp.frame._unmarshal_method_frame,
+    FRAME_HEADER: pamqp.frame._unmarshal_header_frame,
+    FRAME_BODY: pamqp.frame._unmarshal_body_frame,
+}
 _TAG = struct.Struct(">QB").unpack_from
 
 
@@ -43,7 +50,10 @@ async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
             raise AMQPConnectionError(f"the broker hung up, {len(came) - at} bytes into a frame")
         came, at = came[at:] + more, 0
     receiver.came = came, end
+    kind, channel, size = _HEAD(came, at)
     try:
+        if size and kind in _KINDS and came[end - 1] == _LAST:
+            return end - at, channel, _KINDS[kind](came[at + FRAME_HEADER_SIZE : end - 1])
         return pamqp.frame.unmarshal(came[at:end])
     except PAMQPException as problem:
         raise InvalidFrameError(str(problem)) from problem
@@ -56,7 +66,7 @@ def _end(receiver: Any, came: bytes, at: int) -> int | None:
     if not receiver.started and came.startswith(b"AMQP"):
         raise ProtocolSyntaxError("Unexpected AMQP protocol header")
     receiver.started = True
-    end: int = at + FRAME_HEADER_SIZE + _SIZE(came, at + 3)[0] + 1
+    end: int = at + FRAME_HEADER_SIZE + _HEAD(came, at)[2] + 1
     return end if end <= len(came) else None
 
 

@@ -1,6 +1,6 @@
 """A job as a message and back, and whatever else a foreign client may send."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,6 +9,7 @@ import aio_pika
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from leveret import wire
 from leveret.jobs import DeadLetterInfo, DeadReason, Envelope

@@ -61,7 +61,7 @@ def without_queue(message: AbstractIncomingMessage, now: datetime, *, live: bool
     except ValueError as problem:
         return _report(message, Error(DeadReason.INVALID_DELAY, str(problem)), now, unanswered=True)
     if at is None:
-        return replace(job, headers=wire.stored_headers(message.headers))
+        return msgspec.structs.replace(job, headers=wire.stored_headers(message.headers))
     dead = _report(message, Error("", ""), now, unanswered=False)
     waits = {"state": State.RETRYING, "attempt": job.attempt - 1, "publish_at": at, "retry_at": at, "error": None}
     return replace(dead, event=msgspec.structs.replace(dead.event, **waits))

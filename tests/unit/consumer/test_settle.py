@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import aio_pika
 import pytest
+from msgspec.structs import replace
 
 from leveret import wire
 from leveret.events import Error, JobEvent
