@@ -64,13 +64,14 @@ def _history(id: UUID) -> list[JobEvent]:
     failed = Error("Failed", "boom", "ValueError", "…")
     first = JobEvent(id, "t", State.RUNNING, _at(1), "a", attempt=1, started_at=_at(1), wait_seconds=1)
     second = JobEvent(id, "t", State.RUNNING, _at(5), "b", attempt=2, started_at=_at(5), wait_seconds=1)
+    a, b = (msgspec.structs.replace(start, wait_seconds=None) for start in (first, second))  # told with the start alone
     return [
         first,
-        msgspec.structs.replace(first, at=_at(2), progress=Progress(1, 2)),
-        msgspec.structs.replace(first, state=State.RETRYING, at=_at(3), error=failed, run_seconds=2),
+        msgspec.structs.replace(a, at=_at(2), progress=Progress(1, 2)),
+        msgspec.structs.replace(a, state=State.RETRYING, at=_at(3), error=failed, run_seconds=2),
         second,
-        msgspec.structs.replace(second, state=State.SUCCEEDED, at=_at(6), result=msgspec.Raw(b"7"), run_seconds=1),
-        msgspec.structs.replace(second, state=State.SUCCEEDED, at=_at(8), result=msgspec.Raw(b"8"), delivery=1),
+        msgspec.structs.replace(b, state=State.SUCCEEDED, at=_at(6), result=msgspec.Raw(b"7"), run_seconds=1),
+        msgspec.structs.replace(b, state=State.SUCCEEDED, at=_at(8), result=msgspec.Raw(b"8"), delivery=1),
     ]
 
 
