@@ -21,6 +21,7 @@ import pytest
 import uuid_utils.compat as uuid_utils
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 from containers import free_port
+from transacting import DRIVERS, Rows, made_rows
 
 from leveret import events, topology, wire
 from leveret.events import HandlersRegistered, JobEvent
@@ -28,7 +29,7 @@ from leveret.jobs import FINAL, Envelope, State
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import Publisher
-from leveret.settings import Broker
+from leveret.settings import Broker, Database
 
 QUEUE = "leveret.under-test"
 SETTLES_WITHIN = 2.0  # s
@@ -240,3 +241,16 @@ def witness(tmp_path: Path) -> Path:
 
 def lines(witness: Path, word: str) -> list[str]:
     return [line for line in witness.read_text().splitlines() if line.startswith(word)]
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    """What a handler's transaction goes through."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def rows(database: Database) -> AsyncIterator[Rows]:
+    """What transactions have committed, in a database with the table of done-marks."""
+    async with made_rows(database) as made:
+        yield made

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 import pytest
 from commit_proxy import CommitProxy, Loss, commit_proxy
 from sqlalchemy import text
-from transacting import DRIVERS, Rows, engine_of, made_rows, url_of
+from transacting import Rows, engine_of, url_of
 from transaction_jobs import ROWS, handlers_with
 
 from leveret import Context, Handlers, Retry, marks
@@ -30,17 +30,6 @@ from leveret_consumer.testing import DeadLetter, Outcome, RetryAfter, Succeeded,
 TIMES = int(os.environ.get("LEVERET_TEST_LOST_COMMITS", "10"))
 LAST = Retry(max_attempts=1)
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "transactions.md"
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def rows(database: Database) -> AsyncIterator[Rows]:
-    async with made_rows(database) as made:
-        yield made
 
 
 @pytest.fixture

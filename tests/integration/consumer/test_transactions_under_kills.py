@@ -1,7 +1,7 @@
 """Consumers with transactions are killed around COMMIT: a job has its rows once or not at all, and its state says which."""
 
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,12 @@ import pytest
 from commit_proxy import Loss, commit_proxy
 from containers import Server
 from runs import until
-from transacting import DRIVERS, Rows, made_rows, url_of
+from transacting import Rows, url_of
 from transaction_jobs import ROWS
 
 from leveret.settings import Database
 
 SUPPORT = Path(__file__).parents[2] / "support"
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def rows(database: Database) -> AsyncIterator[Rows]:
-    async with made_rows(database) as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from leveret_consumer.load import Load, Slot
 
 
@@ -32,24 +34,16 @@ async def test_slots_are_given_in_order_to_those_who_still_want_one() -> None:
     assert load.busy == 0
 
 
-async def test_who_is_cancelled_in_the_moment_of_its_slot_leaves_it_to_the_next() -> None:
+@pytest.mark.parametrize("when", ["before its slot", "in the moment of its slot"])
+async def test_who_is_cancelled_leaves_the_slot_to_the_next(when: str) -> None:
     load = Load(1)
     held = await load.take()
     first, second = asyncio.create_task(load.take()), asyncio.create_task(load.take())
     await asyncio.sleep(0)
+    if when == "before its slot":
+        first.cancel()
+        await asyncio.sleep(0)
     held.attempt_ended()
     first.cancel()
-    (await second).attempt_ended()
-    assert load.busy == 0
-
-
-async def test_who_is_cancelled_before_gets_none() -> None:
-    load = Load(1)
-    held = await load.take()
-    first, second = asyncio.create_task(load.take()), asyncio.create_task(load.take())
-    await asyncio.sleep(0)
-    first.cancel()
-    await asyncio.sleep(0)
-    held.attempt_ended()
     (await second).attempt_ended()
     assert load.busy == 0
