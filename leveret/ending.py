@@ -18,8 +18,13 @@ async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
             task.cancel()
         await asyncio.wait(pending, timeout=ASKS_AGAIN_AFTER)
     for task in tasks:
-        if not task.cancelled():
-            task.exception()  # looked at: whoever cares has raised it
+        looked_at(task)
+
+
+def looked_at(done: asyncio.Future[Any]) -> None:
+    """Look at what it came to, also as its done-callback: an exception that nobody waits for would be reported as never seen."""
+    if not done.cancelled():
+        done.exception()
 
 
 async def together(

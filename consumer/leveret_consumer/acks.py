@@ -17,6 +17,7 @@ import structlog
 from aio_pika.abc import FieldValue
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from leveret.ending import looked_at
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class ChannelAcks:
         self.settled += 1
         if self._next is None:
             self._next = asyncio.create_task(self._flush())
-            self._next.add_done_callback(_looked_at)
+            self._next.add_done_callback(looked_at)  # whoever is told soon looks at no task
         return self._next
 
     async def give_back(self, tag: int, *, requeue: bool = True) -> None:
@@ -136,12 +137,6 @@ class ChannelAcks:
             if task is None or task.cancelling():
                 raise
             raise BrokerGone("the connection ended while acks were written") from None  # how aiormq says it
-
-
-def _looked_at(flush: "asyncio.Task[None]") -> None:
-    """Whoever is told soon looks at no task: its exception would be reported as never seen."""
-    if not flush.cancelled():
-        flush.exception()
 
 
 class Delivered:

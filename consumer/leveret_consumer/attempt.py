@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from leveret.ending import looked_at
 from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
@@ -88,7 +89,7 @@ class Attempts:
         until = None if handler.pool is Pool.LOOP and not job.deadline else lambda: self._until(job, limit)
         work = await self._start(Call(handler, context, payload, job, deadline=until))
         slot.give_to(work.done)
-        work.done.add_done_callback(_looked_at)
+        work.done.add_done_callback(looked_at)
         self._reports.tell_in_time(told.start)
         began = loop.time()
         end = await self._end(work, job, handler, limit, commit)
@@ -157,12 +158,6 @@ async def _done_within(done: "asyncio.Future[End]", seconds: float) -> None:
     finally:
         timer.cancel()
         done.remove_done_callback(wake)
-
-
-def _looked_at(done: "asyncio.Future[End]") -> None:
-    """Of work that nobody waits for any more an exception would be reported as never seen."""
-    if not done.cancelled():
-        done.exception()
 
 
 def _of(done: "asyncio.Future[End]", handler: Handler) -> End:

@@ -90,11 +90,10 @@ class Load:
         else:
             self._waiting.append(take)
 
-    def _give(self, take: Claim) -> bool:
+    def _give(self, take: Claim) -> None:
         self.busy += 1
-        taken = take(Slot(self._release))
-        self.busy -= not taken
-        return taken
+        if not take(Slot(self._release)):
+            self.busy -= 1
 
     def _release(self) -> None:
         self.busy -= 1

@@ -39,13 +39,20 @@ class QueueMissing(Exception):
 class Subscription:
     """One consumer tag on one channel. The broker takes back what is not acknowledged in time, and ends it."""
 
-    def __init__(self, channel: AbstractChannel, tag: str, prefetch: int, acks: ChannelAcks) -> None:
+    def __init__(
+        self,
+        channel: AbstractChannel,
+        tag: str,
+        prefetch: int,
+        acks: ChannelAcks,
+        tell_of_end: Callable[[str], object],
+    ) -> None:
         self._channel, self.tag, self._prefetch, self._acks = channel, tag, prefetch, acks
+        self._tell_of_end = tell_of_end
         self._tasks: set[asyncio.Task[object]] = set()
         self.gone = asyncio.Event()  # by the broker
         self.channel_closed = False  # what was delivered on it is lost
         self.delivered = 0  # so far
-        self._tell_of_end: Callable[[str], object] = lambda _: None
 
     @classmethod
     async def open(
@@ -64,8 +71,7 @@ class Subscription:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=terms.prefetch)
         underlay: Any = await channel.get_underlay_channel()
-        made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay))
-        made._tell_of_end = channel_closed
+        made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay), channel_closed)
         underlay.on_consumer_cancel_callbacks.add(made._cancelled)
         channel.close_callbacks.add(made._closed)
         arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(terms.timeout.total_seconds() * 1000)}

@@ -17,10 +17,8 @@ from leveret_operator.template import merge_template
 
 CONTAINER = "consumer"
 MARGIN = timedelta(seconds=30)  # on top of one attempt: to hand back, flush and close
-PROGRESS_DEADLINE, PULLS = (
-    timedelta(minutes=10),
-    timedelta(minutes=2),
-)  # Kubernetes' default; for what comes before a start
+PROGRESS_DEADLINE = timedelta(minutes=10)  # Kubernetes' default
+PULLS = timedelta(minutes=2)  # for what comes before a start
 PROBE_PORT = 9000
 USER = 10001
 BROKER_FOLDER = "/etc/leveret/broker"
@@ -81,11 +79,9 @@ def _labels(jobqueue: JobQueue) -> dict[str, str]:
 
 def _progress_deadline(startup: timedelta) -> dict[str, int]:
     """Kubernetes calls a Deployment stuck whose pods aren't ready after 10 min, and a start may take longer."""
-    return (
-        {}
-        if startup + MARGIN < PROGRESS_DEADLINE
-        else {"progressDeadlineSeconds": ceil((startup + PULLS).total_seconds())}
-    )
+    if startup + MARGIN < PROGRESS_DEADLINE:
+        return {}
+    return {"progressDeadlineSeconds": ceil((startup + PULLS).total_seconds())}
 
 
 def _selector(jobqueue: JobQueue) -> dict[str, str]:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cutting_proxy import pass_on
+
 COMMIT = re.compile(rb"COMMIT[;\0]")  # and not READ COMMITTED
 
 
@@ -62,10 +64,7 @@ class CommitProxy:
 
     async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while some := await reader.read(65536):
-                writer.write(some)
-                await writer.drain()
-            writer.close()
+            await pass_on(reader, writer)
 
 
 @contextlib.asynccontextmanager

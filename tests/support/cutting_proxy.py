@@ -6,6 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while some := await reader.read(65536):
+        writer.write(some)
+        await writer.drain()
+    writer.close()
+
+
 @dataclass
 class CuttingProxy:
     server: tuple[str, int]
@@ -22,15 +29,9 @@ class CuttingProxy:
         far_reader, far_writer = await asyncio.open_connection(*self.server)
         self.writers |= {writer, far_writer}
         with contextlib.suppress(OSError):
-            await asyncio.gather(self._asked(reader, far_writer), self._answered(far_reader, writer))
+            await asyncio.gather(pass_on(reader, far_writer), self._answered(far_reader, writer))
         for one in (writer, far_writer):
             one.close()
-
-    async def _asked(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while some := await reader.read(65536):
-            writer.write(some)
-            await writer.drain()
-        writer.close()
 
     async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while some := await reader.read(65536):

@@ -8,6 +8,7 @@ from typing import Any, Self
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from leveret import marks
+from leveret.ending import looked_at
 from leveret.sdk.context import Context
 from leveret.sdk.transactions.steps import ANSWERS_WITHIN, COMMITS_WITHIN, LETS_GO_WITHIN, Steps, no_answer
 
@@ -103,21 +104,15 @@ async def _uninterrupted(work: Coroutine[Any, Any, None]) -> None:
         except asyncio.CancelledError as problem:
             cancelled = problem
     if cancelled:
-        _seen(task)
+        looked_at(task)
         raise cancelled
     task.result()
 
 
 async def _problem_of(task: "asyncio.Task[Any]", seconds: float) -> BaseException | None:
     """Return what a task raised, or a TimeoutError where it is not done in time; None where it returned."""
-    task.add_done_callback(_seen)
+    task.add_done_callback(looked_at)
     await asyncio.wait({task}, timeout=seconds)
     if not task.done():
         return no_answer(seconds)
     return asyncio.CancelledError() if task.cancelled() else task.exception()
-
-
-def _seen(task: "asyncio.Task[Any]") -> None:
-    """An exception that nobody waits for any more would be reported as never seen."""
-    if not task.cancelled():
-        task.exception()
