@@ -16,11 +16,15 @@ UNROUTABLE = "leveret.unroutable"  # fanout, and its queue: what was published t
 EVENTS = "leveret.events"  # topic: job.…, handlers.…, queue.…, jobqueues.…; also the recorder's queue
 EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
 SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>, jobqueue.<queue>
-RESERVED = frozenset({"leveret.control", "leveret.asks", "leveret.installation"})  # of versions to come
+CONTROL = "leveret.control"  # a stream: what is wanted of jobs (`leveret.control`)
+RESERVED = frozenset({"leveret.asks", "leveret.installation"})  # of versions to come
 
 BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reject
 
 Arguments = Mapping[str, str | int]
+
+# Whoever reads it begins 15 minutes back: a small segment, because what is too old goes by whole segments only.
+_CONTROL = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    name: str  # always durable and a quorum queue
+    name: str  # always durable; a quorum queue, or a stream
     arguments: Arguments = field(default_factory=dict)
 
 
@@ -79,6 +83,8 @@ def shared() -> Topology:
             Queue(name, {**_quorum(delivery_limit=-1), **_dead_letters_to(JOBS), "x-message-ttl": 1000 * 2**level})
         )
         bindings.append(Binding(name, name))
+    # Last: a broker that has it has all others.
+    queues.append(Queue(CONTROL, _CONTROL))
     return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
 
 

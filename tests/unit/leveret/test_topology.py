@@ -52,6 +52,16 @@ def test_a_delay_level_brings_messages_home_by_their_routing_key(level: int, mil
     assert "x-dead-letter-routing-key" not in queue.arguments
 
 
-def test_every_queue_is_a_quorum_queue() -> None:
+def test_every_queue_is_a_quorum_queue_but_the_stream_of_commands() -> None:
     queues = topology.shared().queues + topology.for_queue("a.b").queues
-    assert {queue.arguments["x-queue-type"] for queue in queues} == {"quorum"}
+    others = [queue for queue in queues if queue.arguments["x-queue-type"] != "quorum"]
+    assert others == [
+        topology.Queue(
+            "leveret.control",
+            {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000},
+        )
+    ]
+
+
+def test_a_broker_of_an_older_version_lacks_the_queue_that_is_looked_for() -> None:
+    assert topology.shared().queues[-1].name == "leveret.control"
