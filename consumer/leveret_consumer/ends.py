@@ -48,8 +48,15 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: DeadReason
 
 
+class Unfit(msgspec.Struct, frozen=True, tag="unfit"):
+    """Nothing was run: the payload is none that the handler takes."""
+
+    reason: DeadReason
+    detail: str
+
+
 Failure = Failed | Postponed | Refused
-End = bytes | Failure  # the result as JSON, or what went wrong
+End = bytes | Failure | Unfit  # the result as JSON, or what went wrong
 
 
 @dataclass(frozen=True, slots=True)
