@@ -92,9 +92,8 @@ class Attempts:
         context = context_of(job, policy.max_attempts, self._now() + limit, progress, commit)
         # On the loop a handler starts now, else when there is a thread or a process.
         until = None if handler.pool is Pool.LOOP and not job.deadline else lambda: self._until(job, limit)
-        begun = partial(self._reports.tell_in_time, told.start)
-        if handler.pool is not Pool.LOOP:
-            begun = partial(loop.call_soon_threadsafe, begun)
+        tell = partial(self._reports.tell_in_time, told.start)
+        begun = tell if handler.pool is Pool.LOOP else lambda: loop.call_soon_threadsafe(tell)
         work = await self._start(Call(handler, context, job, begun, deadline=until))
         slot.give_to(work.done)
         work.done.add_done_callback(looked_at)
