@@ -6,7 +6,8 @@ nothing).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leveret.retry import LEVELS
 
@@ -26,28 +27,24 @@ Arguments = Mapping[str, str | int]
 _CONTROL: Arguments = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     name: str
     type: str  # direct, fanout or topic; always durable
-    arguments: Arguments = field(default_factory=dict)
+    arguments: Arguments = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(msgspec.Struct, frozen=True):
     name: str  # always durable; a quorum queue, or a stream
-    arguments: Arguments = field(default_factory=dict)
+    arguments: Arguments = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     exchange: str
     queue: str
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+class Topology(msgspec.Struct, frozen=True):
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]

@@ -13,7 +13,6 @@ for its reply.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -138,8 +137,7 @@ def _said(problem: BaseException, reason: str) -> Error:
     return error if cause else msgspec.structs.replace(error, traceback=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
+class Draws(msgspec.Struct, frozen=True):
     """Two random numbers in [0, 1): one for the jitter, one for the level."""
 
     jitter: float

@@ -63,10 +63,10 @@ async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
         came, at = came[at:] + more, 0
     kind, channel, size = _HEAD(came, at)
     try:
-        if came.startswith(_DELIVER, at + FRAME_HEADER_SIZE) and kind == FRAME_METHOD and came[end - 1] == _LAST:
-            if whole := _message(came, channel, at, end):
-                receiver.came = came, whole[1]
-                return whole[1] - at, channel, whole[0]
+        delivers = came.startswith(_DELIVER, at + FRAME_HEADER_SIZE) and kind == FRAME_METHOD and came[end - 1] == _LAST
+        if delivers and (whole := _message(came, channel, at, end)):
+            receiver.came = came, whole[1]
+            return whole[1] - at, channel, whole[0]
         receiver.came = came, end
         if size and kind in _KINDS and came[end - 1] == _LAST:
             return end - at, channel, _KINDS[kind](came[at + FRAME_HEADER_SIZE : end - 1])

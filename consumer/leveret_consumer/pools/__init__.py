@@ -9,11 +9,13 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar, cast
 from uuid import UUID
+
+import msgspec
 
 from leveret.jobs import Envelope
 from leveret.sdk.commit import NO_TRANSACTION_IN_A_PROCESS, Commit
@@ -60,8 +62,7 @@ def commit_of(handler: Handler) -> Commit:
     return Commit(lambda value: checked(handler.write(value)), refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     handler: Handler
     context: Context
     job: Envelope
@@ -74,8 +75,7 @@ class Call:
         return replace(self.context, deadline=self.deadline()) if self.deadline else self.context
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """`done` is it when nothing of the run is left; `stop` asks for that, where it's possible."""
 
     done: asyncio.Future[End]
