@@ -24,7 +24,7 @@ BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reje
 Arguments = Mapping[str, str | int]
 
 # Whoever reads it begins 15 minutes back: a small segment, because what is too old goes by whole segments only.
-_CONTROL = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
+_CONTROL: Arguments = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,12 @@ def shared() -> Topology:
         )
         bindings.append(Binding(name, name))
     # Last: a broker that has it has all others.
-    queues.append(Queue(CONTROL, _CONTROL))
-    return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
+    return Topology(tuple(exchanges), (*queues, *control().queues), tuple(bindings))
+
+
+def control() -> Topology:
+    """The stream alone."""
+    return Topology((), (Queue(CONTROL, _CONTROL),), ())
 
 
 def for_queue(name: str) -> Topology:
