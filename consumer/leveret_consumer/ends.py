@@ -109,7 +109,11 @@ class Deferred(msgspec.Struct, frozen=True):
     until: datetime
 
 
-Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred
+class Cancelled(msgspec.Struct, frozen=True):
+    """Somebody asked for it before an attempt was started, or before the one that ran had ended."""
+
+
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred | Cancelled
 
 
 class Finished(msgspec.Struct, frozen=True):
