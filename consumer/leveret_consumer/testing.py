@@ -30,6 +30,8 @@ __all__ = ["Cancelled", "DeadLetter", "Outcome", "RetryAfter", "RetryFromStore",
 
 
 class Apart(ThreadPool):
+    """Where a process would be killed, nobody waits any more."""
+
     async def start(self, call: Call) -> Work:
         work = await super().start(call)
         return replace(work, stop=work.done.cancel)
