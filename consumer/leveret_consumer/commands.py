@@ -44,6 +44,10 @@ class Commands:
         self.snapshots = 0  # whole ones
         self.live = False  # whether anything is known: most of the time nothing is, and then nobody needs to ask
 
+    def begins(self) -> None:
+        """Begin to hear anew, from another place: what was heard so far of a snapshot is not followed by its rest."""
+        self._reading = None
+
     def hear(self, message: Control, now: datetime) -> None:
         """Take the stream's next message; raise ValueError for one that can't be read, of which nothing is taken."""
         jobs, rules = self._new(message, now)

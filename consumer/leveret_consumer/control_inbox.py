@@ -79,7 +79,10 @@ class ControlInbox:
         self.up_to_date.set()
         self._status.is_behind("")
         self._load.resume()
-        await reader.until(lambda: False, None)
+        try:
+            await reader.until(lambda: False, None)
+        finally:  # before the connection is closed, which may take its time
+            self._lost("leveret.control is not read: the connection ended")
 
     async def _end(self, connection: AbstractConnection) -> int:
         """Return the last message's offset, -1 if there is none.
@@ -88,9 +91,8 @@ class ControlInbox:
         """
         reader = await Reader.open(connection, END, lambda _: None)
         if not await reader.until(lambda: reader.offset >= 0, LOOKS_EMPTY_AFTER) and not self._is_unmarked:
-            self._is_unmarked = (
-                True  # under an alarm it's not confirmed; then the next connection believes in what it sees
-            )
+            # Under an alarm it's not confirmed; then the next connection believes in what it sees.
+            self._is_unmarked = True
             await self._mark(connection)
             self._is_unmarked = False
             await reader.until_heard(lambda: reader.offset >= 0)
@@ -106,11 +108,13 @@ class ControlInbox:
 
     async def _read_to(self, end: int, connection: AbstractConnection) -> "Reader":
         """Return the reader that has read up to there; it goes on."""
+        self.commands.begins()
         before = self.commands.snapshots
         reader = await Reader.open(connection, self._recent, self._hear)
         there = await reader.until(lambda: reader.offset >= end, NOTHING_RECENT_AFTER)
         if not there or self.commands.snapshots == before:
             await reader.close()
+            self.commands.begins()
             reader = await Reader.open(connection, ALL, self._hear)
             await reader.until_heard(lambda: reader.offset >= end)
         return reader

@@ -31,6 +31,8 @@ __all__ = ["Cancelled", "DeadLetter", "Outcome", "RetryAfter", "RetryFromStore",
 
 
 class Apart(ThreadPool):
+    """Where a process would be killed, nobody waits any more."""
+
     async def start(self, call: Call) -> Work:
         work = await super().start(call)
         return msgspec.structs.replace(work, stop=work.done.cancel)

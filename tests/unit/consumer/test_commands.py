@@ -105,6 +105,13 @@ def test_what_is_read_a_second_time_takes_nothing_away_without_a_whole_snapshot(
     assert cancelled(told([message(2), message(3)], commands)) == {1, 2, 3}
 
 
+def test_a_snapshot_is_not_made_whole_over_a_gap() -> None:
+    commands = told([message(1), message(snapshot=Snapshot(FIRST, 0)), message(snapshot=Snapshot(FIRST, 1))])
+    commands.begins()
+    told([message(snapshot=Snapshot(FIRST, 2, 3))], commands)
+    assert (cancelled(commands), commands.snapshots) == ({1}, 0)
+
+
 @given(st.lists(st.sampled_from(range(1, 9)), max_size=20), st.integers(0, 20), st.integers(0, 20))
 def test_whoever_reads_from_anywhere_before_a_whole_snapshot_knows_the_same(
     jobs: list[int], begins: int, joins: int
