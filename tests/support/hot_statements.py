@@ -16,10 +16,10 @@ from leveret.jobs import Envelope, State
 from leveret.settings import Database
 from leveret_producer.dead_letters.selection import DeadLetterFilter, DeadLetterSelection
 from leveret_producer.recorder.merge import Report
-from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.dead_letters import DeadLetters, WantedDeadLetters
 from leveret_producer.store.jobs import Jobs, NewJob, Wanted
 from leveret_producer.store.keys import Key, Keys
+from leveret_producer.store.operations import Operations
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.outcomes import Outcomes
 from leveret_producer.store.queues import Queues
