@@ -18,6 +18,7 @@ from leveret import topology
 from leveret.control import MOST_JOBS, Control, encode
 from leveret.jobs import State
 from leveret.rabbitmq.alarm import Alarm
+from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.declare import Declared
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher, persistent_json
 from leveret.rabbitmq.replies import Replies
@@ -62,19 +63,9 @@ class Sender:
         )
         await together(
             publisher.closed(),
-            self._again_and_again("commands", lambda: self._tell(publisher)),
-            self._again_and_again("replies", lambda: self._answer(replies, connection)),
+            again_and_again("commands", lambda: self._tell(publisher), EVERY, self._metrics),
+            again_and_again("replies", lambda: self._answer(replies, connection), EVERY, self._metrics),
         )
-
-    async def _again_and_again(self, what: str, once: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await once()
-            except (DatabaseUnavailable, TryAgain) as problem:
-                log.debug("what is in the outbox can't be sent yet", what=what, because=str(problem))
-            except NotConfirmed as problem:
-                log.warning("not confirmed; it is sent again", what=what, because=str(problem))
-            await asyncio.sleep(EVERY)
 
     async def _tell(self, publisher: Publisher) -> None:
         self._taken = self._taken or await self._commands.take((CANCEL, RULE), MOST_JOBS)
@@ -104,3 +95,20 @@ class Sender:
 async def publish(publisher: Publisher, message: Control) -> None:
     """Write a message to the stream; raise NotConfirmed."""
     await publisher.publish("", topology.CONTROL, persistent_json(encode(message)))
+
+
+async def again_and_again(what: str, once: Callable[[], Awaitable[None]], pause: float, metrics: Metrics) -> None:
+    """Do it for as long as the connection lives, `pause` seconds after each other; jobs go over it, too: no defect ends it."""
+    while True:
+        try:
+            await once()
+        except (DatabaseUnavailable, TryAgain) as problem:
+            log.debug("it waits for the database", what=what, because=str(problem))
+        except NotConfirmed as problem:
+            log.warning("not confirmed; it is sent again", what=what, because=str(problem))
+        except (BrokerGone, *BrokerErrors):
+            raise
+        except Exception:
+            log.exception("a background task failed and is started again", task=what)
+            metrics.failures.labels(what).inc()
+        await asyncio.sleep(pause)

@@ -17,9 +17,9 @@ from leveret import topology
 from leveret.control import MOST_JOBS
 from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.declare import Declared
-from leveret.rabbitmq.publisher import NotConfirmed, Publisher
+from leveret.rabbitmq.publisher import Publisher
 from leveret_producer.cancels.messages import SnapshotParts, cancels_of, chunked, rules_of, sorted_out
-from leveret_producer.cancels.sender import EVERY, publish
+from leveret_producer.cancels.sender import EVERY, again_and_again, publish
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.together import together
 from leveret_producer.store.cancels import PAGE, Cancels, Wanted
@@ -51,7 +51,8 @@ class Snapshots:
         """Take turns over one connection until it ends."""
         declared = Declared(connection, topology.shared())
         publisher = await Publisher.open(connection, alarm=self._alarm, declared=declared)
-        await together(publisher.closed(), self._take_turns(publisher))
+        takes_turns = again_and_again("snapshots", lambda: self._take_turn(publisher), LOOK_EVERY, self._metrics)
+        await together(publisher.closed(), takes_turns)
 
     async def count(self) -> None:
         """Show for ever how many cancels stand, and how old the newest whole snapshot is."""
@@ -65,15 +66,10 @@ class Snapshots:
                 log.debug("cancels can't be counted", because=str(problem))
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _take_turns(self, publisher: Publisher) -> None:
-        while True:
-            try:
-                async with self._turns.take(TURN, pause=self._every) as turn:
-                    if turn:
-                        await self._write(publisher)
-            except (DatabaseUnavailable, TryAgain, NotConfirmed) as problem:
-                log.warning("a snapshot of the cancels was not written whole", because=str(problem))
-            await asyncio.sleep(min(LOOK_EVERY, self._every))
+    async def _take_turn(self, publisher: Publisher) -> None:
+        async with self._turns.take(TURN, pause=self._every) as turn:
+            if turn:
+                await self._write(publisher)
 
     async def _write(self, publisher: Publisher) -> None:
         parts, send = SnapshotParts(uuid4()), partial(publish, publisher)

@@ -56,11 +56,13 @@ _DECISIONS = text(
     WHERE queues.name = ANY(CAST(:names AS text[])) GROUP BY queues.name
     """
 )
+# Of a job without a type nothing is known but its cancel.
 _OLDEST = text(
     f"""
     SELECT name, (
         SELECT coalesce(due_at, created_at) FROM jobs
         WHERE queue = name AND state IN ('accepted', 'scheduled', 'queued') AND coalesce(due_at, created_at) <= now()
+            AND type <> ''
         ORDER BY coalesce(due_at, created_at) LIMIT 1
     ) AS since FROM queues WHERE {KNOWN}
     """  # noqa: S608 - a constant
