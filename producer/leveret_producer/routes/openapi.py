@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from leveret.events import Error, Progress
 from leveret.jobs import DeadReason, State
 from leveret_producer import views
+from leveret_producer.cancels.selection import JobSelection
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.health import Ready
 from leveret_producer.idempotency import BARE, HEADER, LONGEST, QUOTED, REPLAYED
@@ -35,10 +36,12 @@ _TYPES = (
     views.QueueList,
     Ready,
     DeadLetterSelection,
+    JobSelection,
     WantedJobs,
     views.DeadLetterPage,
     views.WholeDeadLetter,
-    views.DeadLetterOperation,
+    views.Operation,
+    views.BegunCancel,
     Problem,
 )
 _MORE = (Error, Progress)
@@ -60,7 +63,7 @@ def _problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     for status in sorted({status_of(slug) for slug in (*kinds, *_ANYWHERE)}):
         of_it = ", ".join(slug for slug in (*kinds, *_ANYWHERE) if status_of(slug) == status)
         described[status] = _answer(f"Problem `{of_it}`", "Problem", MEDIA_TYPE)
-        if status in (409, 429, 503):
+        if status in (429, 503) or "request-in-progress" in of_it:
             described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
         if status == 401:
             described[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -105,6 +108,17 @@ SUBMIT: dict[str, Any] = {
 GET_JOB: dict[str, Any] = {"responses": {200: _answer("The job", "Job"), **_problems("unknown-job", "invalid-request")}}
 _example = {"ids": ["019a3c5e-0000-7000-8000-000000000000"]}
 _wanted = {"application/json": {"schema": _ref("WantedJobs"), "example": _example}}
+_asked_for = {
+    202: {
+        "description": "Cancelled, or to be cancelled",
+        "headers": {"Location": {"schema": {"type": "string"}, "description": "The job"}},
+        "content": {"application/json": {"schema": _ref("AcceptedJob")}},
+    }
+}
+CANCEL: dict[str, Any] = {"responses": {**_asked_for, **_problems("unknown-job", "job-finished", "invalid-request")}}
+CANCEL_OF_QUEUE: dict[str, Any] = {
+    "responses": {**_asked_for, **_problems("unknown-queue", "unknown-job", "job-finished", "invalid-request")}
+}
 GET_JOBS: dict[str, Any] = {
     "responses": {200: _answer("Those that are known, in the order asked for", "OutcomeList"), **_problems(*_BODY)},
     "openapi_extra": {"requestBody": {"required": True, "content": _wanted}},
@@ -143,10 +157,13 @@ GET_DEAD_LETTER: dict[str, Any] = {
         **_problems("unknown-queue", "unknown-job", "invalid-request"),
     }
 }
-_operation = {
-    **_answer("Begun; follow it at Location", "DeadLetterOperation"),
-    "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation"}},
-}
+
+
+def _begun(name: str) -> dict[str, Any]:
+    location = {"Location": {"schema": {"type": "string"}, "description": "The operation"}}
+    return {**_answer("Begun; follow it at Location", name), "headers": location}
+
+
 _selection = {
     "application/json": {
         "schema": _ref("DeadLetterSelection"),
@@ -157,12 +174,25 @@ _selection = {
     }
 }
 REDRIVE: dict[str, Any] = {
-    "responses": {202: _operation, **_problems(*_BODY, "unknown-queue")},
+    "responses": {202: _begun("Operation"), **_problems(*_BODY, "unknown-queue")},
     "openapi_extra": {"requestBody": {"required": True, "content": _selection}},
 }
 PURGE = REDRIVE
+_jobs = {
+    "application/json": {
+        "schema": _ref("JobSelection"),
+        "examples": {
+            "filter": {"value": {"filter": {"state": "queued", "type": "echo", "until": "2026-05-01T00:00:00Z"}}},
+            "all": {"value": {"all": True}},
+        },
+    }
+}
+CANCEL_JOBS: dict[str, Any] = {
+    "responses": {202: _begun("BegunCancel"), **_problems(*_BODY, "unknown-queue")},
+    "openapi_extra": {"requestBody": {"required": True, "content": _jobs}},
+}
 GET_OPERATION: dict[str, Any] = {
-    "responses": {200: _answer("The operation", "DeadLetterOperation"), **_problems("not-found", "invalid-request")}
+    "responses": {200: _answer("The operation", "Operation"), **_problems("not-found", "invalid-request")}
 }
 _ok = {"schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}}
 HEALTHZ: dict[str, Any] = {

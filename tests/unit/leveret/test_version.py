@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.version import NOT_TOLD, VERSION, oldest
+from leveret.version import NOT_TOLD, VERSION, is_older, oldest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -61,3 +61,12 @@ def test_it_is_one_of_them_whatever_their_order(told: list[str | None]) -> None:
     found = oldest(told)
     assert found is None or found in told or None in told
     assert oldest(reversed(told)) == found
+
+
+@pytest.mark.parametrize(
+    ("version", "older"),
+    [("0.1.0", True), ("0.1.9rc1", True), ("0.2", False), ("0.2.0rc1", False), ("0.10.0", False), ("new", False)],
+    ids=str,
+)
+def test_what_is_older(version: str, older: bool) -> None:
+    assert is_older(version, "0.2.0") is older
