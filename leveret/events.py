@@ -2,7 +2,7 @@
 
 Consumers report on jobs (routing key `job.<queue>`, many events in one message) and on the handlers that they run
 (`handlers.<queue>`); the operator tells what queues there are, what it saw and what it decided (`queue.<queue>`), and
-which JobQueues a namespace has (`jobqueues.<namespace>`). Whoever wants a job cancelled will tell that, too
+which JobQueues a namespace has (`jobqueues.<namespace>`). Whoever wants a job cancelled tells that, too
 (`cancel.<queue>`). The recorder takes a job's queue from the routing key, not from
 the body.
 """
@@ -86,7 +86,7 @@ class JobEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
-    """Somebody asked over AMQP for a job to be cancelled. Of versions to come: read, and not looked at."""
+    """Somebody asked over AMQP for a job to be cancelled, which the store may not have seen; in that generation only."""
 
     id: UUID
     generation: int = 1

@@ -11,6 +11,7 @@ from leveret.jobs import DeadReason, State
 
 OUTCOME = "leveret-outcome"
 JOB_DEAD = "https://leveret.dev/problems/job-dead"
+JOB_CANCELLED = "https://leveret.dev/problems/job-cancelled"
 # What a client of AMQP 0-9-1 writes for direct reply-to. The broker replaces it by the client's own address, and closes the
 # channel of a publisher who does not wait for replies so. As it stands it arrives through other protocols only.
 DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
@@ -31,7 +32,7 @@ def may_reply_to(name: str) -> bool:
 
 
 def reply(outcome: State, correlation_id: str | None, body: bytes) -> aio_pika.Message:
-    """Return the reply to a job's submitter: `body` is the result, or what `job_dead` returns.
+    """Return the reply to a job's submitter: `body` is the result, or what `job_dead` or `job_cancelled` returns.
 
     It's persistent: a fixed queue may be read by nobody for a while, and the job that it tells of is gone from its own
     queue by then. To other queues that costs nothing.
@@ -64,5 +65,18 @@ def job_dead(job: UUID, queue: str, error: Error, *, kept: bool = True) -> bytes
             "job": job,
             "queue": queue,
             "error": {"reason": error.reason, "type": error.type, "message": error.message},
+        }
+    )
+
+
+def job_cancelled(job: UUID, queue: str) -> bytes:
+    """Return the problem document that answers for a job that is cancelled."""
+    return msgspec.json.encode(
+        {
+            "type": JOB_CANCELLED,
+            "title": "The job is cancelled",
+            "detail": "Somebody asked for it before the job had ended. It is not run again; send it anew if it is wanted after all.",
+            "job": job,
+            "queue": queue,
         }
     )

@@ -24,7 +24,7 @@ BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reje
 Arguments = Mapping[str, str | int]
 
 # Whoever reads it begins 15 minutes back: a small segment, because what is too old goes by whole segments only.
-_CONTROL = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
+_CONTROL: Arguments = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,12 @@ def oldest(told: Iterable[str | None]) -> str | None:
     return min(aged)[1] if aged else None
 
 
+def is_older(version: str, than: str) -> bool:
+    """Compare release numbers alone; what is no version is not older."""
+    release, other = _release(version), _release(than)
+    return release is not None and other is not None and release < other
+
+
 def _release(text: str) -> tuple[int, ...] | None:
     form = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
     if form is None:

@@ -17,7 +17,7 @@ from leveret_producer.health import Health
 from leveret_producer.http.methods import HeadIsGet
 from leveret_producer.metrics import Metrics
 from leveret_producer.parts import Parts, assemble
-from leveret_producer.routes import dead_letters, docs, health, jobs, openapi, outcomes, queues
+from leveret_producer.routes import cancels, dead_letters, docs, health, jobs, openapi, outcomes, queues
 from leveret_producer.running import running
 from leveret_producer.settings import Settings
 from leveret_producer.store.postgres import DatabaseUnavailable, DataRefused, TryAgain
@@ -65,6 +65,7 @@ def create_app(settings: Settings, health_state: Health | None = None, metrics: 
     routers = [
         health.router,
         jobs.router,
+        cancels.router,
         outcomes.router,
         queues.router,
         dead_letters.router,

@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 
 from leveret_producer.problems import Flaw, Refused
+from leveret_producer.slices import Steps
 from leveret_producer.store.keys import Key
-from leveret_producer.turns import Steps
 
 HEADER, REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 LONGEST = 255  # characters

@@ -3,7 +3,7 @@
 A gauge whose value is not known shows nothing rather than 0.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,7 +12,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from leveret.jobs import State
+from leveret.jobs import FINAL, State
 from leveret.rabbitmq.reply_drops import REPLIES_DROPPED, Dropped
 
 _CONFIRM = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -30,6 +30,20 @@ class KnownGauge(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         if self.value is not None:
             yield GaugeMetricFamily(self._name, self._documentation, self.value)
+
+
+class QueueGauge(Collector):
+    """A gauge of every queue that something is known of; absent while `values` is None."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        self._name, self._documentation = name, documentation
+        self.values: Mapping[str, float] | None = None
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._documentation, labels=["queue"])
+        for queue, value in (self.values or {}).items():
+            family.add_metric([queue], value)
+        yield family
 
 
 class LagGauge(Collector):
@@ -110,9 +124,21 @@ class Metrics:
             "leveret_producer_broker_blocked",
             "1 while the broker, short of memory or disk, takes no messages from here",
         )
-        registry.register(self.broker_blocked)
-        registry.register(self.outbox_pending)
-        registry.register(self.recorder_lag)
+        self.cancels_live = QueueGauge(
+            "leveret_cancels_live", "Jobs that are to be cancelled, and that no consumer has ended yet"
+        )
+        self.control_complete_age = LagGauge(
+            "leveret_control_complete_age_seconds",
+            "Since all cancels that are wanted were last written to the consumers",
+        )
+        for gauge in (
+            self.broker_blocked,
+            self.outbox_pending,
+            self.recorder_lag,
+            self.cancels_live,
+            self.control_complete_age,
+        ):
+            registry.register(gauge)
         self._begun: set[str] = set()
         self._begin_replies("")  # where no JobQueue has the queue
 
@@ -122,9 +148,14 @@ class Metrics:
             self._begun.add(queue)
             for counted in (self.submitted, self.retries, self.given_back, self.wait_seconds, self.run_seconds):
                 counted.labels(queue)
-            for outcome in (State.SUCCEEDED, State.DEAD):
+            for outcome in FINAL:
                 self.finished.labels(queue, outcome)
             self._begin_replies(queue)
+
+    def cancelled(self, ended: Mapping[str, int]) -> None:
+        """Count jobs, of each queue, that the database alone has ended."""
+        for queue, jobs in ended.items():
+            self.finished.labels(queue, State.CANCELLED).inc(jobs)
 
     def _begin_replies(self, queue: str) -> None:
         for reason in Dropped:

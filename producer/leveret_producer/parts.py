@@ -8,6 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from leveret_producer.cancels.sender import Sender
+from leveret_producer.cancels.snapshots import Snapshots
 from leveret_producer.catalog import Catalog
 from leveret_producer.dead_letters.sweeper import Sweeper
 from leveret_producer.dead_letters.worker import Worker
@@ -24,6 +26,8 @@ from leveret_producer.retention.keeper import Keeper
 from leveret_producer.schemas import Schemas
 from leveret_producer.settings import Settings
 from leveret_producer.store import budget
+from leveret_producer.store.cancels import Cancels
+from leveret_producer.store.commands import Commands
 from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.dead_letters import DeadLetters
 from leveret_producer.store.jobs import Jobs
@@ -35,6 +39,7 @@ from leveret_producer.store.queues import Queues
 from leveret_producer.store.recording import Recording
 from leveret_producer.store.returning import Returning
 from leveret_producer.store.sweeping import Sweeping
+from leveret_producer.store.turns import Turns
 from leveret_producer.submit import FrontDoor
 
 
@@ -46,12 +51,15 @@ class Parts:
     requests_database: Postgres
     work_database: Postgres  # apart, so that a flood of requests doesn't hold up relay and recorder
     jobs: Jobs
+    cancels: Cancels
     outcomes: Outcomes
     queues: Queues
     work_queues: Queues
     rows: OutboxRows
     relay: Relay
     hinting: Hinting
+    sender: Sender
+    snapshots: Snapshots
     recorder: Recorder
     returned: ReturnedMessages
     keeper: Keeper
@@ -81,7 +89,8 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
     hinting = Hinting(settings.name, relay, bound, clock=now)
     jobs, queues = Jobs(requests), Queues(requests)
     recording = Recording(work)
-    writer = Writer(recording, metrics)
+    cancels, turns = Cancels(work), Turns(work)
+    writer = Writer(recording, cancels, metrics)
     try:
         yield Parts(
             settings=settings,
@@ -90,12 +99,15 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             requests_database=requests,
             work_database=work,
             jobs=jobs,
+            cancels=Cancels(requests),
             outcomes=Outcomes(requests),
             queues=queues,
             work_queues=Queues(work),
             rows=rows,
             relay=relay,
             hinting=hinting,
+            sender=Sender(Commands(work), metrics, now, relay.alarm),
+            snapshots=Snapshots(cancels, turns, metrics, now, relay.alarm),
             recorder=Recorder(writer, metrics, health),
             returned=ReturnedMessages(writer, Returning(work), metrics, health),
             keeper=Keeper(read, settings.name, settings.retention, now),

@@ -31,6 +31,7 @@ _TITLES = {
     "not-found": (404, "Nothing is at this path"),
     "method-not-allowed": (405, "Method not allowed"),
     "request-timeout": (408, "The request took too long"),
+    "job-finished": (409, "The job has ended"),
     "request-in-progress": (409, "The same request is being stored"),
     "too-large": (413, "Too large"),
     "unsupported-media-type": (415, "Unsupported media type"),

@@ -49,7 +49,12 @@ async def running(parts: Parts) -> AsyncIterator[None]:
 
     async def publish(connection: AbstractConnection) -> None:
         await _declare(connection)
-        await together(parts.relay.session(connection), parts.hinting.session(connection))
+        await together(
+            parts.relay.session(connection),
+            parts.hinting.session(connection),
+            parts.sender.session(connection),
+            parts.snapshots.session(connection),
+        )
 
     async def record(connection: AbstractConnection) -> None:
         await _declare(connection)
@@ -79,6 +84,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         asyncio.create_task(keep("retention", parts.keeper.run)),
         asyncio.create_task(keep("dead letters", parts.dead_letter_worker.run)),
         asyncio.create_task(keep("sweep", lambda: parts.sweeper.run(read, f"{name} sweep"))),
+        asyncio.create_task(keep("cancels", parts.snapshots.count)),
         asyncio.create_task(keep("look", lambda: parts.hinting.look(parts.work_queues, parts.rows, parts.metrics))),
     ]
     try:

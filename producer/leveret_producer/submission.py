@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from leveret_producer.problems import Flaw, Refused
-from leveret_producer.turns import Steps, at_once
+from leveret_producer.slices import Steps, at_once
 
 MOST_BODY = 8 << 20  # bytes
 MOST_PAYLOAD = 256 << 10  # bytes

@@ -25,12 +25,12 @@ from leveret_producer.problems import Flaw, Refused
 from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
 from leveret_producer.schemas import MOST_FLAWS, Schemas
+from leveret_producer.slices import Slices, Steps
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.keys import First, Key, Keys, KeyTaken
 from leveret_producer.store.postgres import nothing_stored
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission, invalid
-from leveret_producer.turns import Steps, Turns
 
 MOST_NAMED, LONGEST_NAMED = 10, 60  # types in a warning, and characters of each
 AT_ONCE = 200  # jobs, of which each takes some 10 us
@@ -58,7 +58,7 @@ class FrontDoor:
     keys: Keys
     queue_bound: QueueBound = field(default_factory=QueueBound)
     in_flight: InFlight = field(default_factory=InFlight)
-    turns: Turns = field(default_factory=Turns)
+    slices: Slices = field(default_factory=Slices)
 
     async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool, key: Key | None = None) -> Stored:
         """Return what was stored, now or before with this key; raise Refused or DatabaseUnavailable."""
@@ -72,15 +72,15 @@ class FrontDoor:
                 raise idempotency.in_progress() if isinstance(problem, KeyTaken) else problem from None
         if first.request != key.request:
             raise idempotency.reused(key.name)
-        return await self.turns.run(_again(first, queue, asked, in_list=in_list))
+        return await self.slices.run(_again(first, queue, asked, in_list=in_list))
 
     async def _store(self, queue: str, asked: Sequence[Submission], key: Key | None, *, in_list: bool) -> Stored:
         known = await self.catalog.find(queue)
         self.metrics.begin(queue)
-        if flaws := await self.turns.run(self._flaws(known, asked, in_list=in_list)):
+        if flaws := await self.slices.run(self._flaws(known, asked, in_list=in_list)):
             raise invalid(flaws)
         now, ids = self.clock(), iter(uuid_utils.compat.uuid7, None)
-        new = await self.turns.run(_made(queue, asked, now, ids, known.attempts_for, in_list=in_list))
+        new = await self.slices.run(_made(queue, asked, now, ids, known.attempts_for, in_list=in_list))
         at_once = [one.job for one in new if one.due_at is None]
         said = warning(known, {one.type for one in asked})
         with self._room(known, len(at_once)), self._room_in_outbox(len(at_once)):
@@ -88,7 +88,7 @@ class FrontDoor:
             until = await self.jobs.insert(new, now, lease, key, said)
         if at_once:
             if lease > 0:
-                await self.turns.run(self._hand_over(at_once, until, asked_at, self.bound.known(own=True)))
+                await self.slices.run(self._hand_over(at_once, until, asked_at, self.bound.known(own=True)))
             self.hinting.committed(queue, len(at_once))
         self.metrics.submitted.labels(queue).inc(len(new))
         return Stored(new, said)

@@ -75,8 +75,8 @@ class Job(msgspec.Struct, frozen=True):
         Time | None, msgspec.Meta(description="No attempt starts or runs after it; a redrive takes it off")
     ]
     correlation_id: str | None
+    cancel_requested_at: Annotated[Time | None, msgspec.Meta(description="Of this generation")]
     # Nobody can ask for these yet: NOT_ASKED_FOR.
-    cancel_requested_at: Time | None
     after: tuple[UUID, ...]
     priority: int | None
 
@@ -111,7 +111,7 @@ class ListedJob(msgspec.Struct, frozen=True):
     priority: int | None
 
 
-NOT_ASKED_FOR: dict[str, Any] = {"cancel_requested_at": None, "after": (), "priority": None}
+NOT_ASKED_FOR: dict[str, Any] = {"after": (), "priority": None}
 
 
 class JobPage(msgspec.Struct, frozen=True):

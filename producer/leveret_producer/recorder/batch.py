@@ -15,7 +15,7 @@ from leveret_producer.recorder import letters
 from leveret_producer.recorder.merge import Report
 from leveret_producer.recorder.noted import EXCHANGE, NOTED, ROUTING_KEY, note, restore
 from leveret_producer.recorder.told import Told
-from leveret_producer.turns import Steps, at_once
+from leveret_producer.slices import Steps, at_once
 
 _LONGEST_REASON = 2_000
 _LARGEST_LIST = 2 << 20  # bytes; a consumer's are half of that at most
@@ -72,10 +72,14 @@ class SetAside:
         return persistent_json(self.body, headers)
 
 
+AskedCancel = tuple[str, events.CancelRequested]  # with the queue
+
+
 @dataclass(slots=True)
 class Batch:
     reports: list[Report] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    cancels: list[AskedCancel] = field(default_factory=list)
     aside: list[SetAside] = field(default_factory=list)
 
 
@@ -128,7 +132,7 @@ def _add(name: str, content: events.Event, batch: Batch) -> None:
         case list():
             batch.reports.extend(Report(name, event) for event in content)
         case events.CancelRequested():
-            pass
+            batch.cancels.append((name, content))
         case _:
             batch.told.append((name, content))
 
@@ -146,3 +150,15 @@ def rounds(reports: Sequence[Report]) -> list[list[Report]]:
             parts.append([report])
             owners.append({report.event.id: report.queue})
     return parts
+
+
+def cancel_rounds(asked: Sequence[AskedCancel]) -> list[list[AskedCancel]]:
+    """Split requests so that in each part a job is named once; of a queue's for one job the latest generation counts."""
+    newest = {(queue, one.id): (queue, one) for queue, one in sorted(asked, key=lambda told: told[1].generation)}
+    parts: list[dict[UUID, AskedCancel]] = []
+    for (_, job), one in newest.items():
+        part = next((part for part in parts if job not in part), None)
+        if part is None:
+            parts.append(part := {})
+        part[job] = one
+    return [list(part.values()) for part in parts]

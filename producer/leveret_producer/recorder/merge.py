@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from leveret.events import JobEvent
 from leveret.jobs import FINAL, DeadReason, State
-from leveret_producer.turns import Steps, at_once
+from leveret_producer.slices import Steps, at_once
 
 # Of two ends of an attempt the one that the job's state goes by. Versions before 0.2.0 wrote 3 for a success.
 _ENDS = {State.RUNNING: 0, State.RETRYING: 1, State.DEAD: 2, State.CANCELLED: 3, State.SUCCEEDED: 4}

@@ -21,7 +21,7 @@ from leveret_producer.recorder.inbox import Inbox
 from leveret_producer.recorder.net import Messages, handle_all
 from leveret_producer.recorder.sessions import until_stopped
 from leveret_producer.recorder.writer import Writer
-from leveret_producer.turns import Turns
+from leveret_producer.slices import Slices
 
 # Messages in memory while the database is slow. Ours of events are of 1 MiB at most, and dead letters are cut to 256 KiB.
 PREFETCH = 100
@@ -34,7 +34,7 @@ class Recorder:
         self._metrics = metrics
         self._health = health or Health()
         self._stopping = asyncio.Event()
-        self._turns = Turns()
+        self._slices = Slices()
 
     def stop(self) -> None:
         """Finish the batch that is being recorded, and no other."""
@@ -66,7 +66,7 @@ class Recorder:
     async def _record(self, answers: Answers, messages: Messages, publisher: Publisher) -> None:
         batch = Batch()
         for message in messages:
-            await self._turns.run(reading(message, batch, datetime.now(UTC)))
+            await self._slices.run(reading(message, batch, datetime.now(UTC)))
             await asyncio.sleep(0)
         # A dead letter may have lain in its queue for long: it waits here since it came.
         now = datetime.now(UTC)
@@ -74,4 +74,5 @@ class Recorder:
         self._metrics.recorder_lag.waits(min(since, default=now))
         aside = [*batch.aside, *await self._writer.record(batch.reports, publisher, answers)]
         aside += await self._writer.tell(batch.told)
+        aside += await self._writer.cancel(batch.cancels)
         await self._writer.set_aside(aside, publisher)

@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 import structlog
 
 from leveret import topology
+from leveret.events import encode
 from leveret.rabbitmq.connection import BrokerGone
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret_producer.metrics import Metrics
 from leveret_producer.recorder import next_attempts, tally
 from leveret_producer.recorder.answers import Answers
-from leveret_producer.recorder.batch import SetAside, rounds
+from leveret_producer.recorder.batch import AskedCancel, SetAside, cancel_rounds, rounds
 from leveret_producer.recorder.chunks import chunks
 from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.merge import Report
 from leveret_producer.recorder.told import Told
+from leveret_producer.store.cancels import Cancels, Wanted, told_generation
 from leveret_producer.store.recording import Recording
 
 log = structlog.get_logger(__name__)
@@ -32,8 +34,9 @@ _SAID = 300  # characters of each
 class Writer:
     """Of both recorders: of events, and of what the broker had no queue for."""
 
-    def __init__(self, recording: Recording, metrics: Metrics) -> None:
+    def __init__(self, recording: Recording, cancels: Cancels, metrics: Metrics) -> None:
         self._recording = recording
+        self._cancels = cancels
         self._metrics = metrics
 
     async def record(self, reports: Sequence[Report], publisher: Publisher, answers: Answers) -> list[SetAside]:
@@ -67,6 +70,18 @@ class Writer:
             return []
 
         return [SetAside.of_told(one, because) for one, because in await commit(told, write)]
+
+    async def cancel(self, asked: Sequence[AskedCancel]) -> list[SetAside]:
+        """Have jobs cancelled, also such as the store has not seen; return what can't be."""
+
+        async def write(some: Sequence[AskedCancel]) -> Refused[AskedCancel]:
+            wanted = [Wanted(one.id, told_generation(one.generation), queue) for queue, one in some]
+            noted = await self._cancels.ask(wanted, unseen=True)
+            self._metrics.cancelled(noted.ended)
+            return [(one, NOT_ITS_QUEUE) for one in some if one[1].id in noted.misplaced]
+
+        refused = [one for part in cancel_rounds(asked) for one in await commit(part, write)]
+        return [SetAside(f"cancel.{queue}", encode(one), because) for (queue, one), because in refused]
 
     async def set_aside(self, events: Sequence[SetAside], publisher: Publisher) -> None:
         """Return once the broker has all; one that floods us neither waits for each nor fills the log."""

@@ -30,8 +30,8 @@ async def submit(queue: str, request: Request, parts: Serving) -> Response:
     name = read_key(request.headers.getlist(HEADER))
     async with json_body(request, parts, kept="Nothing was stored.") as body:
         front_door = parts.front_door
-        asked = await front_door.turns.run(reading(body))
-        key = None if name is None else await front_door.turns.run(keyed(CALLER, name, queue, body))
+        asked = await front_door.slices.run(reading(body))
+        key = None if name is None else await front_door.slices.run(keyed(CALLER, name, queue, body))
         if isinstance(asked, list):
             stored = await front_door.submit(queue, asked, in_list=True, key=key)
             jobs = AcceptedList([Accepted(one.job.id, one.state) for one in stored.jobs], stored.warning or UNSET)
@@ -70,7 +70,7 @@ async def list_jobs(request: Request, parts: Serving) -> Response:
 def _accepted(new: NewJob, warning: str | None) -> AcceptedJob:
     """A job as it was stored a moment ago."""
     nothing: dict[str, Any] = dict.fromkeys(
-        ("result", "error", "progress", "started_at", "finished_at", "correlation_id"), None
+        ("result", "error", "progress", "started_at", "finished_at", "correlation_id", "cancel_requested_at"), None
     )
     job = new.job
     assert job.submitted_at is not None

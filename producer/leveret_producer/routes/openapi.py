@@ -60,7 +60,7 @@ def _problems(*kinds: str) -> dict[int | str, dict[str, Any]]:
     for status in sorted({status_of(slug) for slug in (*kinds, *_ANYWHERE)}):
         of_it = ", ".join(slug for slug in (*kinds, *_ANYWHERE) if status_of(slug) == status)
         described[status] = _answer(f"Problem `{of_it}`", "Problem", MEDIA_TYPE)
-        if status in (409, 429, 503):
+        if status in (429, 503) or "request-in-progress" in of_it:
             described[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
         if status == 401:
             described[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -105,6 +105,17 @@ SUBMIT: dict[str, Any] = {
 GET_JOB: dict[str, Any] = {"responses": {200: _answer("The job", "Job"), **_problems("unknown-job", "invalid-request")}}
 _example = {"ids": ["019a3c5e-0000-7000-8000-000000000000"]}
 _wanted = {"application/json": {"schema": _ref("WantedJobs"), "example": _example}}
+_asked_for = {
+    202: {
+        "description": "Cancelled, or to be cancelled",
+        "headers": {"Location": {"schema": {"type": "string"}, "description": "The job"}},
+        "content": {"application/json": {"schema": _ref("AcceptedJob")}},
+    }
+}
+CANCEL: dict[str, Any] = {"responses": {**_asked_for, **_problems("unknown-job", "job-finished", "invalid-request")}}
+CANCEL_OF_QUEUE: dict[str, Any] = {
+    "responses": {**_asked_for, **_problems("unknown-queue", "unknown-job", "job-finished", "invalid-request")}
+}
 GET_JOBS: dict[str, Any] = {
     "responses": {200: _answer("Those that are known, in the order asked for", "OutcomeList"), **_problems(*_BODY)},
     "openapi_extra": {"requestBody": {"required": True, "content": _wanted}},

@@ -112,7 +112,8 @@ _REDRIVE = text(
     {_LOCKED}
     UPDATE jobs SET generation = generation + 1, state = 'accepted', merge_key = key, tie = 0, attempt = 0,
         next_attempt = 1, returned = 0, published_at = NULL, due_at = now(), lease_until = now(), started_at = NULL,
-        finished_at = NULL, result = NULL, error = NULL, progress = NULL, dead_reason = NULL, deadline = NULL
+        finished_at = NULL, result = NULL, error = NULL, progress = NULL, dead_reason = NULL, deadline = NULL,
+        cancel_requested_at = NULL
     FROM meant WHERE jobs.id = meant.id AND jobs.id = ANY(CAST(:ids AS uuid[])) AND jobs.generation < :most
         AND jobs.id IN (SELECT payloads.id FROM payloads WHERE payloads.id = ANY(CAST(:ids AS uuid[])))
     RETURNING jobs.id

@@ -16,10 +16,14 @@ from leveret_producer.store.keys import CLAIM, Key, KeyTaken, claim_values
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import NOT_ASKED_FOR, Attempt, Job, ListedJob, raw, shown_payload
 
-# One round trip, of which each costs more than what it does.
+# One round trip, of which each costs more than what it does. Without a lease the row's ends when the job came: so it shows
+# that no replica ever took it, unless a clock is so far off that it would be taken too late, or not be looked for.
 _STORE = """
     WITH {claim} lease AS (
-        SELECT now() + CAST(:lease AS double precision) * interval '1 second' AS until {claimed}
+        SELECT CASE
+            WHEN CAST(:lease AS double precision) = 0 AND now() - CAST(:created_at AS timestamptz)
+                BETWEEN interval '-1 second' AND interval '5 seconds' THEN CAST(:created_at AS timestamptz)
+            ELSE now() + CAST(:lease AS double precision) * interval '1 second' END AS until {claimed}
     ), stored AS (
         INSERT INTO jobs (id, queue, type, state, merge_key, max_attempts, created_at, run_at, due_at, lease_until,
             deadline)
@@ -68,6 +72,7 @@ _COLUMNS = (
     "error",
     "progress",
     "correlation_id",
+    "cancel_requested_at",
 )
 _LISTED = ", ".join(_SHORT_ERROR if name == "error" else name for name in _COLUMNS if name != "result")
 # Sooner than we give a transaction up: so the database itself says that it is there and that this took too long.
@@ -266,5 +271,6 @@ def _shared(row: Row[Any], attempts: list[Attempt]) -> dict[str, Any]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
         "correlation_id": row.correlation_id,
+        "cancel_requested_at": row.cancel_requested_at,
         **NOT_ASKED_FOR,
     }

@@ -41,6 +41,7 @@ _FREE = text(
     ))
     """
 )
+_FREE_COMMANDS = text("UPDATE outbox SET lease_until = now() WHERE lease_until = ANY(CAST(:untils AS timestamptz[]))")
 
 
 async def note(connection: AsyncConnection, lease: float) -> None:
@@ -51,4 +52,5 @@ async def note(connection: AsyncConnection, lease: float) -> None:
 async def free(connection: AsyncConnection, lease: float) -> None:
     """Have what dead producers took be anybody's."""
     if left := [row.until for row in await connection.execute(_LEFT, {"lease": lease, "grace": GRACE * lease})]:
-        await connection.execute(_FREE, {"untils": left})
+        for statement in (_FREE, _FREE_COMMANDS):
+            await connection.execute(statement, {"untils": left})

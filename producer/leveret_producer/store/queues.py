@@ -11,8 +11,8 @@ from sqlalchemy import Row, text
 from leveret.events import HandlerInfo, QueueObserved
 from leveret.retry import MOST_ATTEMPTS
 from leveret_producer.queue_bound import Length
+from leveret_producer.slices import Slices, Steps
 from leveret_producer.store.postgres import Postgres
-from leveret_producer.turns import Steps, Turns
 from leveret_producer.views import DecisionView, JobQueueName, QueueView
 
 SHOWN_DECISIONS = 10
@@ -21,18 +21,18 @@ MOST_NAMED_LIKE = 200
 # By the database's clock; of what is from the future, or from before all calendars, too.
 _AGE = "now() - least(greatest(observed_at, now() - interval '1 day'), now())"
 # A queue is known from its definition until its removal; a definition after that makes it known again.
-_KNOWN = "defined_at IS NOT NULL AND (removed_at IS NULL OR removed_at < defined_at)"
+KNOWN = "defined_at IS NOT NULL AND (removed_at IS NULL OR removed_at < defined_at)"
 _DEFINITIONS = text(
     f"""
     SELECT name, jobqueue, queues.version, max_attempts, types, max_length,
         CASE WHEN max_length IS NOT NULL THEN observed END AS observed, {_AGE} AS observed_age
     FROM queues LEFT JOIN handlers ON handlers.queue = name AND handlers.version = queues.version
-    WHERE {_KNOWN}
+    WHERE {KNOWN}
     """  # noqa: S608 - a constant
 )
 _NAMED_LIKE = text(
     f"""
-    SELECT name FROM queues WHERE {_KNOWN} AND starts_with(name, split_part(:name, '.', 1) || '.')
+    SELECT name FROM queues WHERE {KNOWN} AND starts_with(name, split_part(:name, '.', 1) || '.')
     ORDER BY name <> :name, name LIMIT :most
     """  # noqa: S608 - a constant
 )
@@ -40,7 +40,7 @@ _VIEWS = f"""
     SELECT name, namespace, jobqueue, observed,
         CASE WHEN observed_at IS NOT NULL THEN least(observed_at, now()) END AS observed_at
     FROM queues
-    WHERE {_KNOWN}
+    WHERE {KNOWN}
     """  # noqa: S608 - a constant
 _ALL_VIEWS, _ONE_VIEW = text(f"{_VIEWS} ORDER BY name"), text(f"{_VIEWS} AND name = :name")
 # A row a queue, for the driver takes much longer over ten times as many.
@@ -62,7 +62,7 @@ _OLDEST = text(
         SELECT coalesce(due_at, created_at) FROM jobs
         WHERE queue = name AND state IN ('accepted', 'scheduled', 'queued') AND coalesce(due_at, created_at) <= now()
         ORDER BY coalesce(due_at, created_at) LIMIT 1
-    ) AS since FROM queues WHERE {_KNOWN}
+    ) AS since FROM queues WHERE {KNOWN}
     """  # noqa: S608 - a constant
 )
 _OBSERVED = (
@@ -99,7 +99,7 @@ class KnownQueue:
 class Queues:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
-        self._turns = Turns()
+        self._slices = Slices()
         self._handlers: dict[str, tuple[str, Mapping[str, HandlerInfo]]] = {}  # by queue: as told, and as read
 
     async def known(self) -> dict[str, KnownQueue]:
@@ -139,7 +139,7 @@ class Queues:
             names = [row.name for row in rows]
             told = await connection.execute(_DECISIONS, {"names": names, "shown": SHOWN_DECISIONS})
             decisions = {row.queue: row for row in told}
-        return await self._turns.run(_viewing(rows, decisions))
+        return await self._slices.run(_viewing(rows, decisions))
 
 
 def _known(row: Row[Any], types: Mapping[str, HandlerInfo], asked_at: datetime) -> KnownQueue:

@@ -24,9 +24,10 @@ from leveret.jobs import FINAL, State
 from leveret_producer.recorder import merge, messages
 from leveret_producer.recorder.merge import AttemptId, AttemptRow, JobRow, Report
 from leveret_producer.recorder.told import Told, ordered
+from leveret_producer.slices import Slices
+from leveret_producer.store import cancels
 from leveret_producer.store import recording_sql as sql
 from leveret_producer.store.postgres import Postgres
-from leveret_producer.turns import Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Recorded:
 class Recording:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
-        self._turns = Turns()
+        self._slices = Slices()
 
     async def record(self, reports: Sequence[Report], told: Sequence[Told] = ()) -> Recorded:
         """Commit a batch, in which each job's reports are for one queue.
@@ -56,7 +57,7 @@ class Recording:
             lost = await _without_payload(connection, reports)
             without = {id(report) for report in lost}
             kept = [report for report in reports if id(report) not in without] if lost else reports
-            recorded = await _record(connection, kept, self._turns) if kept else Recorded()
+            recorded = await _record(connection, kept, self._slices) if kept else Recorded()
             return replace(recorded, without_payload=tuple(lost))
 
 
@@ -69,15 +70,16 @@ async def _without_payload(connection: AsyncConnection, reports: Sequence[Report
     return [report for report in asking if report.event.id not in have]
 
 
-async def _record(connection: AsyncConnection, reports: Sequence[Report], turns: Turns) -> Recorded:
-    rows = await turns.run(merge.merging_jobs(reports))
+async def _record(connection: AsyncConnection, reports: Sequence[Report], slices: Slices) -> Recorded:
+    rows = await slices.run(merge.merging_jobs(reports))
     known = await connection.execute(sql.LOCK, {"ids": [row.id for row in rows]})
     before = {row.id: (row.queue, row.state, row.generation) for row in known}
     misplaced = {row.id for row in rows if row.id in before and before[row.id][0] != row.queue}
     rows = [row for row in rows if row.id not in misplaced]
     if not rows:
         return Recorded(misplaced=frozenset(misplaced))
-    changed = {row.id for row in await connection.execute(sql.JOBS, sql.columns(rows))}
+    written = list(await connection.execute(sql.JOBS, sql.columns(rows)))
+    changed = {row.id for row in written}
     # A job of which nothing was known, and that another replica recorded for another queue just now.
     here = {row.id: row.queue for row in rows}
     if unseen := [row.id for row in rows if row.id not in before and row.id not in changed]:
@@ -91,12 +93,22 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report], turns:
         await connection.execute(sql.FIRST_SEEN, {"ids": ordered, "seen": [first[one] for one in ordered]})
     if to_keep := messages.messages(kept):
         await connection.execute(sql.KEEP_MESSAGES, sql.columns(to_keep))
-    new_attempts = await _record_attempts(connection, await turns.run(merge.merging_attempts(kept)))
+    new_attempts = await _record_attempts(connection, await slices.run(merge.merging_attempts(kept)))
     finished = [row for row in rows if row.id in changed and row.state in FINAL and not _was_final(before, row)]
+    to_cancel = {row.id for row in written if row.cancel_requested_at}
+    finished += await _cancel(connection, [row for row in rows if row.id in to_cancel])
     now = {row.id: (row.state, row.generation) for row in rows if row.id in changed}
     stands = {row.id: now.get(row.id) or before[row.id][1:] for row in rows if row.id in changed or row.id in before}
     dead = {(one, generation) for one, (state, generation) in stands.items() if state == State.DEAD}
     return Recorded(tuple(finished), new_attempts, frozenset(misplaced), dead=frozenset(dead))
+
+
+async def _cancel(connection: AsyncConnection, rows: Sequence[JobRow]) -> list[JobRow]:
+    """See to jobs that are to be cancelled: forget it of those that have ended, and make an end of those that wait here."""
+    await cancels.ended(connection, [(row.id, row.generation) for row in rows if row.state in FINAL])
+    waiting = {row.id: row for row in rows if row.due_at is not None}
+    noted = await cancels.cancel(connection, [(row.id, row.generation) for row in waiting.values()])
+    return [replace(waiting[job], state=State.CANCELLED) for job in noted.ended_jobs]
 
 
 def _was_final(before: dict[UUID, tuple[str, str, int]], row: JobRow) -> bool:

@@ -42,6 +42,9 @@ _NEVER = "timestamptz '9999-12-31'"  # later ones, the driver takes for no time 
 _DUE = f"""CASE WHEN due_at IS NOT NULL THEN greatest(now(), least(
     least(now(), told_at + interval '500 ms') + (due_at - told_at), now() + interval '{LONGEST_DELAY.days} days')) END"""
 
+# A row that is there only since a cancel was asked for: nothing was known of the job.
+_UNSEEN = "job.type = '' AND job.state = 'queued'"
+
 LOCK = text(
     """
     SELECT id, queue, state, generation FROM jobs WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR UPDATE
@@ -92,9 +95,13 @@ JOBS = text(
             AND job.purged_at <> job.finished_at THEN job.purged_at END),
         deadline = coalesce(excluded.deadline, CASE WHEN job.generation = excluded.generation THEN job.deadline END),
         published_at = CASE WHEN excluded.due_at IS NULL THEN coalesce(job.published_at, now()) END,
-        due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt
+        due_at = excluded.due_at, lease_until = excluded.lease_until, next_attempt = excluded.next_attempt,
+        cancel_requested_at = CASE WHEN job.generation = excluded.generation THEN job.cancel_requested_at END,
+        type = CASE WHEN {_UNSEEN} THEN excluded.type ELSE job.type END,
+        created_at = CASE WHEN {_UNSEEN} THEN excluded.created_at ELSE job.created_at END,
+        correlation_id = CASE WHEN {_UNSEEN} THEN excluded.correlation_id ELSE job.correlation_id END
     WHERE job.queue = excluded.queue AND (job.merge_key, job.tie) < (excluded.merge_key, excluded.tie)
-    RETURNING id
+    RETURNING id, cancel_requested_at
     """  # noqa: S608 - constants
 )
 

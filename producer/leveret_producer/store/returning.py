@@ -41,6 +41,8 @@ _PUT_BACK = text(
         deadline = coalesce(excluded.deadline, CASE WHEN job.generation = excluded.generation THEN job.deadline END),
         due_at = CASE WHEN job.generation = excluded.generation AND job.due_at <= now() THEN job.due_at END,
         result = NULL, finished_at = NULL, dead_reason = NULL, purged_at = NULL,
+        type = CASE WHEN job.type = '' THEN excluded.type ELSE job.type END,
+        cancel_requested_at = CASE WHEN job.generation = excluded.generation THEN job.cancel_requested_at END,
         published_at = NULL, lease_until = excluded.lease_until, returned = job.returned + 1
     WHERE job.queue = excluded.queue AND job.merge_key <= excluded.merge_key
     """

@@ -14,7 +14,7 @@ from leveret_producer.store.postgres import quoted
 
 TABLES = (
     "alembic_version", "jobs", "payloads", "attempts", "queues", "handlers", "decisions", "dead_letter_operations",
-    "dead_letter_chunks", "idempotency_keys", "leases",
+    "dead_letter_chunks", "idempotency_keys", "leases", "cancel_rules", "cancels", "outbox", "turns",
 )  # fmt: skip
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 

@@ -32,9 +32,9 @@ from leveret.jobs import Envelope
 from leveret.settings import Broker, Database
 from leveret_producer.access.token import CALLER
 from leveret_producer.idempotency import keyed
+from leveret_producer.slices import at_once
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.postgres import Postgres
-from leveret_producer.turns import at_once
 
 JOB: dict[str, Any] = {"type": "free", "payload": {"n": 1}}
 

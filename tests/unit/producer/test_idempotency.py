@@ -17,8 +17,8 @@ from leveret_producer.idempotency import BARE, QUOTED, keyed, read_key
 from leveret_producer.problems import Refused
 from leveret_producer.queue_bound import Length
 from leveret_producer.settings import Settings
+from leveret_producer.slices import at_once
 from leveret_producer.store.queues import KnownQueue
-from leveret_producer.turns import at_once
 
 GOOD = {
     "bare": (b"8e03978e-40d5-43dd-bc93-6894a57f9324", "8e03978e-40d5-43dd-bc93-6894a57f9324"),

@@ -57,6 +57,7 @@ COUNTED = [
     pytest.param("leveret_jobs_submitted_total", {}, id="submitted"),
     pytest.param("leveret_jobs_finished_total", {"outcome": "succeeded"}, id="succeeded"),
     pytest.param("leveret_jobs_finished_total", {"outcome": "dead"}, id="dead"),
+    pytest.param("leveret_jobs_finished_total", {"outcome": "cancelled"}, id="cancelled"),
     pytest.param("leveret_job_retries_total", {}, id="retries"),
     pytest.param("leveret_given_back_total", {}, id="given back"),
     pytest.param("leveret_job_wait_seconds_count", {}, id="wait"),

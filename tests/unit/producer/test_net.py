@@ -83,7 +83,7 @@ class Nobody:
 class Scene:
     def __init__(self, recording: Recording | None = None) -> None:
         self.recording, self.publisher, self.metrics = recording or Recording(), Publisher(), Metrics()
-        self.writer = Writer(self.recording, self.metrics)  # type: ignore[arg-type]
+        self.writer = Writer(self.recording, self.recording, self.metrics)  # type: ignore[arg-type]
         self.recorder = Recorder(self.writer, self.metrics)
 
     async def handle(self, *messages: Message) -> None:

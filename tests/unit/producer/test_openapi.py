@@ -200,4 +200,4 @@ def test_problems_are_those_that_an_operation_has(schemas: dict[str, Any]) -> No
         for parameter in operation.get("parameters", [])
         if parameter["name"] == "id"
     ]
-    assert ids == [{"type": "string", "format": "uuid"}] * 3
+    assert ids == [{"type": "string", "format": "uuid"}] * 5

@@ -20,6 +20,7 @@ from leveret_producer.metrics import Metrics
 from leveret_producer.recorder.recorder import Recorder
 from leveret_producer.recorder.writer import Writer
 from leveret_producer.store import recording_sql as sql
+from leveret_producer.store.cancels import Cancels
 from leveret_producer.store.recording import Recording
 
 NOW = datetime.now(UTC)
@@ -42,7 +43,7 @@ class Taking:
         await asyncio.sleep(0)
         if statement is sql.JOBS:
             self.jobs += len(values["id"])
-            return [SimpleNamespace(id=one) for one in values["id"]]
+            return [SimpleNamespace(id=one, cancel_requested_at=None) for one in values["id"]]
         self.attempts += len(values["job_id"]) if statement is sql.ATTEMPTS else 0
         return []
 
@@ -95,5 +96,5 @@ async def test_so_does_what_is_read_one_by_one_since_one_is_bad(body: Callable[[
 
 async def _record(taking: Taking, messages: list[SimpleNamespace]) -> None:
     played, metrics = cast(Any, taking), Metrics()
-    recorder = Recorder(Writer(Recording(played), metrics), metrics)
+    recorder = Recorder(Writer(Recording(played), Cancels(played), metrics), metrics)
     await recorder._record(played, cast(Any, messages), played)

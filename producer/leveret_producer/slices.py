@@ -23,7 +23,7 @@ def at_once(steps: Steps[T]) -> T:
     return work.result
 
 
-class Turns:
+class Slices:
     def __init__(self) -> None:
         self._one = asyncio.Lock()
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from leveret_producer.turns import SLICE, Steps, Turns
+from leveret_producer.slices import SLICE, Slices, Steps
 
 
 def work(name: str, log: list[str], seconds: float) -> Steps[str]:
@@ -18,7 +18,7 @@ def work(name: str, log: list[str], seconds: float) -> Steps[str]:
 
 
 async def test_long_work_is_done_one_piece_after_another_and_others_have_turns() -> None:
-    turns, log, seen = Turns(), list[str](), 0
+    turns, log, seen = Slices(), list[str](), 0
 
     async def other() -> None:
         nonlocal seen
@@ -35,7 +35,7 @@ async def test_long_work_is_done_one_piece_after_another_and_others_have_turns()
 
 
 async def test_short_work_waits_for_no_long_work() -> None:
-    turns, log = Turns(), list[str]()
+    turns, log = Slices(), list[str]()
     long = asyncio.create_task(turns.run(work("long", log, 20 * SLICE)))
     await asyncio.sleep(0)
     assert await turns.run(work("short", log, 0)) == "short"
@@ -44,7 +44,7 @@ async def test_short_work_waits_for_no_long_work() -> None:
 
 
 async def test_what_fails_or_is_given_up_holds_nobody_up() -> None:
-    turns, log = Turns(), list[str]()
+    turns, log = Slices(), list[str]()
 
     def failing() -> Steps[None]:
         yield from work("failing", log, 3 * SLICE)
