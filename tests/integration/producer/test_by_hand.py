@@ -60,23 +60,25 @@ async def test_with_one_right_more_it_may_cancel_jobs_of_its_queue_and_tell_noth
     [topics] = re.findall(r"set_topic_permissions -p / shop leveret.events '(.*)' '(.*)'", text)
     rabbitmq.run("rabbitmqctl", "-q", "add_user", "shop", "secret")
     rabbitmq.run("rabbitmqctl", "-q", "set_permissions", "-p", broker.vhost, "shop", *permissions)
-    rabbitmq.run("rabbitmqctl", "-q", "set_topic_permissions", "-p", broker.vhost, "shop", topology.EVENTS, *topics)
     config, job = ConnectionConfig("shop", "secret", broker.host, broker.port, broker.vhost), UUID(int=7)
     try:
-        async with operating(broker, "leveret.prices"), await Rpc.connect(config) as rpc:
-            call = asyncio.create_task(rpc.call("leveret.prices", "price", 1))
-            taken = await message_taken(broker, "leveret.prices")
-            for queue in ("leveret.other", "leveret.prices.more"):
-                with pytest.raises(Refused, match="ACCESS_REFUSED"):
-                    await rpc.cancel(queue, job)
-            await rpc.cancel("leveret.prices", job)
-            while (told := await message_taken(broker, topology.EVENTS)).routing_key != "cancel.leveret.prices":
-                assert told.routing_key == "queue.leveret.prices"
-            _, cancel = events.decode(told.routing_key or "", told.body)
-            assert isinstance(cancel, events.CancelRequested)
-            assert cancel.id == job
-            assert (rpc.connected, call.done(), taken.type) == (True, False, "price")
-            call.cancel()
+        async with operating(broker, "leveret.prices"):
+            rights = ("-p", broker.vhost, "shop", topology.EVENTS, *topics)
+            rabbitmq.run("rabbitmqctl", "-q", "set_topic_permissions", *rights)
+            async with await Rpc.connect(config) as rpc:
+                call = asyncio.create_task(rpc.call("leveret.prices", "price", 1))
+                taken = await message_taken(broker, "leveret.prices")
+                for queue in ("leveret.other", "leveret.prices.more"):
+                    with pytest.raises(Refused, match="ACCESS_REFUSED"):
+                        await rpc.cancel(queue, job)
+                await rpc.cancel("leveret.prices", job)
+                while (told := await message_taken(broker, topology.EVENTS)).routing_key != "cancel.leveret.prices":
+                    assert told.routing_key == "queue.leveret.prices"
+                _, cancel = events.decode(told.routing_key or "", told.body)
+                assert isinstance(cancel, events.CancelRequested)
+                assert cancel.id == job
+                assert (rpc.connected, call.done(), taken.type) == (True, False, "price")
+                call.cancel()
     finally:
         rabbitmq.run("rabbitmqctl", "-q", "delete_user", "shop")
 
