@@ -61,16 +61,26 @@ _encode = msgspec.json.Encoder().encode
 
 def pack(jobs: Iterable[tuple[UUID, int]]) -> bytes:
     """Return ids and generations in 18 bytes a job."""
-    return b"".join(job.bytes + generation.to_bytes(_GENERATION, "big") for job, generation in jobs)
+    return b"".join(packed(job, generation) for job, generation in jobs)
+
+
+def packed(job: UUID, generation: int) -> bytes:
+    """Return one job's part of what `pack` returns."""
+    return job.bytes + generation.to_bytes(_GENERATION, "big")
+
+
+def split(jobs: bytes) -> list[bytes]:
+    """Return each job's part of what `pack` returned; raise ValueError where it is cut off."""
+    size = _ID + _GENERATION
+    if len(jobs) % size:
+        raise ValueError(f"{len(jobs)} bytes are no whole number of ids and generations")
+    return [jobs[begin : begin + size] for begin in range(0, len(jobs), size)]
 
 
 def unpack(jobs: bytes) -> Iterator[tuple[UUID, int]]:
     """Raise ValueError where it is cut off."""
-    if len(jobs) % (_ID + _GENERATION):
-        raise ValueError(f"{len(jobs)} bytes are no whole number of ids and generations")
-    for begin in range(0, len(jobs), _ID + _GENERATION):
-        end = begin + _ID
-        yield UUID(bytes=jobs[begin:end]), int.from_bytes(jobs[end : end + _GENERATION], "big")
+    for one in split(jobs):
+        yield UUID(bytes=one[:_ID]), int.from_bytes(one[_ID:], "big")
 
 
 def encode(message: Control) -> bytes:

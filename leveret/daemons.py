@@ -16,6 +16,8 @@ class Daemons(Executor):
         future: Future[R] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():  # and whoever cancels it later just doesn't wait
+                return
             try:
                 future.set_result(fn(*args, **kwargs))
             except BaseException as problem:  # noqa: BLE001 - whoever waits for it meets it

@@ -6,7 +6,7 @@ idempotent), so a job's state only moves forward within a generation, whatever a
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -24,7 +24,7 @@ class State(StrEnum):
     RETRYING = "retrying"  # waits for its next attempt
     SUCCEEDED = "succeeded"
     DEAD = "dead"
-    CANCELLED = "cancelled"  # read, and written by nobody yet
+    CANCELLED = "cancelled"
 
 
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
@@ -84,6 +84,14 @@ class Envelope(msgspec.Struct, frozen=True):
     deadline: datetime | None = None  # no attempt starts then or later, and one that runs is stopped
     not_before: datetime | None = None  # as its sender asked, where that is ahead
     headers: dict[str, Header] | None = None  # of the sender, where the store publishes it
+
+
+def made_at(job_id: UUID) -> datetime | None:
+    """Return when a UUIDv7 was made, to the millisecond; None for another one, and for a time beyond any date."""
+    try:
+        return datetime.fromtimestamp((job_id.int >> 80) / 1000, UTC) if job_id.version == 7 else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 _STEP = {

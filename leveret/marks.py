@@ -167,6 +167,30 @@ def is_committed(connection: Connection, key: Key) -> bool:
     return not inserted
 
 
+async def committed(engine: Engine | AsyncEngine, key: Key) -> Mark | None:
+    """Return the mark if it is committed, once every transaction that has inserted it has ended. Raises as `is_committed`."""
+    if isinstance(engine, AsyncEngine):
+        async with engine.connect() as connection:
+            return await connection.run_sync(_committed, key)
+    return await asyncio.wrap_future(Daemons().submit(_committed_in_thread, engine, key))
+
+
+def _committed_in_thread(engine: Engine, key: Key) -> Mark | None:
+    with engine.connect() as connection:
+        return _committed(connection, key)
+
+
+def _committed(connection: Connection, key: Key) -> Mark | None:
+    try:
+        if not is_committed(connection, key):
+            return None
+    except DBAPIError as problem:
+        if sqlstate(problem) == "42P01":  # no such table, so no mark
+            return None
+        raise
+    return Mark(connection.execute(_RESULT, key.words).scalar_one_or_none(), earlier=True)
+
+
 def prunes(key: Key) -> bool:
     """Tell whether the job's run takes old marks away: by its id, so that all take their turn and none counts."""
     return zlib.crc32(key.job.bytes) % PRUNES_ONE_IN == 0

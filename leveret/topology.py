@@ -84,8 +84,12 @@ def shared() -> Topology:
         )
         bindings.append(Binding(name, name))
     # Last: a broker that has it has all others.
-    queues.append(Queue(CONTROL, _CONTROL))
-    return Topology(tuple(exchanges), tuple(queues), tuple(bindings))
+    return Topology(tuple(exchanges), (*queues, *control().queues), tuple(bindings))
+
+
+def control() -> Topology:
+    """The stream alone."""
+    return Topology((), (Queue(CONTROL, _CONTROL),), ())
 
 
 def for_queue(name: str) -> Topology:

@@ -15,7 +15,7 @@ import msgspec
 from aio_pika.abc import FieldValue
 
 from leveret.headers import simple
-from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, Header
+from leveret.jobs import DeadLetterInfo, DeadReason, Envelope, Header, made_at
 from leveret.reply import address
 
 ATTEMPT = "leveret-attempt"
@@ -254,8 +254,5 @@ def _submitted(stamp: datetime | None, job_id: UUID) -> datetime | None:
         return None
     if stamp.tzinfo is None:
         stamp = stamp.replace(tzinfo=UTC)
-    if job_id.version == 7:
-        made = (job_id.int >> 80) / 1000  # seconds; what another client put there may be beyond any date
-        if abs(made - stamp.timestamp()) < _SAME_SECOND:
-            return datetime.fromtimestamp(made, UTC)
-    return stamp
+    made = made_at(job_id)
+    return made if made and abs((made - stamp).total_seconds()) < _SAME_SECOND else stamp

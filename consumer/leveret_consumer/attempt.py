@@ -4,8 +4,9 @@ The attempt's slot is free when its work has really ended. After its time-out an
 it runs on, and the outcome is the time-out all the same. Of work that goes on, a thread or a coroutine that swallows its
 cancellation, `overrun` is told: this process can't be trusted with its number of slots any more.
 
-Progress is thinned out: at most two reports a second, and the last one always. A handler may call it a million times from
-any thread: while a report waits to be sent, a newer value only replaces it.
+A job that is cancelled never starts: that is looked at in the attempt's first step, in its slot. One that runs is asked to
+end, by the same means as at its time-out, unless its COMMIT has begun. A result all the same is a success; what fails from
+then on is cancelled; and what goes on until its time-out is a time-out.
 """
 
 import asyncio
@@ -16,12 +17,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from leveret.ending import looked_at
-from leveret.events import Progress
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.commit import Commit
 from leveret.sdk.handlers import Handler, Pool
-from leveret_consumer.ends import End, Finished
+from leveret_consumer.commands import Commands
+from leveret_consumer.earlier_run import committed_before
+from leveret_consumer.ends import Cancelled, End, Finished, Outcome, Succeeded
 from leveret_consumer.job_events import Telling, log_fields
 from leveret_consumer.load import Load, Slot
 from leveret_consumer.outcome import (
@@ -30,14 +32,15 @@ from leveret_consumer.outcome import (
     after_attempt,
     by_deadline,
     by_mark,
-    cancelled,
     failure_of,
+    interrupted,
     not_started,
     stopped_at,
     timed_out,
     too_late,
 )
 from leveret_consumer.pools import Call, Work, WorkPool, commit_of, context_of
+from leveret_consumer.progress import Thinned
 from leveret_consumer.reports import Reports
 
 log = structlog.get_logger(__name__)
@@ -45,7 +48,6 @@ log = structlog.get_logger(__name__)
 _FAILED_AFTERWARDS = "a handler failed after its transaction was committed: the job has succeeded, and is not run again"
 # s that a handler has to end after its time-out: to clean up, or to come back from a call with the same time-out
 STOPS_WITHIN = 5.0
-PROGRESS_EVERY = 0.5  # s; with the way to the store a value is seen within a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,28 @@ class Attempts:
         now: Callable[[], datetime],
         draw: Callable[[], float],
         overrun: Callable[[str], None],
+        commands: Commands,
         stops_within: float = STOPS_WITHIN,
     ) -> None:
         self._rules, self._pools, self._load, self._reports = rules, pools, load, reports
         self._now, self._draw, self._overrun, self._stops_within = now, draw, overrun, stops_within
+        self._commands = commands
+        self._running: dict[Commit, tuple[Envelope, Callable[[], object] | None]] = {}  # and what stops it
+
+    def stop_cancelled(self) -> None:
+        """Ask those to end whose jobs are cancelled by now."""
+        now = self._now()
+        for commit, (job, stop) in [*self._running.items()]:
+            if not commit.cancelled and self._commands.stops(job, now) and commit.cancel():
+                log.info("cancelled while it runs", **log_fields(job))
+                if stop:
+                    stop()
 
     async def run(self, job: Envelope, handler: Handler, payload: object, slot: Slot) -> Finished:
         """Run one attempt in the slot that was taken for it, and return how it ended."""
         started_at = self._now()
+        if self._commands.live and self._commands.cancels(job, started_at):
+            return Finished(await _cancelled(job, handler))
         if late := too_late(job, started_at):  # by now: it may have waited for its slot
             return Finished(late)
         policy = handler.retry or self._rules.retry
@@ -92,15 +108,23 @@ class Attempts:
         work.done.add_done_callback(looked_at)
         self._reports.tell_in_time(told.start)
         began = loop.time()
-        end = await self._end(work, job, handler, limit, commit)
+        self._running[commit] = job, work.stop
+        try:
+            end = await self._end(work, job, handler, limit, commit)
+        finally:
+            del self._running[commit]
         seconds = loop.time() - began
         progress.close()
         self._load.count(seconds)
         mark = await commit.settled()
-        if mark and not mark.earlier and not isinstance(end, bytes):
+        if mark and not mark.earlier and not isinstance(end, bytes | Cancelled):
             log.warning(_FAILED_AFTERWARDS, **log_fields(job), error=end.error.type, detail=end.error.message)
-        outcome = after_attempt(by_mark(end, mark), policy, job.attempt, Draws(self._draw(), self._draw()))
-        outcome = by_deadline(outcome, job, self._now())
+        end = by_mark(end, mark)
+        if isinstance(end, Cancelled):
+            outcome: Outcome = await _cancelled(job, handler)
+        else:
+            outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
+            outcome = by_deadline(outcome, job, self._now())
         return Finished(outcome, policy.max_attempts, started_at, seconds, told.end())
 
     def _until(self, job: Envelope, limit: timedelta) -> datetime:
@@ -112,6 +136,8 @@ class Attempts:
 
     async def _start(self, call: Call) -> Work:
         try:
+            if call.handler.pool is Pool.PROCESS:
+                return await self._boot(call)
             return await self._pools[call.handler.pool].start(call)
         except TooLate as problem:  # while its process started
             end: End = failure_of(problem, None)
@@ -123,7 +149,25 @@ class Attempts:
         done.set_result(end)
         return Work(done=done, stop=None)
 
-    async def _end(self, work: Work, job: Envelope, handler: Handler, limit: timedelta, commit: Commit) -> End:
+    async def _boot(self, call: Call) -> Work:
+        """A process takes its time to start. A job that is cancelled meanwhile needs none: it's kept for the next one."""
+        task, commit = asyncio.current_task(), call.context.commit
+        assert task is not None
+        self._running[commit] = call.job, task.cancel
+        try:
+            return await self._pools[Pool.PROCESS].start(call)
+        except asyncio.CancelledError:
+            if not commit.cancelled or task.uncancel():
+                raise
+        finally:
+            del self._running[commit]
+        never: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+        never.cancel()
+        return Work(done=never, stop=None)
+
+    async def _end(
+        self, work: Work, job: Envelope, handler: Handler, limit: timedelta, commit: Commit
+    ) -> End | Cancelled:
         left = min(limit, max(job.deadline - self._now(), timedelta())) if job.deadline else limit
         try:
             await _done_within(work.done, left.total_seconds())
@@ -132,7 +176,8 @@ class Attempts:
                 work.stop()
             raise
         if work.done.done():
-            return _of(work.done, handler)
+            end = _of(work.done, handler)
+            return end if isinstance(end, bytes) or not commit.cancelled else Cancelled()
         if work.stop:
             work.stop()
         await commit.settled()  # however long: what is told as timed out must not be committed, now or later
@@ -162,45 +207,13 @@ async def _done_within(done: "asyncio.Future[End]", seconds: float) -> None:
 
 def _of(done: "asyncio.Future[End]", handler: Handler) -> End:
     if done.cancelled():
-        return cancelled(handler.retry)
+        return interrupted(handler.retry)
     if problem := done.exception():
         return failure_of(problem, handler.retry)
     return done.result()
 
 
-class Thinned:
-    __slots__ = ("_closed", "_latest", "_loop", "_not_before", "_on_its_way", "_send")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Progress], None]) -> None:
-        self._loop, self._send = loop, send
-        self._latest: Progress | None = None
-        self._on_its_way = False
-        self._closed = False
-        self._not_before = loop.time()
-
-    def __call__(self, done: float, total: float | None) -> None:
-        """Note a value, from any thread."""
-        self._latest = Progress(done, total)
-        if not self._on_its_way and not self._closed:
-            self._on_its_way = True
-            self._loop.call_soon_threadsafe(self._due)
-
-    def close(self) -> None:
-        """Send what was not sent yet, and nothing after it. In the loop."""
-        self._send_latest()
-        self._closed = True
-
-    def _due(self) -> None:
-        wait = self._not_before - self._loop.time()
-        if wait > 0:
-            self._loop.call_later(wait, self._send_latest)
-        else:
-            self._send_latest()
-
-    def _send_latest(self) -> None:
-        # First the flag, then the value: what a thread notes in between is either taken along here or schedules anew.
-        self._on_its_way = False
-        latest, self._latest = self._latest, None
-        if latest is not None and not self._closed:
-            self._not_before = self._loop.time() + PROGRESS_EVERY
-            self._send(latest)
+async def _cancelled(job: Envelope, handler: Handler) -> Cancelled | Succeeded:
+    """Of a job that an earlier run has committed, and nobody was told of, the commit is what counts."""
+    mark = await committed_before(job, handler)
+    return Succeeded(by_mark(b"null", mark)) if mark else Cancelled()

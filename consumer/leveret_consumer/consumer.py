@@ -16,6 +16,8 @@ from leveret.sdk.handlers import Handlers, Pool
 from leveret.settings import BadSetting, Broker, Places
 from leveret.telemetry.probes import LoopBeat, ProbeServer
 from leveret_consumer.attempt import Attempts, Rules
+from leveret_consumer.commands import Commands
+from leveret_consumer.control_inbox import ControlInbox
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.loading import check_marks
@@ -120,10 +122,13 @@ async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
     name = f"leveret-consumer {process.settings.pod} {process.settings.queue}"
     opens = partial(open_connection, heartbeat=HEARTBEAT)
     connected = asyncio.create_task(stay_connected(read, name, partial(Session.run, process), status, opens=opens))
+    following = asyncio.create_task(process.control.run(read, f"{name} control"))  # until the last job has ended
     try:
         asked = asyncio.create_task(stop.asked.wait())
-        await asyncio.wait({connected, asked}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({connected, following, asked}, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
+        if following.done():
+            following.result()
         if not connected.done():
             await _until_drained(process, connected)
         if connected.done():
@@ -131,7 +136,8 @@ async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
     finally:
         status.drains(stop.because)
         connected.cancel()
-        await asyncio.wait({connected}, timeout=CLOSES_WITHIN)
+        following.cancel()
+        await asyncio.wait({connected, following}, timeout=CLOSES_WITHIN)
 
 
 async def _until_drained(process: Process, connected: "asyncio.Task[None]") -> None:
@@ -153,6 +159,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         log.error("work can't be stopped: its slot is lost, so this consumer drains and restarts", what=what)
         stop.ask(what, exit_code=1)
 
+    commands = Commands(settings.queue)
     attempts = Attempts(
         Rules(settings.pod, settings.timeout, settings.retry),
         pools,
@@ -161,6 +168,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         now=_now,
         draw=random.random,
         overrun=overrun,
+        commands=commands,
     )
     prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
     return Process(
@@ -181,6 +189,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
             limits=settings.judges_after,
             told_run_seconds=prefetching.told,
         ),
+        control=ControlInbox(commands, shown.load, shown.status, now=_now, changed=attempts.stop_cancelled),
         prefetching=prefetching,
     )
 

@@ -110,7 +110,12 @@ class Deferred:
     until: datetime
 
 
-Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for it before an attempt was started, or before the one that ran had ended."""
+
+
+Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred | Cancelled
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from leveret.events import NO_RESULT, Error, JobEvent, Progress
 from leveret.jobs import Envelope, State
 from leveret.wire import Unreadable
 from leveret_consumer.ends import (
+    Cancelled,
     DeadLetter,
     Deferred,
     Finished,
@@ -76,7 +77,7 @@ def finished(job: Envelope, consumer: str, at: datetime, how: Finished) -> JobEv
     times = (how.max_attempts, how.started_at, how.wait_seconds, how.run_seconds)
     event = _about(job, consumer, _state(how.outcome), at, *times, result)
     match how.outcome:
-        case Succeeded():
+        case Succeeded() | Cancelled():
             return event
         case RetryAfter(_, error):
             return msgspec.structs.replace(event, error=error, retry_at=at + how.outcome.wait)
@@ -136,6 +137,8 @@ def _state(outcome: Outcome) -> State:
             return State.RETRYING
         case DeadLetter() | Unkept():
             return State.DEAD
+        case Cancelled():
+            return State.CANCELLED
 
 
 def _about(

@@ -1,5 +1,7 @@
 """The slots of this process and how busy they are: what metrics tell, and the heartbeats that the operator gets.
 
+No slot is given while the process must not start anything (`pause`): whatever waits for one goes on waiting.
+
 A slot is free again when its work has really ended: a thread that outlives its time-out keeps its slot. An attempt that
 ended before it had any work, cancelled before its first step perhaps, frees its slot itself.
 
@@ -64,6 +66,15 @@ class Load:
         self.replies_dropped: Counter[str] = Counter()  # by reason
         self.turned = asyncio.Event()  # idle → busy or busy → idle; whoever looks clears it
         self._waiting: deque[Claim] = deque()
+        self._given = slots  # at most
+
+    def pause(self) -> None:
+        """Give no slot; what has one keeps it."""
+        self._given = 0
+
+    def resume(self) -> None:
+        self._given = self.slots
+        self._give_waiting()
 
     async def take(self) -> Slot:
         """Wait for a free slot and take it, first come, first served."""
@@ -85,7 +96,7 @@ class Load:
 
     def claim(self, take: Claim) -> None:
         """Call `take` with a slot, now or when it is its turn."""
-        if self.busy < self.slots:
+        if self.busy < self._given:
             self._give(take)
         else:
             self._waiting.append(take)
@@ -97,7 +108,10 @@ class Load:
 
     def _release(self) -> None:
         self.busy -= 1
-        while self._waiting and self.busy < self.slots:
+        self._give_waiting()
+
+    def _give_waiting(self) -> None:
+        while self._waiting and self.busy < self._given:
             self._give(self._waiting.popleft())
 
     def hold(self) -> None:

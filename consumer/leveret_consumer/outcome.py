@@ -1,4 +1,4 @@
-"""What an exception or a result means, and what becomes of the message: exactly one of seven outcomes, from values alone.
+"""What an exception or a result means, and what becomes of the message: exactly one of eight outcomes, from values alone.
 
 First an end. It is told where the exception is, in the thread or process that ran the handler, with isinstance and in this
 one place.
@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 
@@ -31,6 +32,7 @@ from leveret.wire import as_time
 from leveret_consumer.ends import (
     FAILED,
     TIMED_OUT,
+    Cancelled,
     DeadLetter,
     Deferred,
     End,
@@ -47,6 +49,7 @@ from leveret_consumer.ends import (
     error_of,
 )
 
+E = TypeVar("E", bound=End | Cancelled)
 LARGEST_RESULT = 256 * 1024  # bytes of JSON
 
 
@@ -73,8 +76,8 @@ def checked(result: bytes) -> bytes:
     return result
 
 
-def by_mark(end: End, mark: Mark | None) -> End:
-    """Return how an attempt ended in view of its job's done-mark, None where none is committed.
+def by_mark(end: E, mark: Mark | None) -> E | bytes:
+    """Return how an attempt ended, or that it is cancelled, in view of its job's done-mark, None where none is committed.
 
     What is committed is done, whatever came after it: another attempt could neither do it again nor take it back. The mark's
     result is the same in each run. What a handler returned instead is known to its own run alone.
@@ -119,7 +122,7 @@ def _refused_too_late(message: str) -> Refused:
     return Refused(Error(DeadReason.DEADLINE_EXCEEDED, message), DeadReason.DEADLINE_EXCEEDED)
 
 
-def cancelled(policy: RetryPolicy | None) -> Failure:
+def interrupted(policy: RetryPolicy | None) -> Failure:
     """Return the end of a coroutine that was cancelled, and not by us."""
     problem = asyncio.CancelledError("the handler ended by a cancellation that was not asked for")
     return _by_class(problem, Error(reason=FAILED, type="CancelledError", message=str(problem)), policy)

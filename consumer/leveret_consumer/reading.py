@@ -14,8 +14,9 @@ from leveret.jobs import DeadReason, Envelope
 from leveret.sdk.handlers import BadPayload, Handler, Pool
 from leveret.wire import Unreadable
 from leveret_consumer.acks import Delivered
+from leveret_consumer.commands import Commands
 from leveret_consumer.dead_letter_source import from_source
-from leveret_consumer.ends import DeadLetter, Deferred, Outcome, cut_message
+from leveret_consumer.ends import Cancelled, DeadLetter, Deferred, Outcome, cut_message
 from leveret_consumer.outcome import asked_to_wait, by_deadline, delivered_too_often, too_late, unreadable
 from leveret_consumer.remembered import Remembered, key_of
 
@@ -36,11 +37,12 @@ class Reading:
         remembered: Remembered,
         now: Callable[[], datetime],
         *,
+        commands: Commands,
         delivery_limit: int = topology.BROKER_DELIVERY_LIMIT,
         judge: Judge = lambda _, dead: dead,
     ) -> None:
         self._queue, self._handlers, self._remembered, self._now = queue, handlers, remembered, now
-        self._delivery_limit, self._judge = delivery_limit, judge
+        self._commands, self._delivery_limit, self._judge = commands, delivery_limit, judge
 
     def pool(self, type: str | None) -> Pool | None:
         """Return where jobs of a type run; None if nothing is for it."""
@@ -69,10 +71,16 @@ class Reading:
     def _unfit(self, job: Envelope) -> Outcome | None:
         """An attempt that is here already is not started again, however often its message comes: it's settled as it ends.
 
-        Nor is it judged by the clock; one that waits for a slot is once more, as it starts.
+        Nor is it judged by the clock, or cancelled; one that waits for a slot is once more, as it starts.
         """
         if self._remembered.get(key_of(job)):
             return None
+        if self._commands.live and self._commands.cancels(job, self._now()):
+            handler = self._handlers.get(job.type)
+            if (
+                handler is None or handler.transaction is None
+            ):  # else its attempt finds out whether an earlier one committed
+                return Cancelled()
         return delivered_too_often(job.delivery, self._delivery_limit) or too_late(job, self._now())
 
     def _read(self, job: Envelope) -> ToRun | DeadLetter:

@@ -31,7 +31,7 @@ from leveret import wire
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret_consumer.acks import Delivered
-from leveret_consumer.ends import DeadLetter, Deferred, Finished, RetryAfter, Succeeded, error_of
+from leveret_consumer.ends import Cancelled, DeadLetter, Deferred, Finished, RetryAfter, Succeeded, error_of
 from leveret_consumer.prefetch import MOST_EXTRA
 
 MOST_FAILURES = 5  # times that a delivery that failed in the consumer itself is given back
@@ -143,7 +143,7 @@ def _has_outcome(task: asyncio.Task[Finished]) -> bool:
 
 def _size(task: asyncio.Task[Finished]) -> int:
     outcome = task.result().outcome if _has_outcome(task) else None
-    if outcome is None or isinstance(outcome, Deferred):
+    if outcome is None or isinstance(outcome, Deferred | Cancelled):
         return 0
     if isinstance(outcome, Succeeded):
         return len(outcome.result)

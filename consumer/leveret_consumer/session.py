@@ -27,6 +27,7 @@ from leveret.rabbitmq.signalling import Signalling
 from leveret.sdk.handlers import Handlers
 from leveret_consumer.acks import Delivered
 from leveret_consumer.attempt import Attempts
+from leveret_consumer.control_inbox import ControlInbox
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.intake import Intake
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
@@ -63,6 +64,7 @@ class Process:
     stop: Stop
     now: Callable[[], datetime]
     jobqueue: JobQueueInbox
+    control: ControlInbox
     prefetching: Prefetching
 
 
@@ -94,6 +96,7 @@ class Session:
             process.handlers,
             process.remembered,
             process.now,
+            commands=process.control.commands,
             delivery_limit=settings.delivery_limit,
             judge=process.jobqueue.judge,
         )
@@ -173,7 +176,10 @@ class Session:
             intake.close()
 
     async def _consume(self) -> None:
-        """Consume until asked to stop."""
+        """Consume until asked to stop, from when it's known what is cancelled."""
+        if not self._process.control.up_to_date.is_set():
+            self._process.status.waits("it reads what is cancelled first")
+            await self._process.control.up_to_date.wait()
         await together(*(one.run(self._process.stop.asked) for one in self._intakes), until=asyncio.FIRST_EXCEPTION)
         await asyncio.Event().wait()  # the session ends when it's drained
 

@@ -3,7 +3,7 @@
 The order is what makes it at least once. The copy (a dead letter, or the next attempt in its delay level) is confirmed,
 then the event is confirmed, then the reply of a job that is final, then comes the single ack. A crash between two steps
 repeats an earlier one and loses nothing. A next attempt that waits in the store has no copy: the event is what the store
-publishes it from. Nor has a job that is dead by its deadline, where a reply tells of it.
+publishes it from. Nor has a job that is dead by its deadline, where a reply tells of it, or one that is cancelled.
 
 The broker closes the channel for a copy that it doesn't take, and the session ends with it. So a delivery that comes
 again is settled with care: a copy that the broker takes nowhere is not published, and the message goes to the dead
@@ -26,11 +26,12 @@ from leveret.events import Error
 from leveret.jobs import Envelope, Header, State
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, NotConfirmed, until_confirmed
 from leveret.rabbitmq.replies import Replies
-from leveret.reply import job_dead, reply
+from leveret.reply import job_cancelled, job_dead, reply
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
 from leveret_consumer.acks import Delivered, leave_to_broker
 from leveret_consumer.ends import (
+    Cancelled,
     DeadLetter,
     Deferred,
     Finished,
@@ -122,6 +123,8 @@ class Settling:
                 log.warning("dead", **fields, **_of(error))
             case Unkept(error):
                 log.info("dead, and no dead letter", **fields, **_of(error))
+            case Cancelled():
+                log.info("cancelled", **fields)
 
     async def unreadable(self, message: Delivered, what: Unreadable, dead: DeadLetter) -> None:
         """Settle a message that can't be run: it's kept as it is among the dead letters.
@@ -148,7 +151,7 @@ class Settling:
 
     async def _copy(self, message: Delivered, job: Envelope, finished: Finished) -> bool:
         match finished.outcome:
-            case Succeeded() | RetryFromStore() | Deferred() | Unkept():
+            case Succeeded() | RetryFromStore() | Deferred() | Unkept() | Cancelled():
                 return True
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)
@@ -171,6 +174,8 @@ class Settling:
                 state, body = State.DEAD, job_dead(job.id, job.queue, error)
             case Unkept(error):
                 state, body = State.DEAD, job_dead(job.id, job.queue, error, kept=False)
+            case Cancelled():
+                state, body = State.CANCELLED, job_cancelled(job.id, job.queue)
             case _:
                 return False
         answer = reply(state, message.correlation_id or message.message_id, body)

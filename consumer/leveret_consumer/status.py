@@ -1,4 +1,6 @@
-"""What this consumer is asked, to stop, and what it says of itself: ready = registered as a consumer, and not draining."""
+"""What this consumer is asked, to stop, and what it says of itself: ready = registered as a consumer, knowing
+what is cancelled, and not draining.
+"""
 
 import asyncio
 import time
@@ -69,7 +71,9 @@ class Status:
     def __init__(self, queue: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._queue, self._clock = queue, clock
         self._drains = False
-        self._now = Readiness(False, "starting", clock())
+        self._said = False, "starting"
+        self._behind = ""
+        self._now = Readiness(*self._said, clock())
         self.no_session = asyncio.Event()  # set while no connection is in use
         self.no_session.set()
 
@@ -90,6 +94,11 @@ class Status:
     def waits(self, because: str) -> None:
         self._say(False, f"connected to the broker, not consuming {self._queue}: {because}")
 
+    def is_behind(self, because: str) -> None:
+        """What is cancelled is not known, and no job starts; because of nothing: it is."""
+        self._behind = because
+        self._say(*self._said)
+
     def consumes(self, slots: int) -> None:
         self._say(True, f"consuming {self._queue} with {slots} slots")
 
@@ -99,6 +108,9 @@ class Status:
         self._drains = True
 
     def _say(self, ready: bool, sentence: str) -> None:
+        self._said = ready, sentence
+        if ready and self._behind:
+            ready, sentence = False, f"{sentence}, but starting nothing: {self._behind}"
         if not self._drains and (ready, sentence) != (self._now.ready, self._now.says):
             self._now = Readiness(ready, sentence, self._clock())
 

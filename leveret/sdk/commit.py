@@ -1,8 +1,8 @@
 """What a handler's transaction and the runtime agree on: whether an attempt's work is committed.
 
 From the moment that COMMIT is sent the database alone decides. So an attempt has one `Commit`: before that moment the
-runtime can forbid it, at a time-out say; after it the runtime waits until it is known. There is no third way, whichever
-threads the two are in.
+runtime can forbid it, at a time-out or a cancel; after it the runtime waits until it is known, and a cancel comes too late.
+There is no third way, whichever threads the two are in.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-_OVER = "the attempt is over, by its time-out perhaps: its transaction was rolled back"
+_OVER = "the attempt is over, by its time-out or a cancel: its transaction was rolled back"
 NO_TRANSACTION_IN_A_PROCESS = (
     "a handler with cpu=True has no transaction, because its process may be killed at any moment, also beside a COMMIT that "
     "nobody would wait for: compute in it, and store in a handler that is async def or a plain def"
@@ -50,6 +50,7 @@ class Commit:
         # Made with the transaction, which few have. Cancelled: forbidden; running: COMMIT is sent; None: rolled back.
         self._mark: Future[Mark | None] | None = None
         self._is_over = False
+        self.cancelled = False  # the job, before it was committed; read in any thread
 
     def take(self) -> None:
         """Note that the handler has its transaction; raise TransactionRefused if it may have none, or had one."""
@@ -63,7 +64,7 @@ class Commit:
 
     def begin(self) -> None:
         """Call it last, right before COMMIT, and `end` later, whatever comes; raise TransactionRefused if it's too late."""
-        # The place where a cancel will be looked at: nothing can be undone after this line.
+        # Nothing can be undone after this line: it is where a cancel is looked at last.
         assert self._mark is not None
         if not self._mark.set_running_or_notify_cancel():
             raise TransactionRefused(_OVER)
@@ -72,6 +73,19 @@ class Commit:
         """Tell what is in the database: the mark, None if the transaction was rolled back."""
         assert self._mark is not None
         self._mark.set_result(mark)
+
+    def found(self, mark: Mark) -> None:
+        """Tell of a mark that is in the database already; nothing takes that back."""
+        self._mark = Future()
+        self._mark.set_result(mark)
+
+    def cancel(self) -> bool:
+        """Let no COMMIT begin from now on, for the job is cancelled; tell whether it is, and not committed or about to be."""
+        self._is_over = True
+        mark = self._mark
+        lost = mark is not None and not mark.cancel() and (mark.running() or mark.result() is not None)
+        self.cancelled = self.cancelled or not lost
+        return not lost
 
     async def settled(self) -> Mark | None:
         """Let no COMMIT begin from now on, wait for one that has begun, and return the mark that is committed."""

@@ -91,6 +91,15 @@ class Context:
 
         return transaction(engine, self)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job is cancelled, and its handler should end: by any exception, or by a result if it is done anyway.
+
+        For a plain `def` that works for long, and for threads; an `async def` is interrupted at its next await, and a process
+        killed. In a test of a handler `ctx.commit.cancel()` makes it true.
+        """
+        return self.commit.cancelled
+
     def progress(self, done: SupportsFloat, total: SupportsFloat | None = None) -> None:
         """Tell how far the job is, in any unit; shown with the job within about a second. Safe in threads.
 

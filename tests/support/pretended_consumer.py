@@ -8,11 +8,14 @@ from uuid import UUID
 
 from pretended_broker import Connection
 
-from leveret import Handlers, Retry, wire
+from leveret import Handlers, Retry, control, wire
+from leveret.control import Cancel, Control
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Pool
 from leveret_consumer.attempt import Attempts, Rules
+from leveret_consumer.commands import Commands
+from leveret_consumer.control_inbox import ControlInbox
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.pools import LoopPool
@@ -42,6 +45,7 @@ class Consumer:
         settings = Settings("q", "m:handlers", "pod", concurrency=slots, grace=timedelta(seconds=20))
         self.load, reports = Load(slots), Reports()
         self.stop, self.status = Stop(), Status("q")
+        self.commands = Commands("q")
         attempts = Attempts(
             Rules("pod", timedelta(seconds=timeout), retry),
             {Pool.LOOP: LoopPool()},
@@ -50,6 +54,7 @@ class Consumer:
             now=now,
             draw=lambda: 0.5,
             overrun=self.overruns.append,
+            commands=self.commands,
         )
         self.process = Process(
             settings=settings,
@@ -63,8 +68,10 @@ class Consumer:
             stop=self.stop,
             now=now,
             jobqueue=JobQueueInbox("q", "", now=now),
+            control=ControlInbox(self.commands, self.load, self.status, now=now, changed=attempts.stop_cancelled),
             prefetching=Prefetching(slots, settings.timeout, has_source=False),
         )
+        self.process.control.up_to_date.set()
         self.running = self.connect(self.connection)
 
     def connect(self, connection: Any) -> asyncio.Task[None]:
@@ -73,6 +80,13 @@ class Consumer:
     def deliver(self, number: int, type: str = "wait", tag: str = "pod", **fields: Any) -> asyncio.Task[None]:
         job = Envelope(UUID(int=number), "q", type, b'{"n":1}', **fields)
         return self.connection.deliver(wire.to_message(job, {"mine": 1}), tag)
+
+    def cancel(self, *numbers: int) -> None:
+        """As the control stream tells."""
+        now = self.process.now()
+        jobs = control.pack((UUID(int=number), 1) for number in numbers)
+        self.commands.hear(Control(now, [Cancel("q", jobs, control.until(now))]), now)
+        self.process.attempts.stop_cancelled()
 
     async def until(self, seen: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):

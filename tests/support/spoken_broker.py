@@ -17,6 +17,7 @@ from pamqp.heartbeat import Heartbeat
 
 from leveret.settings import Broker
 
+Sent = Frame | ContentHeader | ContentBody | Heartbeat
 CHANNELS, FRAME = 8, 131_072
 BEATS_EVERY = 0.3  # s
 _ANSWERS: dict[type, Frame] = {
@@ -60,11 +61,12 @@ class SpokenBroker:
     _serving: asyncio.Task[object] | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection; what is sent from outside goes to the latest."""
         self._writer, self._serving = writer, asyncio.current_task()
-        beating = asyncio.create_task(self._beat())
+        beating = asyncio.create_task(self._beat(writer))
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await reader.readexactly(8)
-            self.send(0, _START)
+            _send(writer, 0, _START)
             while True:
                 head = await reader.readexactly(7)
                 await self.reads.wait()
@@ -76,7 +78,7 @@ class SpokenBroker:
                     if type(frame) is self.stands_at:
                         await asyncio.Event().wait()
                     if (answer := self.answers.get(type(frame))) is not None:  # one without fields counts as false
-                        self.send(channel, answer)
+                        _send(writer, channel, answer)
         beating.cancel()
         writer.close()
 
@@ -93,14 +95,14 @@ class SpokenBroker:
         if self.takes and self._message.size and len(self._message.body) == self._message.size:
             self.takes(channel, self._message)
 
-    async def _beat(self) -> None:
+    async def _beat(self, writer: asyncio.StreamWriter) -> None:
         while True:
             await asyncio.sleep(BEATS_EVERY)
-            self.send(0, Heartbeat())
+            _send(writer, 0, Heartbeat())
 
-    def send(self, channel: int, *frames: Frame | ContentHeader | ContentBody | Heartbeat) -> None:
+    def send(self, channel: int, *frames: Sent) -> None:
         assert self._writer
-        self._writer.write(b"".join(pamqp.frame.marshal(frame, channel) for frame in frames))
+        _send(self._writer, channel, *frames)
 
     def hang_up(self) -> None:
         assert self._writer
@@ -114,6 +116,10 @@ class SpokenBroker:
     def closes(self) -> list[int]:
         """The numbers of the channels that were asked to be closed."""
         return [channel for channel, frame in self.asked if isinstance(frame, spec.Channel.Close)]
+
+
+def _send(writer: asyncio.StreamWriter, channel: int, *frames: Sent) -> None:
+    writer.write(b"".join(pamqp.frame.marshal(frame, channel) for frame in frames))
 
 
 @contextlib.asynccontextmanager

@@ -47,8 +47,7 @@ class Steps:
             raise TransactionRefused("the transaction was ended inside its block: leave that to the block's end")
 
     def already_done(self, mark: Mark) -> AlreadyDone:
-        self.commit.begin()
-        self.commit.end(mark)
+        self.commit.found(mark)
         return AlreadyDone(f"job {self._key.job}, generation {self._key.generation}: its transaction is committed")
 
     def end(self, committed: bool) -> None:

@@ -16,6 +16,7 @@ from leveret import Retry
 from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handlers, Pool
 from leveret_consumer.attempt import STOPS_WITHIN, Attempts, Rules
+from leveret_consumer.commands import Commands
 from leveret_consumer.ends import DeadLetter, Finished, RetryAfter, Succeeded, Unkept
 from leveret_consumer.load import Load
 from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
@@ -60,7 +61,15 @@ async def run(
     load = load or Load(1)
     rules = Rules("pod", JOBQUEUES_TIMEOUT, Retry(2, jitter="none"))
     attempts = Attempts(
-        rules, pools, load, Reports(), now=now, draw=lambda: 0.5, overrun=overrun, stops_within=stops_within
+        rules,
+        pools,
+        load,
+        Reports(),
+        now=now,
+        draw=lambda: 0.5,
+        overrun=overrun,
+        commands=Commands("q"),
+        stops_within=stops_within,
     )
     job = Envelope(UUID(int=1), "q", type, b"null", **fields)
     return await attempts.run(job, handlers[type], None, await load.take())

@@ -25,6 +25,7 @@ from leveret.rabbitmq.replies import Replies
 from leveret.sdk.handlers import Pool
 from leveret_consumer import acks
 from leveret_consumer.attempt import Attempts, Rules
+from leveret_consumer.commands import Commands
 from leveret_consumer.dead_letter_source import job_made_of
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
@@ -86,6 +87,7 @@ class World:
     def __post_init__(self) -> None:
         self.confirms.set()
         self.handlers = self._handlers()
+        self.commands = Commands("q")
         self.load = Load(self.slots)
         self.remembered = Remembered(self.slots)
         self.reports = Reports()
@@ -98,6 +100,7 @@ class World:
             now=lambda: self.now,
             draw=self._draw,
             overrun=self.overruns.append,
+            commands=self.commands,
             stops_within=0.01,
         )
         self.connect()
@@ -114,7 +117,7 @@ class World:
             replies=Replies(self._channel, lambda *_: None, places=lambda: 1_000),
         )
         judge = JobQueueInbox("q", self.version, now=lambda: self.now).judge
-        reading = Reading("q", self.handlers, self.remembered, lambda: self.now, judge=judge)
+        reading = Reading("q", self.handlers, self.remembered, lambda: self.now, commands=self.commands, judge=judge)
         self.deliveries = Deliveries(reading, self.attempts, settling, self.remembered, self.load, pause_after_error=0)
         self.reporting = asyncio.create_task(self.reports.run(self._report))
         self.tasks: list[asyncio.Task[None]] = []

@@ -20,7 +20,7 @@ from leveret.jobs import DeadReason, Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.handlers import Pool
 from leveret_consumer.ends import End, Failed, Failure, Postponed, Refused
-from leveret_consumer.outcome import LARGEST_RESULT, cancelled, checked, failure_of, timed_out
+from leveret_consumer.outcome import LARGEST_RESULT, checked, failure_of, interrupted, timed_out
 from leveret_consumer.pools import Call, LoopPool, ThreadPool, WorkPool, child
 from leveret_consumer.pools.processes import ProcessPool
 
@@ -65,8 +65,8 @@ WITHOUT_AN_EXCEPTION = [
         timed_out(timedelta(seconds=9), Retry(retry_on=(TimeoutError,))), "Failed", id="time-out, in retry_on"
     ),
     pytest.param(timed_out(timedelta(seconds=9), NO_TIME_OUTS), "Refused GaveUp", id="time-out, in give_up_on"),
-    pytest.param(cancelled(None), "Failed", id="cancelled"),
-    pytest.param(cancelled(NETWORK), "Refused GaveUp", id="cancelled, not among retry_on"),
+    pytest.param(interrupted(None), "Failed", id="cancelled"),
+    pytest.param(interrupted(NETWORK), "Refused GaveUp", id="cancelled, not among retry_on"),
     pytest.param(end_of(b"x" * LARGEST_RESULT, NETWORK), "bytes", id="the largest result"),
     pytest.param(end_of(b"x" * (LARGEST_RESULT + 1), None), "Failed", id="a result above it"),
     pytest.param(end_of(b"x" * (LARGEST_RESULT + 1), NO_VALUES), "Refused GaveUp", id="which is a ValueError"),

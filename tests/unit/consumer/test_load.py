@@ -47,3 +47,18 @@ async def test_who_is_cancelled_leaves_the_slot_to_the_next(when: str) -> None:
     first.cancel()
     (await second).attempt_ended()
     assert load.busy == 0
+
+
+async def test_while_it_is_paused_no_slot_is_given_and_afterwards_all_that_are_free() -> None:
+    load = Load(2)
+    held = await load.take()
+    load.pause()
+    waiting = [asyncio.create_task(load.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    held.attempt_ended()
+    await asyncio.sleep(0)
+    assert (load.busy, load.slots, [one.done() for one in waiting]) == (0, 2, [False] * 3)
+    waiting[0].cancel()
+    load.resume()
+    await asyncio.sleep(0)
+    assert (load.busy, [one.done() for one in waiting[1:]]) == (2, [True] * 2)

@@ -9,8 +9,8 @@ import pytest
 
 from leveret.events import Progress
 from leveret.jobs import Envelope
-from leveret_consumer.attempt import Thinned
 from leveret_consumer.job_events import Telling
+from leveret_consumer.progress import Thinned
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 

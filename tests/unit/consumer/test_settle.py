@@ -19,7 +19,16 @@ from leveret.reply import reply
 from leveret.topology import RESERVED
 from leveret.wire import Unreadable
 from leveret_consumer import job_events
-from leveret_consumer.ends import DeadLetter, Finished, GivenBack, Outcome, RetryAfter, RetryFromStore, Succeeded
+from leveret_consumer.ends import (
+    Cancelled,
+    DeadLetter,
+    Finished,
+    GivenBack,
+    Outcome,
+    RetryAfter,
+    RetryFromStore,
+    Succeeded,
+)
 from leveret_consumer.outcome import unreadable
 from leveret_consumer.remembered import Steps
 from leveret_consumer.reports import Reports
@@ -126,6 +135,7 @@ async def settling(broker: Broker) -> Settling:
 ORDERS = [
     pytest.param(Succeeded(b"17"), ["event succeeded", "to answers", "ack"], id="succeeded"),
     pytest.param(DEAD, ["to leveret.dead", "event dead", "to answers", "ack"], id="dead"),
+    pytest.param(Cancelled(), ["event cancelled", "to answers", "ack"], id="cancelled"),
     pytest.param(RetryAfter(2, FAILED), ["to leveret.delay.2", "event retrying", "ack"], id="not final: a retry"),
     pytest.param(
         RetryFromStore(NOON - NOON, FAILED), ["event retrying", "ack"], id="not final: a retry from the store"

@@ -1,4 +1,4 @@
-"""How long a graceful stop takes, and its signals. The order is in test_session."""
+"""How long a graceful stop takes, and its signals; when a consumer is ready. The order is in test_session."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from leveret_consumer import __main__, consumer, session
 from leveret_consumer.settings import KEPT_FOR_THE_END
-from leveret_consumer.status import Stop
+from leveret_consumer.status import Status, Stop
 
 
 def test_what_follows_the_grace_period_is_over_before_sigkill_comes() -> None:
@@ -56,3 +56,22 @@ async def test_the_grace_period_counts_from_the_first_asking(stop: Stop, clock: 
     assert stop.left(50) == 30
     clock[0] += 40
     assert stop.left(50) == 0
+
+
+def test_who_does_not_know_what_is_cancelled_is_not_ready_whatever_else_comes() -> None:
+    status = Status("q")
+    status.is_behind("it is read")
+    status.connected()
+    assert status.readiness().says == "connected to the broker, not consuming q yet"
+    status.consumes(2)
+    assert (status.readiness().ready, status.readiness().says) == (
+        False,
+        "consuming q with 2 slots, but starting nothing: it is read",
+    )
+    status.is_behind("")
+    assert (status.readiness().ready, status.readiness().says) == (True, "consuming q with 2 slots")
+    status.is_behind("lost")
+    assert not status.readiness().ready
+    status.drains("signal")
+    status.is_behind("")
+    assert status.readiness().says == "draining: signal"

@@ -58,6 +58,49 @@ async def test_whoever_stops_waiting_leaves_the_commit_as_it_is() -> None:
     assert await commit.settled() == Mark(None)
 
 
+async def test_a_cancel_forbids_a_commit_that_has_not_begun() -> None:
+    commit = Commit()
+    commit.take()
+    assert (commit.cancelled, commit.cancel(), commit.cancelled) == (False, True, True)
+    with pytest.raises(TransactionRefused, match="a cancel"):
+        commit.begin()
+    assert await commit.settled() is None
+
+
+async def test_nor_is_a_transaction_had_after_one() -> None:
+    commit = Commit()
+    assert commit.cancel()
+    with pytest.raises(TransactionRefused, match="a cancel"):
+        commit.take()
+
+
+@pytest.mark.parametrize("mark", [Mark(b"1"), None], ids=["committed", "rolled back"])
+async def test_a_cancel_has_lost_once_commit_is_sent_until_it_is_rolled_back(mark: Mark | None) -> None:
+    commit = Commit()
+    commit.take()
+    commit.begin()
+    assert (commit.cancel(), commit.cancelled) == (False, False)
+    commit.end(mark)
+    assert (commit.cancel(), commit.cancelled) == (mark is None, mark is None)
+    assert await commit.settled() == mark
+
+
+async def test_a_mark_that_is_found_counts_though_the_job_is_cancelled() -> None:
+    commit = Commit()
+    commit.take()
+    assert commit.cancel()
+    commit.found(Mark(b"1", earlier=True))
+    assert await commit.settled() == Mark(b"1", earlier=True)
+    assert not commit.cancel()
+
+
+async def test_a_context_tells_of_a_cancel() -> None:
+    ctx = Context()
+    assert not ctx.cancelled
+    ctx.commit.cancel()
+    assert ctx.cancelled
+
+
 def test_an_attempt_has_one_transaction() -> None:
     commit = Commit()
     commit.take()
