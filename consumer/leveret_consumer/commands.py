@@ -92,6 +92,9 @@ class Commands:
         # AMQP's timestamps are cut to the second: a job that may have been submitted after a rule's end is not the rule's.
         cut = _MILLISECOND if at == made or at.microsecond else _SECOND
         return any(
-            now < until and before - at >= cut and (since is None or since <= at) and (of_type is None or of_type == job.type)
+            now < until
+            and before - at >= cut
+            and (since is None or since <= at)
+            and (of_type is None or of_type == job.type)
             for (since, before, of_type), until in self._known.rules.items()
         )

@@ -135,8 +135,8 @@ async def test_an_insert_that_waits_is_stopped_and_one_that_is_not_over_in_time_
     ("stops", "rows", "rate", "kills"),
     [
         pytest.param(16, 100_000, "inf", False, id="of many rows"),
-        pytest.param(60, 2_000, "2000", False, id="of few rows"),
-        pytest.param(40, 2_000, "2000", True, id="of few rows while consumers are killed"),
+        pytest.param(60, 2_000, "1000", False, id="of few rows"),
+        pytest.param(40, 2_000, "1000", True, id="of few rows while consumers are killed"),
     ],
 )
 async def test_a_stop_leaves_all_rows_or_none_and_the_status_says_which(
@@ -160,6 +160,7 @@ async def test_a_stop_leaves_all_rows_or_none_and_the_status_says_which(
         at_once=8,
         seed=16,
         kill=kill if kills else None,
+        kill_every=5,
     )
     assert found.wrong == []
     assert set(found.states) <= {"succeeded", "cancelled"}
