@@ -253,7 +253,26 @@ _ASIDE = Section(
     ),
 )
 
-SECTIONS = (_WORK, _TIME, _FAILURE, _SCALING, _STORE, _ASIDE)
+_CANCELS = Section(
+    "Cancelling",
+    (
+        Panel(
+            "Cancels",
+            "Jobs that are to be cancelled, and that no consumer has ended yet.",
+            Unit.JOBS,
+            (Query("wanted", _said("leveret_cancels_live")),),
+        ),
+        Panel(
+            "Cancels told",
+            "Since all cancels that are wanted were last told to the consumers, which is done every 5 minutes.",
+            Unit.SECONDS,
+            (Query("since", "max(leveret_control_complete_age_seconds)"),),
+            worry=900,
+        ),
+    ),
+)
+
+SECTIONS = (_WORK, _TIME, _FAILURE, _SCALING, _STORE, _ASIDE, _CANCELS)
 PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
 SEEN = _said("leveret_queue_ready")  # every queue of a JobQueue has it, whatever else is known of it
 

@@ -12,7 +12,6 @@ from leveret_producer.cancels.sender import Sender
 from leveret_producer.cancels.snapshots import Snapshots
 from leveret_producer.catalog import Catalog
 from leveret_producer.dead_letters.sweeper import Sweeper
-from leveret_producer.dead_letters.worker import Worker
 from leveret_producer.health import Health
 from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound
@@ -28,10 +27,10 @@ from leveret_producer.settings import Settings
 from leveret_producer.store import budget
 from leveret_producer.store.cancels import Cancels
 from leveret_producer.store.commands import Commands
-from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.dead_letters import DeadLetters
 from leveret_producer.store.jobs import Jobs
 from leveret_producer.store.keys import Keys
+from leveret_producer.store.operations import Operations
 from leveret_producer.store.outbox import OutboxRows
 from leveret_producer.store.outcomes import Outcomes
 from leveret_producer.store.postgres import Postgres
@@ -41,6 +40,7 @@ from leveret_producer.store.returning import Returning
 from leveret_producer.store.sweeping import Sweeping
 from leveret_producer.store.turns import Turns
 from leveret_producer.submit import FrontDoor
+from leveret_producer.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Parts:
     front_door: FrontDoor
     dead_letters: DeadLetters
     operations: Operations
-    dead_letter_worker: Worker
+    worker: Worker
     sweeper: Sweeper
 
     def trouble(self) -> str | None:
@@ -110,12 +110,12 @@ async def assemble(settings: Settings, health: Health, metrics: Metrics) -> Asyn
             snapshots=Snapshots(cancels, turns, metrics, now, relay.alarm),
             recorder=Recorder(writer, metrics, health),
             returned=ReturnedMessages(writer, Returning(work), metrics, health),
-            keeper=Keeper(read, settings.name, settings.retention, now),
+            keeper=Keeper(read, settings.name, settings.retention, now, turns),
             front_door=FrontDoor(Catalog(queues), Schemas(), jobs, bound, relay, hinting, metrics, now, Keys(requests)),
             dead_letters=DeadLetters(requests),
             operations=Operations(requests),
-            dead_letter_worker=Worker(Operations(work), bound),
-            sweeper=Sweeper(Sweeping(work), recording, metrics, now, settings.retention.jobs),
+            worker=Worker(Operations(work), bound, metrics),
+            sweeper=Sweeper(Sweeping(work), turns, recording, metrics, now, settings.retention.jobs),
         )
     finally:
         await requests.close()

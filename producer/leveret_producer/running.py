@@ -82,7 +82,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         asyncio.create_task(keep("relay", lambda: stay_connected(read, f"{name} relay", publish, relay_listener))),
         asyncio.create_task(keep("ledger", parts.relay.run_ledger)),
         asyncio.create_task(keep("retention", parts.keeper.run)),
-        asyncio.create_task(keep("dead letters", parts.dead_letter_worker.run)),
+        asyncio.create_task(keep("operations", parts.worker.run)),
         asyncio.create_task(keep("sweep", lambda: parts.sweeper.run(read, f"{name} sweep"))),
         asyncio.create_task(keep("cancels", parts.snapshots.count)),
         asyncio.create_task(keep("look", lambda: parts.hinting.look(parts.work_queues, parts.rows, parts.metrics))),

@@ -16,7 +16,8 @@ from leveret.jobs import State
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 Warned = Annotated[
-    str | msgspec.UnsetType, msgspec.Meta(description="Absent, or what may not be meant: a type that no consumer told")
+    str | msgspec.UnsetType,
+    msgspec.Meta(description="Absent, or what may not be meant: a type that no consumer told, say"),
 ]
 
 encode = msgspec.json.Encoder().encode
@@ -218,16 +219,24 @@ class WholeDeadLetter(msgspec.Struct, frozen=True):
     correlation_id: str | None
 
 
-class DeadLetterOperation(msgspec.Struct, frozen=True):
+class Operation(msgspec.Struct, frozen=True):
     id: UUID
-    total: Annotated[int, msgspec.Meta(description="Dead letters that were meant")]
-    done: Annotated[int, msgspec.Meta(description="Redriven, or purged")]
-    skipped: Annotated[int, msgspec.Meta(description="No dead letters any more, or without a payload in the store")]
+    total: Annotated[int, msgspec.Meta(description="Jobs that were meant")]
+    done: Annotated[int, msgspec.Meta(description="Redriven; purged; cancelled, or told to their consumers")]
+    skipped: Annotated[
+        int, msgspec.Meta(description="No dead letters any more, or without a payload in the store; ended meanwhile")
+    ]
     state: Annotated[str, msgspec.Meta(description="running or done")]
     queue: str
-    action: Annotated[str, msgspec.Meta(description="redrive or purge")]
+    action: Annotated[str, msgspec.Meta(description="redrive, purge or cancel")]
     created_at: Time
     finished_at: Time | None
+
+
+class BegunCancel(Operation, frozen=True):
+    """As it begins."""
+
+    warning: Warned = msgspec.UNSET
 
 
 __all__ = [
@@ -235,9 +244,9 @@ __all__ = [
     "AcceptedJob",
     "AcceptedList",
     "Attempt",
+    "BegunCancel",
     "DeadLetter",
     "DeadLetterBody",
-    "DeadLetterOperation",
     "DeadLetterPage",
     "DecisionView",
     "Error",
@@ -245,6 +254,7 @@ __all__ = [
     "JobPage",
     "JobQueueName",
     "ListedJob",
+    "Operation",
     "Time",
 ]
 __all__ += ["NOT_ASKED_FOR", "Progress", "QueueList", "QueueView", "WholeDeadLetter", "encode", "raw", "shown_payload"]

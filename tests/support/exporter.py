@@ -47,6 +47,7 @@ class Pretended:
         for _ in range(5):
             self._confirm.observe(self._random.lognormvariate(-4.6, 0.6))
         self._set("leveret_outbox_pending", max(0, round(self._random.gauss(4, 6))))
+        self._set("leveret_control_complete_age_seconds", self._time % 300)
         self._set("leveret_recorder_lag_seconds", abs(self._random.gauss(0.05, 0.03)))
 
     def _advance(self, name: str, queue: "_Queue", seconds: float) -> None:
@@ -65,6 +66,7 @@ class Pretended:
             "leveret_queue_oldest_age_seconds": wait,
             "leveret_queue_arrival_rate": arrived / seconds,
             "leveret_queue_completion_rate": done / seconds,
+            "leveret_cancels_live": round(queue.backlog / 20),
             "leveret_scaling_replicas": queue.there,
             "leveret_scaling_desired_replicas": queue.wanted,
         }

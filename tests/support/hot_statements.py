@@ -16,10 +16,12 @@ from leveret.jobs import Envelope, State
 from leveret.settings import Database
 from leveret_producer.dead_letters.selection import DeadLetterFilter, DeadLetterSelection
 from leveret_producer.recorder.merge import Report
-from leveret_producer.store.dead_letter_operations import Operations
+from leveret_producer.store.cancels import Cancels, Wanted
 from leveret_producer.store.dead_letters import DeadLetters, WantedDeadLetters
-from leveret_producer.store.jobs import Jobs, NewJob, Wanted
+from leveret_producer.store.jobs import Jobs, NewJob
+from leveret_producer.store.jobs import Wanted as WantedJobs
 from leveret_producer.store.keys import Key, Keys
+from leveret_producer.store.operations import Operations
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.outcomes import Outcomes
 from leveret_producer.store.queues import Queues
@@ -32,7 +34,7 @@ QUEUE = "team-1.queue-1"
 CALLS = (
     "insert", "pending", "take", "renew", "mark", "running", "retrying", "succeeded", "foreign", "dead", "put back", "get",
     "page", "dead letters", "dead letter", "redrive", "purge", "sweep", "queues", "known", "oldest",
-    "insert once", "first answer", "outcomes",
+    "insert once", "first answer", "outcomes", "cancel",
 )  # fmt: skip
 _T = TypeVar("_T")
 
@@ -78,6 +80,9 @@ class Hot:
         await did("renew", rows.renew([one.lease for one in taken]))
         assert len(await did("mark", rows.mark([Publication(one, 1, 1) for one in ids]))) == batch
         await did("running", recording.record(_reports(running)))
+        cancels = Cancels(self.postgres)
+        noted = await did("cancel", cancels.ask([Wanted(one, 1, QUEUE) for one in ids], unseen=False))
+        assert (noted.asked, noted.ended.total()) == (batch, 0)
         await did("retrying", recording.record(_reports(retrying)))
         await did("put back", Returning(self.postgres).put_back([_envelope(one) for one in ids]))
         await did("foreign", recording.record(_reports(foreign)))
@@ -85,7 +90,7 @@ class Hot:
         await did("dead", recording.record(_reports(dead)))
         await did("get", Jobs(self.postgres).get(ids[0]))
         assert len((await did("outcomes", Outcomes(self.postgres).part(ids))).jobs) == batch
-        await did("page", Jobs(self.postgres).page(Wanted(queue=QUEUE)))
+        await did("page", Jobs(self.postgres).page(WantedJobs(queue=QUEUE)))
         await did("dead letters", DeadLetters(self.postgres).page(WantedDeadLetters(QUEUE, DeadLetterFilter())))
         await did("dead letter", DeadLetters(self.postgres).get(ids[0]))
         for action, some in (("redrive", ids[::2]), ("purge", ids[1::2])):

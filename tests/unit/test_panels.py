@@ -36,6 +36,8 @@ METRICS = {
     "leveret_given_back_total": {"queue"},
     "leveret_replies_dropped_total": {"queue", "reason"},
     "leveret_events_set_aside_total": set(),
+    "leveret_cancels_live": {"queue"},
+    "leveret_control_complete_age_seconds": set(),
 }
 QUERIES = [pytest.param(query, id=f"{panel.title} {query.name}") for panel in PANELS for query in panel.queries]
 QUERIES += [pytest.param(Query(column.title, column.promql), id=f"table {column.title}") for column in QUEUES_NOW]

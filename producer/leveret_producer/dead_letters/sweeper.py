@@ -16,7 +16,8 @@ from leveret_producer.recorder.committing import Refused, commit
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 from leveret_producer.store.recording import Recording
-from leveret_producer.store.sweeping import LEASE, Due, Sweeping
+from leveret_producer.store.sweeping import EVERY, Due, Sweeping
+from leveret_producer.store.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -28,12 +29,13 @@ class Sweeper:
     def __init__(
         self,
         sweeping: Sweeping,
+        turns: Turns,
         recording: Recording,
         metrics: Metrics,
         clock: Callable[[], datetime],
         retention: timedelta,
     ) -> None:
-        self._sweeping = sweeping
+        self._sweeping, self._turns = sweeping, turns
         self._recording = recording
         self._metrics = metrics
         self._sweep = Sweep(sweeping.known, self._tell, clock, retention)
@@ -42,10 +44,10 @@ class Sweeper:
         """Sweep for ever. There is a connection to the broker for as long as a sweep takes."""
         while True:
             try:
-                due = await self._sweeping.claim()
-                if due:
-                    await self._one(due, read, name)
-                    continue
+                for due in await self._sweeping.due():
+                    async with self._turns.take(f"sweep {due.queue}", pause=EVERY) as turn:
+                        if turn:
+                            await self._one(due, read, name)
             except (DatabaseUnavailable, TryAgain) as problem:
                 log.debug("a sweep of dead letters waits for the database", because=str(problem))
                 await asyncio.sleep(AFTER_TROUBLE)
@@ -58,25 +60,13 @@ class Sweeper:
             nonlocal swept
             swept = await self._sweep.run(connection, due.queue)
 
-        renewing = asyncio.create_task(self._renew(due))
-        try:
-            await stay_connected(read, name, go)
-        finally:
-            renewing.cancel()
+        await stay_connected(read, name, go)
         await self._sweeping.swept(due, complete=swept.complete)
         if swept.gone or swept.told:
             log.info(
                 "a queue of dead letters was swept",
                 queue=due.queue, there=swept.there, seen=swept.seen, gone=swept.gone, told=swept.told,
             )  # fmt: skip
-
-    async def _renew(self, due: Due) -> None:
-        while True:
-            await asyncio.sleep(LEASE / 3)
-            try:
-                await self._sweeping.renew(due)
-            except (DatabaseUnavailable, TryAgain) as problem:
-                log.debug("a sweep's lease can't be renewed yet", because=str(problem))
 
     async def _tell(self, reports: Sequence[Report]) -> None:
         """Have the store know of dead letters that it does not, or whose payload it lacks."""

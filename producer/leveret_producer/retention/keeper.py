@@ -15,7 +15,8 @@ from leveret_producer.retention.partitions import Crowded, Partitions
 from leveret_producer.retention.plan import KEYS_KEPT, Action, Create, Retention, plan
 from leveret_producer.retention.rows import Rows, Walk
 from leveret_producer.retention.session import alone
-from leveret_producer.store.postgres import AWAY, Defect, said
+from leveret_producer.store.postgres import AWAY, DatabaseUnavailable, Defect, TryAgain, said
+from leveret_producer.store.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -33,28 +34,31 @@ _ANOTHER_TIME = (
 
 class Keeper:
     def __init__(
-        self, read: Callable[[], Database], name: str, retention: Retention, clock: Callable[[], datetime]
+        self, read: Callable[[], Database], name: str, retention: Retention, clock: Callable[[], datetime], turns: Turns
     ) -> None:
-        self._read, self._name, self._retention, self._clock = read, name, retention, clock
+        self._read, self._name, self._retention, self._clock, self._turns = read, name, retention, clock, turns
         self._walks: dict[str, Walk] = {}
 
     async def run(self) -> None:
         """Take turns for ever."""
         while True:
             try:
-                done = await self.turn()
+                async with self._turns.take("retention", pause=EVERY) as turn:
+                    if turn and not await self.turn():
+                        turn.pause = SOON
+            except (DatabaseUnavailable, TryAgain) as problem:
+                log.warning("retention waits for the database", because=str(problem), next_try_seconds=SOON)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, MissingSetting) as problem:
                 if isinstance(problem, asyncpg.PostgresError) and not str(problem.sqlstate).startswith(AWAY):
                     raise Defect(said(problem)) from None
                 log.warning("retention waits for the database", because=said(problem), next_try_seconds=SOON)
-                done = False
-            await asyncio.sleep(EVERY if done else SOON)
+            await asyncio.sleep(SOON)
 
     async def turn(self) -> bool:
         """Do what is to be done; False: something is left for another time. Raises what asyncpg does."""
         async with alone(self._read, f"{self._name} retention") as session:
             if session is None:
-                return True  # another replica is at it
+                return True  # another replica is at it: one of the version before, or one that stood still
             partitions, rows = Partitions(session), Rows(session, self._walks)
             now = min(self._clock(), await session.now())
             done = True

@@ -1,4 +1,4 @@
-"""One replica's turn at what is old: a connection of its own, and the advisory lock that lets one at a time do this.
+"""What one replica does about what is old: a connection of its own, and an advisory lock beside its turn.
 
 So a lock that is not granted is not taken for a database that is away; and the advisory lock ends with the connection,
 whatever ends that.

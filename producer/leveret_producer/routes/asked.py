@@ -4,6 +4,7 @@ as a length in bytes, the schema allows a little less than the server, never mor
 
 from typing import Any
 
+from leveret.jobs import FINAL, State
 from leveret_producer.submission import DEEPEST, LONGEST_TYPE, MOST_PAYLOAD
 
 # A short string of AMQP has 255 bytes: as many characters of ASCII, or a quarter of it of any.
@@ -16,9 +17,7 @@ _ZONE = r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])$"
 
 def narrow(schemas: dict[str, Any], year: int) -> None:
     """Change the schemas of what is posted; `year` is the present one."""
-    submission, selection, wanted = (
-        schemas[name] for name in ("Submission", "DeadLetterSelection", "DeadLetterFilter")
-    )
+    submission = schemas["Submission"]
     job = submission["properties"]
     job["payload"] = {"description": f"Any JSON of at most {MOST_PAYLOAD >> 10} KiB and {DEEPEST} levels"}
     job["type"] |= {"pattern": TYPE, "description": f"At most {LONGEST_TYPE} bytes of UTF-8, no control characters"}
@@ -26,7 +25,13 @@ def narrow(schemas: dict[str, Any], year: int) -> None:
     job["delay"]["pattern"] = DELAY
     job["run_at"]["pattern"] = f"^({'|'.join(str(one) for one in range(year - 30, year + 1))}){_REST}{_ZONE}"
     submission["anyOf"] = [_absent("run_at"), _absent("delay")]
+    going = [str(state) for state in State if state not in FINAL]
+    schemas["JobFilter"]["properties"]["state"] = {"type": "string", "nullable": True, "enum": [*going, None]}
+    for name in ("DeadLetter", "Job"):
+        _narrow_selection(schemas[f"{name}Selection"], schemas[f"{name}Filter"])
 
+
+def _narrow_selection(selection: dict[str, Any], wanted: dict[str, Any]) -> None:
     filters = wanted["properties"]
     filters["type"] |= {"pattern": "^[^\\x00]+$"}
     for name in ("since", "until"):

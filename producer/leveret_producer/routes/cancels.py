@@ -1,20 +1,25 @@
-"""/v1/jobs/{id}/cancel and /v1/queues/{queue}/jobs/{id}/cancel."""
+"""/v1/jobs/{id}/cancel, /v1/queues/{queue}/jobs[/{id}]/cancel and /v1/queues/{queue}/operations."""
 
+from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter
+import uuid_utils.compat
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from msgspec import UNSET, structs
 
 from leveret.jobs import FINAL, State
 from leveret.version import is_older
+from leveret_producer.cancels.selection import read_selection
 from leveret_producer.catalog import unknown_queue
 from leveret_producer.parts import Parts, Serving
 from leveret_producer.problems import Refused
 from leveret_producer.routes import openapi
+from leveret_producer.routes.body import json_body
 from leveret_producer.routes.ids import read_id
+from leveret_producer.selection import KEPT
 from leveret_producer.store.cancels import Wanted
-from leveret_producer.views import AcceptedJob, Job, encode
+from leveret_producer.views import AcceptedJob, BegunCancel, Job, encode
 
 router = APIRouter(tags=["jobs"])
 JSON = "application/json"
@@ -43,13 +48,38 @@ async def cancel_of_queue(queue: str, id: str, parts: Serving) -> Response:
     if job is None:
         near = await parts.queues.named_like(queue)
         if queue not in near:
-            raise unknown_queue(queue, near, kept="Nothing was changed.")
+            raise unknown_queue(queue, near, kept=KEPT)
         await parts.cancels.ask([Wanted(wanted, 1, queue)], unseen=True)
         job = await _there(parts, wanted)
     if job.queue != queue:
         detail = f"The job {id} is of the queue {job.queue}, not of {queue[:255]}. Nothing was changed."
         raise Refused("unknown-job", detail)
     return await _cancelled(parts, await _asked(parts, job))
+
+
+@router.post("/v1/queues/{queue}/jobs/cancel", status_code=202, **openapi.CANCEL_JOBS)
+async def cancel_jobs(queue: str, request: Request, parts: Serving) -> Response:
+    """Have jobs of a queue cancelled, of those that are stored and have not ended. What comes later is left alone."""
+    async with json_body(request, parts, kept=KEPT) as body:
+        selection = read_selection(body)
+    near = await parts.queues.named_like(queue)
+    if queue not in near and ("\0" in queue or not await parts.jobs.had_by(queue)):
+        raise unknown_queue(queue, near, kept=KEPT)
+    made = await parts.operations.create(uuid_utils.compat.uuid7(), queue, "cancel", selection)
+    parts.worker.wake()
+    told = await _warning(parts, queue)
+    answer = BegunCancel(**structs.asdict(made), warning=told or UNSET)
+    location = f"/v1/queues/{quote(queue, safe='')}/operations/{made.id}"
+    return Response(encode(answer), 202, {"Location": location}, JSON)
+
+
+@router.get("/v1/queues/{queue}/operations/{id}", **openapi.GET_OPERATION)
+async def get_operation(queue: str, id: str, parts: Serving) -> Response:
+    """Show how far it is."""
+    found = await parts.operations.get(queue.replace("\0", ""), read_id(id, "an operation's id"))
+    if found is None:
+        raise Refused("not-found", f"There is no operation {id} on jobs of {queue[:255]!r}, or its retention is over.")
+    return Response(encode(found), media_type=JSON)
 
 
 async def _asked(parts: Parts, job: Job) -> Job:

@@ -79,7 +79,7 @@ async def _begin(action: str, queue: str, request: Request, parts: Parts) -> Res
         selection = read_selection(body)
     await _check_queue(queue, parts, kept="Nothing was changed.", needs_jobqueue=action == "redrive")
     made = await parts.operations.create(uuid_utils.compat.uuid7(), queue, action, selection)
-    parts.dead_letter_worker.wake()
+    parts.worker.wake()
     location = f"/v1/queues/{quote(queue, safe='')}/dead-letters/operations/{made.id}"
     return Response(encode(made), 202, {"Location": location}, JSON)
 

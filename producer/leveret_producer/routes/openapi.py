@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from leveret.events import Error, Progress
 from leveret.jobs import DeadReason, State
 from leveret_producer import views
+from leveret_producer.cancels.selection import JobSelection
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.health import Ready
 from leveret_producer.idempotency import BARE, HEADER, LONGEST, QUOTED, REPLAYED
@@ -35,10 +36,12 @@ _TYPES = (
     views.QueueList,
     Ready,
     DeadLetterSelection,
+    JobSelection,
     WantedJobs,
     views.DeadLetterPage,
     views.WholeDeadLetter,
-    views.DeadLetterOperation,
+    views.Operation,
+    views.BegunCancel,
     Problem,
 )
 _MORE = (Error, Progress)
@@ -154,10 +157,13 @@ GET_DEAD_LETTER: dict[str, Any] = {
         **_problems("unknown-queue", "unknown-job", "invalid-request"),
     }
 }
-_operation = {
-    **_answer("Begun; follow it at Location", "DeadLetterOperation"),
-    "headers": {"Location": {"schema": {"type": "string"}, "description": "The operation"}},
-}
+
+
+def _begun(name: str) -> dict[str, Any]:
+    location = {"Location": {"schema": {"type": "string"}, "description": "The operation"}}
+    return {**_answer("Begun; follow it at Location", name), "headers": location}
+
+
 _selection = {
     "application/json": {
         "schema": _ref("DeadLetterSelection"),
@@ -168,12 +174,25 @@ _selection = {
     }
 }
 REDRIVE: dict[str, Any] = {
-    "responses": {202: _operation, **_problems(*_BODY, "unknown-queue")},
+    "responses": {202: _begun("Operation"), **_problems(*_BODY, "unknown-queue")},
     "openapi_extra": {"requestBody": {"required": True, "content": _selection}},
 }
 PURGE = REDRIVE
+_jobs = {
+    "application/json": {
+        "schema": _ref("JobSelection"),
+        "examples": {
+            "filter": {"value": {"filter": {"state": "queued", "type": "echo", "until": "2026-05-01T00:00:00Z"}}},
+            "all": {"value": {"all": True}},
+        },
+    }
+}
+CANCEL_JOBS: dict[str, Any] = {
+    "responses": {202: _begun("BegunCancel"), **_problems(*_BODY, "unknown-queue")},
+    "openapi_extra": {"requestBody": {"required": True, "content": _jobs}},
+}
 GET_OPERATION: dict[str, Any] = {
-    "responses": {200: _answer("The operation", "DeadLetterOperation"), **_problems("not-found", "invalid-request")}
+    "responses": {200: _answer("The operation", "Operation"), **_problems("not-found", "invalid-request")}
 }
 _ok = {"schema": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}}
 HEALTHZ: dict[str, Any] = {

@@ -77,6 +77,7 @@ _COLUMNS = (
 _LISTED = ", ".join(_SHORT_ERROR if name == "error" else name for name in _COLUMNS if name != "result")
 # Sooner than we give a transaction up: so the database itself says that it is there and that this took too long.
 LIST_TIMEOUT = text("SET LOCAL statement_timeout = '4s'")
+_HAS_SOME = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue)")
 _jobs = table("jobs", *(column(name) for name in _COLUMNS))
 _payloads = table("payloads", column("id"), column("body"), column("raw"))
 
@@ -178,6 +179,11 @@ class Jobs:
                 return None
             attempts = await read_attempts(connection, id)
         return _job(row, attempts)
+
+    async def had_by(self, queue: str) -> bool:
+        """Say whether a queue has, or had, jobs; it may have no JobQueue any more."""
+        async with self._postgres.transaction() as connection:
+            return bool((await connection.execute(_HAS_SOME, {"queue": queue})).scalar_one())
 
     async def page(self, wanted: Wanted) -> list[ListedJob]:
         """Return jobs, newest first, without payloads, results and tracebacks, and of each its last attempts."""

@@ -37,7 +37,7 @@ from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.publisher import Publisher
 from leveret.settings import Broker, Database
 from leveret_producer.dead_letters.selection import DeadLetterFilter, DeadLetterSelection
-from leveret_producer.store.dead_letter_operations import CHUNK, Operations
+from leveret_producer.store.operations import CHUNK, Operations
 from leveret_producer.store.postgres import Postgres
 
 LETTERS = f"/v1/queues/{QUEUE}/dead-letters"

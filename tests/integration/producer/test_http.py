@@ -257,6 +257,7 @@ async def test_the_openapi_document_names_what_exists(producer: Producer) -> Non
     assert set(document["paths"]) == {
         "/healthz", "/readyz", "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/get", "/v1/queues", "/v1/queues/{queue}",
         "/v1/queues/{queue}/jobs", "/v1/jobs/{id}/cancel", "/v1/queues/{queue}/jobs/{id}/cancel",
+        "/v1/queues/{queue}/jobs/cancel", "/v1/queues/{queue}/operations/{id}",
         *(f"/v1/queues/{{queue}}/dead-letters{path}" for path in ("", "/{id}", "/redrive", "/purge", "/operations/{id}")),
     }  # fmt: skip
     text = json.dumps(document)

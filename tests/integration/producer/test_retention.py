@@ -32,6 +32,7 @@ from leveret_producer.store.migrate import migrate
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording import Recording
+from leveret_producer.store.turns import Turns
 
 QUEUE = "leveret.old"
 OLD = datetime.now(UTC).date() - 200 * DAY
@@ -106,7 +107,7 @@ class Store:
         return place
 
     def keeper(self, now: datetime, retention: Retention = KEPT) -> Keeper:
-        return Keeper(lambda: self.place, "test", retention, lambda: now)
+        return Keeper(lambda: self.place, "test", retention, lambda: now, Turns(self.postgres))
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ from leveret.settings import Broker, Database
 from leveret_producer.dead_letters.selection import DeadLetterSelection
 from leveret_producer.recorder.merge import Report
 from leveret_producer.store import outbox
-from leveret_producer.store.dead_letter_operations import Operations
 from leveret_producer.store.jobs import Jobs, NewJob
 from leveret_producer.store.migrate import migrate
+from leveret_producer.store.operations import Operations
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.queues import Queues

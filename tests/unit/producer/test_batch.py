@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from leveret import events, topology
-from leveret.events import JobEvent, Progress
+from leveret.events import CancelRequested, JobEvent, Progress
 from leveret.jobs import State
-from leveret_producer.recorder.batch import Batch, read
+from leveret_producer.recorder.batch import Batch, cancel_rounds, read
 
 NOON = datetime(2026, 9, 1, 12, tzinfo=UTC)
 NAN: Any = float("nan")
@@ -85,3 +85,19 @@ def test_what_can_be_no_list_of_events_is_set_aside_whole(body: bytes) -> None:
     batch = batch_of(body)
     assert [one.body for one in batch.aside] == [body]
     assert batch.reports == []
+
+
+def test_requests_to_cancel_are_split_so_that_each_part_names_a_job_once() -> None:
+    one, other = UUID(int=1), UUID(int=2)
+    asked = [
+        ("q", CancelRequested(one)),
+        ("q", CancelRequested(one, generation=3)),
+        ("q", CancelRequested(other)),
+        ("r", CancelRequested(one)),
+        ("q", CancelRequested(one, generation=2)),
+    ]
+    parts = cancel_rounds(asked)
+    assert sorted(len(part) for part in parts) == [1, 2]
+    assert {(queue, told.id, told.generation) for part in parts for queue, told in part} == {
+        ("q", one, 3), ("q", other, 1), ("r", one, 1),
+    }  # fmt: skip

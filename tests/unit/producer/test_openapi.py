@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from starlette.datastructures import QueryParams
 
 from leveret.settings import Places
 from leveret_producer.app import create_app
+from leveret_producer.cancels import selection as cancels
 from leveret_producer.dead_letters.selection import read_selection
 from leveret_producer.problems import Refused
 from leveret_producer.routes.listing import CURSOR, cursor, read_part
@@ -83,9 +85,9 @@ def _is_taken(body: object) -> bool:
     return True
 
 
-def _is_selection(body: object) -> bool:
+def _is_selection(body: object, read_one: Callable[[bytes], object]) -> bool:
     try:
-        read_selection(json.dumps(body).encode())
+        read_one(json.dumps(body).encode())
     except Refused:
         return False
     return True
@@ -152,7 +154,22 @@ def test_what_the_schema_allows_is_taken_and_what_is_refused_it_does_not_allow(
 @pytest.mark.parametrize("body", SELECTIONS + NO_SELECTIONS, ids=repr)
 def test_which_dead_letters_may_be_meant_is_told(schemas: dict[str, Any], body: object) -> None:
     allowed = _validator(schemas, "DeadLetterSelection").is_valid(body)
-    assert allowed == _is_selection(body) == (body in SELECTIONS)
+    assert allowed == _is_selection(body, read_selection) == (body in SELECTIONS)
+
+
+OF_JOBS = [*(one for one in SELECTIONS if "Rejected" not in str(one)), {"filter": {"state": "queued", "since": SOON}}]
+NOT_OF_JOBS = [
+    *NO_SELECTIONS,
+    {"filter": {"state": "dead"}},
+    {"filter": {"state": "gone"}},
+    {"filter": {"state": None}},
+]
+
+
+@pytest.mark.parametrize("body", OF_JOBS + NOT_OF_JOBS, ids=repr)
+def test_which_jobs_may_be_meant_is_told(schemas: dict[str, Any], body: object) -> None:
+    allowed = _validator(schemas, "JobSelection").is_valid(body)
+    assert allowed == _is_selection(body, cancels.read_selection) == (body in OF_JOBS)
 
 
 @given(st.data())
@@ -200,4 +217,4 @@ def test_problems_are_those_that_an_operation_has(schemas: dict[str, Any]) -> No
         for parameter in operation.get("parameters", [])
         if parameter["name"] == "id"
     ]
-    assert ids == [{"type": "string", "format": "uuid"}] * 5
+    assert ids == [{"type": "string", "format": "uuid"}] * 6

@@ -7,11 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from leveret_producer.dead_letters.worker import Worker
+from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound, OutboxFull
-from leveret_producer.store.dead_letter_operations import Claimed, Step
+from leveret_producer.store.operations import Claimed, Step
 from leveret_producer.store.postgres import DatabaseUnavailable
-from leveret_producer.views import DeadLetterOperation
+from leveret_producer.views import Operation
+from leveret_producer.worker import Worker
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Pretended:
     """One operation with some chunks, of which each step does one; then nothing more is to be claimed."""
 
     chunks: list[int]
-    redrives: bool = True
+    action: str = "redrive"
     away: int = 0  # claims that meet a database that is away
     released: list[float] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -29,7 +30,7 @@ class Pretended:
         if self.away:
             self.away -= 1
             raise DatabaseUnavailable("away")
-        return None if self.ended.is_set() else Claimed(UUID(int=1), "leveret.test", self.redrives)
+        return None if self.ended.is_set() else Claimed(UUID(int=1), "leveret.test", self.action)
 
     async def step(self, claimed: Claimed) -> Step:
         if self.chunks:
@@ -43,12 +44,12 @@ class Pretended:
         self.ended.set()
 
 
-def _operation(done: int, state: str) -> DeadLetterOperation:
-    return DeadLetterOperation(UUID(int=1), 1_000, done, 0, state, "q", "redrive", datetime.now(UTC), None)
+def _operation(done: int, state: str) -> Operation:
+    return Operation(UUID(int=1), 1_000, done, 0, state, "q", "redrive", datetime.now(UTC), None)
 
 
 async def _work(operations: Pretended, bound: Bound) -> None:
-    task = asyncio.create_task(Worker(operations, bound).run())  # type: ignore[arg-type]
+    task = asyncio.create_task(Worker(operations, bound, Metrics()).run())  # type: ignore[arg-type]
     async with asyncio.timeout(30):
         await operations.ended.wait()
     task.cancel()
@@ -74,7 +75,7 @@ async def test_a_redrive_pauses_once_the_outbox_is_full_and_passes_the_limit_by_
 async def test_a_purge_does_not_ask_for_room() -> None:
     bound = Bound(1)
     bound.admit(1)
-    operations = Pretended([500, 500], redrives=False)
+    operations = Pretended([500, 500], action="purge")
     await _work(operations, bound)
     assert operations.chunks == []
     assert operations.released == []

@@ -1,4 +1,4 @@
-"""Work off the operations on dead letters, a chunk at a time; any replica does, and carries on where another one died.
+"""Work off the operations on many jobs, a chunk at a time; any replica does, and carries on where another one died.
 
 A redrive fills the outbox, so it pauses while that is full: the limit is passed by one chunk at most.
 """
@@ -8,10 +8,11 @@ import contextlib
 
 import structlog
 
+from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import Bound, OutboxFull
-from leveret_producer.store.dead_letter_operations import CHUNK, Claimed, Operations, Step
+from leveret_producer.store.operations import CHUNK, Claimed, Operations, Step
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain, nothing_stored
-from leveret_producer.views import DeadLetterOperation
+from leveret_producer.views import Operation
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +22,8 @@ AFTER_TROUBLE = 1.0  # s
 
 
 class Worker:
-    def __init__(self, operations: Operations, bound: Bound) -> None:
-        self._operations = operations
+    def __init__(self, operations: Operations, bound: Bound, metrics: Metrics) -> None:
+        self._operations, self._metrics = operations, metrics
         self._bound = bound
         self._something = asyncio.Event()
 
@@ -40,7 +41,7 @@ class Worker:
                     await self._carry_on(claimed)
                     continue
             except (DatabaseUnavailable, TryAgain) as problem:
-                log.debug("operations on dead letters wait for the database", because=str(problem))
+                log.debug("operations wait for the database", because=str(problem))
                 await asyncio.sleep(AFTER_TROUBLE)
                 continue
             await self._wait()
@@ -54,11 +55,12 @@ class Worker:
         """Do chunks until none is left, or until the outbox is full."""
         while True:
             try:
-                now = await (self._redrive(claimed) if claimed.redrives else self._operations.step(claimed))
+                now = await (self._redrive(claimed) if claimed.action == "redrive" else self._operations.step(claimed))
             except OutboxFull as full:
                 log.info("a redrive waits for the outbox", operation=str(claimed.id), because=str(full))
                 await self._operations.release(claimed, FULL_PAUSE)
                 return
+            self._metrics.cancelled(now.ended)
             if now.operation.state == "done":
                 _tell(now.operation)
                 return
@@ -76,9 +78,9 @@ class Worker:
         return now
 
 
-def _tell(operation: DeadLetterOperation) -> None:
+def _tell(operation: Operation) -> None:
     log.info(
-        "an operation on dead letters is finished",
+        "an operation is finished",
         operation=str(operation.id),
         queue=operation.queue,
         action=operation.action,
