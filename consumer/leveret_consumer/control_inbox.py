@@ -31,7 +31,8 @@ RECENT, ALL, END = "15m", "first", "last"  # from where a stream is read
 PREFETCH = 10  # messages: 200 consumers that come back at once would else fill the broker's memory
 LOOKS_EMPTY_AFTER = 0.2  # s
 NOTHING_RECENT_AFTER = 1.0  # s
-PATIENCE = 20.0  # s without a message that is known to be there, or a confirm
+MARKED_WITHIN = 5.0  # s
+PATIENCE = 20.0  # s without a message that is known to be there
 
 Take = Callable[[DeliveredMessage], object]
 
@@ -100,7 +101,7 @@ class ControlInbox:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         body = control.encode(Control(self._now()))
         message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        await channel.default_exchange.publish(message, topology.CONTROL, mandatory=True, timeout=PATIENCE)
+        await channel.default_exchange.publish(message, topology.CONTROL, mandatory=True, timeout=MARKED_WITHIN)
         await channel.close()
 
     async def _read_to(self, end: int, connection: AbstractConnection) -> "Reader":

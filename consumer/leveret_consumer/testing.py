@@ -49,8 +49,8 @@ async def run_attempt(
     cancelled_after: float | None = None,
 ) -> Outcome:
     """Return what comes of an attempt (1…) of a generation (1…); `timeout` in s and `retry` are the JobQueue's, `deadline`
-    the job's. Two attempts with one `job_id` are of one job; without it each is of its own. `cancelled_after` s the job is
-    cancelled.
+    the job's. Two attempts with one `job_id` are of one job; without it each is of its own. `cancelled_after` so many s the
+    job is cancelled, 0: before it starts.
 
     Jitter takes half of what it may. Raises KeyError for a type without a handler, ValueError for a deadline without an offset.
     """
@@ -86,10 +86,11 @@ async def run_attempt(
         commands.hear(Control(now, [named]), now)
         attempts.stop_cancelled()
 
-    timer = cancelled_after is not None and asyncio.get_running_loop().call_later(cancelled_after, cancel)
+    if cancelled_after == 0:
+        cancel()
+    elif cancelled_after:
+        asyncio.get_running_loop().call_later(cancelled_after, cancel)
     try:
         return (await attempts.run(job, handler, read, await load.take())).outcome
     finally:
-        if timer:
-            timer.cancel()
         threads.close()

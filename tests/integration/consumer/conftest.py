@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,11 +20,12 @@ from uuid import UUID
 import aio_pika
 import pytest
 import uuid_utils.compat as uuid_utils
-from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from containers import free_port
 from transacting import DRIVERS, Rows, made_rows
 
-from leveret import events, topology, wire
+from leveret import control, events, topology, wire
+from leveret.control import Cancel, CancelRule, Control
 from leveret.events import HandlersRegistered, JobEvent
 from leveret.jobs import FINAL, Envelope, State
 from leveret.rabbitmq.connection import open_connection
@@ -125,6 +127,7 @@ class Rig:
     dead_letters: list[AbstractIncomingMessage] = field(default_factory=list)
     declared_at: float = 0.0
     publisher: tuple[AbstractConnection, Publisher] | None = None  # and the connection that it's on
+    controls: tuple[AbstractConnection, AbstractChannel] | None = None
 
     async def declare_queue(self) -> None:
         async with self.connection.channel() as channel:
@@ -153,6 +156,17 @@ class Rig:
         if self.publisher is None or self.publisher[0] is not self.connection:
             self.publisher = self.connection, await Publisher.open(self.connection)
         await self.publisher[1].publish(topology.JOBS, QUEUE, message)
+
+    async def tell(self, *commands: Cancel | CancelRule) -> None:
+        """Write into the control stream, as a producer does."""
+        if self.controls is None or self.controls[0] is not self.connection:
+            channel = await self.connection.channel(publisher_confirms=True, on_return_raises=True)
+            self.controls = self.connection, channel
+        body = control.encode(Control(datetime.now(UTC), [*commands]))
+        await self.controls[1].default_exchange.publish(aio_pika.Message(body, delivery_mode=2), topology.CONTROL)
+
+    async def cancel(self, *jobs: UUID, queue: str = QUEUE) -> None:
+        await self.tell(Cancel(queue, control.pack((job, 1) for job in jobs), control.until(datetime.now(UTC))))
 
     async def listen(self) -> None:
         channel = await self.connection.channel()

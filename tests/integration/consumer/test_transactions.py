@@ -25,7 +25,7 @@ from transaction_jobs import ROWS, handlers_with
 
 from leveret import Context, Handlers, Retry, marks
 from leveret.settings import Database
-from leveret_consumer.testing import DeadLetter, Outcome, RetryAfter, Succeeded, run_attempt
+from leveret_consumer.testing import Cancelled, DeadLetter, Outcome, RetryAfter, Succeeded, run_attempt
 
 TIMES = int(os.environ.get("LEVERET_TEST_LOST_COMMITS", "10"))
 LAST = Retry(max_attempts=1)
@@ -38,8 +38,17 @@ async def handlers(driver: str, database: Database, rows: Rows) -> AsyncIterator
         yield handlers_with(engine)
 
 
-async def run(handlers: Handlers, job: UUID, type: str = "write", timeout: float = 30, **payload: Any) -> Outcome:
-    return await run_attempt(handlers, type, payload, job_id=job, timeout=timeout, retry=LAST)
+async def run(
+    handlers: Handlers,
+    job: UUID,
+    type: str = "write",
+    timeout: float = 30,
+    cancelled_after: float | None = None,
+    **payload: Any,
+) -> Outcome:
+    return await run_attempt(
+        handlers, type, payload, job_id=job, timeout=timeout, retry=LAST, cancelled_after=cancelled_after
+    )
 
 
 def result_of(outcome: Outcome) -> object:
@@ -106,6 +115,72 @@ async def test_a_time_out_within_the_block_rolls_back(handlers: Handlers, rows: 
     assert isinstance(outcome, DeadLetter)
     assert outcome.error.type == "TimeoutError"
     assert await rows.of(job) == 0
+
+
+async def test_a_cancel_within_the_block_rolls_back(handlers: Handlers, rows: Rows) -> None:
+    """A thread hears of it when its statement is over, and comes to its COMMIT, which is refused."""
+    job = uuid4()
+    outcome = await run(handlers, job, then="sleep", seconds=2, cancelled_after=1)
+    assert outcome == Cancelled()
+    assert (await rows.of(job), await rows.ask("SELECT count(*) FROM leveret_marks")) == (0, 0)
+
+
+@pytest.mark.parametrize("cancelled_after", [0, 0.001, 0.05])
+async def test_a_job_that_an_earlier_run_has_committed_has_succeeded_though_it_is_cancelled(
+    handlers: Handlers, rows: Rows, cancelled_after: float
+) -> None:
+    """Its consumer died before it could tell."""
+    job = uuid4()
+    assert result_of(await run(handlers, job, result="first", returns="other")) == "first"
+    again = await run(handlers, job, cancelled_after=cancelled_after, result="second")
+    assert (result_of(again), await rows.of(job)) == ("first", ROWS)
+    redriven = await run_attempt(handlers, "write", {}, job_id=job, generation=2, cancelled_after=0)
+    assert redriven == Cancelled()
+
+
+async def test_one_that_was_not_committed_is_cancelled_once_its_transaction_is_over(
+    handlers: Handlers, rows: Rows
+) -> None:
+    job = uuid4()
+    async with rows.engine.connect() as another:
+        await another.execute(text("INSERT INTO leveret_marks (job, generation) VALUES (:job, 1)"), {"job": job})
+        cancelled = asyncio.create_task(run(handlers, job, cancelled_after=0))
+        _, pending = await asyncio.wait({cancelled}, timeout=1)
+        assert pending, "nobody knows yet what comes of the other run"
+        await another.rollback()
+        assert await cancelled == Cancelled()
+
+
+async def test_without_the_table_nothing_is_committed(handlers: Handlers, rows: Rows) -> None:
+    await rows.do("DROP TABLE leveret_marks")
+    assert await run(handlers, uuid4(), cancelled_after=0) == Cancelled()
+
+
+async def test_a_database_that_is_away_is_waited_for(driver: str, database: Database, rows: Rows) -> None:
+    async with through_a_proxy(driver, database) as (proxy, handlers):
+        proxy.away = True
+        cancelled = asyncio.create_task(run(handlers, uuid4(), cancelled_after=0))
+        _, pending = await asyncio.wait({cancelled}, timeout=1)
+        assert pending
+        proxy.away = False
+        assert await cancelled == Cancelled()
+
+
+@pytest.mark.parametrize("loss", [Loss.SILENCE, Loss.COMMIT], ids=["committed", "rolled back"])
+async def test_a_cancel_while_commit_is_on_its_way_has_lost(
+    driver: str, database: Database, rows: Rows, loss: Loss
+) -> None:
+    async with through_a_proxy(driver, database) as (proxy, handlers):
+        job, proxy.loses, proxy.then_away = uuid4(), loss, True
+        running = asyncio.create_task(run(handlers, job, result=1, cancelled_after=2))
+        await until_lost(proxy)
+        await asyncio.sleep(3)
+        assert not running.done(), "neither cancelled nor committed while it is not known"
+        proxy.away = False
+        outcome = await running
+        committed = loss is Loss.SILENCE
+        assert isinstance(outcome, Succeeded if committed else DeadLetter)
+        assert await rows.of(job) == (ROWS if committed else 0)
 
 
 async def test_without_the_table_the_first_use_tells_the_statement(handlers: Handlers, rows: Rows) -> None:

@@ -1,5 +1,6 @@
 """Consumers with transactions are killed around COMMIT: a job has its rows once or not at all, and its state says which."""
 
+import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,6 +55,40 @@ async def test_a_consumer_that_is_killed_around_commit(
     (end,) = await rig.final(job)
     assert (str(end.state), msgspec.json.decode(end.result)) == ("succeeded", "one")
     assert await rows.of(job) == ROWS
+
+
+@pytest.mark.parametrize("loss", [Loss.SILENCE, Loss.NOTHING], ids=["after", "before"])
+async def test_one_that_is_killed_around_commit_and_whose_job_is_cancelled_then(
+    rig: Any, start: Callable[..., Any], database: Database, rows: Rows, loss: Loss
+) -> None:
+    async with commit_proxy(database.host, database.port) as proxy:
+        first = start(proxy.port)
+        await first.ready()
+        proxy.loses = loss
+        job = await rig.submit("write", {"result": "one"})
+        await until("COMMIT is on its way", lambda: proxy.lost == 1)
+        first.signal(signal.SIGKILL)
+        await first.ended()
+    await rig.cancel(job)
+    await start().ready()
+    (end,) = await rig.final(job)
+    assert (str(end.state), await rows.of(job)) == (("succeeded", ROWS) if loss is Loss.SILENCE else ("cancelled", 0))
+    assert bytes(end.result) == (b'"one"' if loss is Loss.SILENCE else b"")
+
+
+async def test_cancels_at_any_moment_leave_all_rows_or_none_and_the_state_says_which(
+    rig: Any, start: Callable[..., Any], rows: Rows
+) -> None:
+    await start(concurrency=4).ready()
+    jobs = []
+    for n in range(60):
+        jobs.append(await rig.submit("write", {"result": n}))
+        await asyncio.sleep(n % 10 * 0.003)
+        await rig.cancel(jobs[-1])
+    ends = await rig.final(*jobs)
+    found = [(str(end.state), await rows.of(job)) for end, job in zip(ends, jobs, strict=True)]
+    assert set(found) <= {("succeeded", ROWS), ("cancelled", 0)}
+    print(f"{sum(there > 0 for _, there in found)} of {len(found)} were committed")
 
 
 async def test_jobs_under_kills_have_their_rows_once_and_their_state_says_so(

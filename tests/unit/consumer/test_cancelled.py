@@ -251,4 +251,7 @@ async def test_if_the_commit_fails_the_attempt_has_failed_and_the_next_does_not_
 @pytest.mark.parametrize("type", ["loop", "thread", "process"])
 async def test_a_test_of_a_handler_can_cancel_it(jobs: Any, type: str) -> None:
     assert await run_attempt(jobs.handlers, type, None, cancelled_after=0.05) == Cancelled()
+    jobs.started.clear()
+    assert await run_attempt(jobs.handlers, type, None, cancelled_after=0) == Cancelled()
+    assert not jobs.started.is_set()
     jobs.gate.set()
