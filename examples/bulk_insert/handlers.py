@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from examples.bulk_insert.limits import Rows
 from leveret import Context, Handlers
 
-CHUNK = 1_000  # rows
+CHUNK = 5_000  # rows
 INSERT = text("INSERT INTO rows (job, number) SELECT :job, generate_series(CAST(:first AS integer), :last)")
 
 handlers = Handlers()

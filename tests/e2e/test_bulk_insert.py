@@ -105,4 +105,4 @@ async def test_a_stop_of_a_large_insert_leaves_all_rows_or_none(service: Namespa
 @pytest.mark.timeout(900)
 async def test_so_does_one_of_a_small_insert_while_consumers_are_killed(service: Namespace, api: Api) -> None:
     apply(service, "1000")
-    is_right(await stopped(service, api, stops=STOPS_OF_FEW, rows=2_000, at_once=20, kills=True))
+    is_right(await stopped(service, api, stops=STOPS_OF_FEW, rows=2_000, at_once=16, kills=True))

@@ -1,9 +1,9 @@
 """Stops of inserts at random moments, through the endpoints alone: does the table change by 0 or by n, as the status says?
 
 The moments are drawn from a seed. Some inserts before are not stopped: they tell how long one takes among so many at once, and
-stops are spread evenly over somewhat more than that. A stop *met* a transaction with rows in it where the insert had told of
-rows, as it does from within, before it was stopped, and ends as cancelled. (Where consumers are killed a few of these may have
-told so in a run that was killed in between.)
+stops are spread evenly over that. A stop *met* a transaction with rows in it where the insert had told of rows, as it does from
+within, before it was stopped, and ends as cancelled. (Where consumers are killed a few of these may have told so in a run that
+was killed in between.)
 """
 
 import asyncio
@@ -19,7 +19,6 @@ import httpx
 
 FINAL = {"succeeded", "dead", "cancelled"}
 LOOK_EVERY = 0.3  # s: a front and a producer answer each look
-SPREAD = 1.1
 PATIENCE = 120.0  # s for an answer; a part that is away is asked again
 
 
@@ -111,7 +110,7 @@ async def stop_inserts(
 
     async with asyncio.TaskGroup() as beside:
         tasks = [beside.create_task(count()), beside.create_task(killing())]
-        await asyncio.gather(*(one(drawn.uniform(0, SPREAD * found.took)) for _ in range(stops)))
+        await asyncio.gather(*(one(drawn.uniform(0, found.took)) for _ in range(stops)))
         for task in tasks:
             task.cancel()
     for id, end in found.ends.items():  # noqa: A001

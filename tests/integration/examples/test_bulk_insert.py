@@ -134,9 +134,9 @@ async def test_an_insert_that_waits_is_stopped_and_one_that_is_not_over_in_time_
 @pytest.mark.parametrize(
     ("stops", "rows", "rate", "kills"),
     [
-        pytest.param(16, 100_000, "inf", False, id="of many rows"),
-        pytest.param(60, 2_000, "1000", False, id="of few rows"),
-        pytest.param(40, 2_000, "1000", True, id="of few rows while consumers are killed"),
+        pytest.param(15, 100_000, "inf", False, id="of many rows"),
+        pytest.param(36, 2_000, "1000", False, id="of few rows"),
+        pytest.param(30, 2_000, "1000", True, id="of few rows while consumers are killed"),
     ],
 )
 async def test_a_stop_leaves_all_rows_or_none_and_the_status_says_which(
