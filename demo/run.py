@@ -5,11 +5,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import httpx
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from demo import fronts, plain, summary, view
+from demo import fronts, inserts, plain, summary, view
 from demo.api import Api, Unanswered, connect
 from demo.cluster import Cluster
 from demo.follow import Follower
@@ -49,6 +50,7 @@ def demonstrate(options: Options, console: Console) -> None:
     _sum_up(last, follower.jobs, api, console)
     try:
         fronts.apply_all(cluster, console)
+        _insert(cluster, console)
     finally:
         _farewell(options, cluster, console)
 
@@ -107,6 +109,13 @@ def _sum_up(now: Snapshot, jobs: dict[str, JobSeen], api: Api, console: Console)
         return  # the tables above say what matters
     console.print()
     console.print(summary.examples(words))
+
+
+def _insert(cluster: Cluster, console: Console) -> None:
+    for front in fronts.fronts(cluster):
+        if front.name == inserts.NAME:
+            with httpx.Client(base_url=front.url, timeout=60, trust_env=False) as client:
+                inserts.show(client, console)
 
 
 def _farewell(options: Options, cluster: Cluster, console: Console) -> None:

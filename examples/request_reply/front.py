@@ -62,6 +62,8 @@ def without_answer(problem: rpc.CallError, *, connected: bool) -> Problem:
     match problem:
         case rpc.Dead() | rpc.UnreadableReply():
             status, slug = 502, "dead"
+        case rpc.Cancelled():
+            status, slug = 502, "cancelled"
         case rpc.DeadlineExceeded() if connected and problem.published != rpc.Published.NO:
             status, slug = 504, "deadline-exceeded"
         case _:  # also a time that passed while the broker was away, or took nothing

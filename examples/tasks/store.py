@@ -12,8 +12,8 @@ from uuid import UUID
 from examples.fronts.database import OwnDatabase
 from examples.tasks.progress import Progress, Report, Status, merge
 
-LEASE = timedelta(seconds=10)  # of a task that is being submitted; who submits it once more gets the same job
-AT_ONCE = 20  # tasks that are submitted together
+LEASE = timedelta(seconds=10)  # of a task that is being submitted or cancelled; to do so once more does no more
+AT_ONCE = 20  # tasks that are submitted or cancelled together
 _PROGRESS = "status, run, generation, attempt, step, started_at, finished_at, error"
 _TASK = "id, name, kind, seconds, status, error, created_at, started_at, finished_at"
 
@@ -41,12 +41,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A task that Leveret may not have yet."""
+    """A task that Leveret may not have yet, or whose job it may not know to be cancelled."""
 
     id: UUID
     run: int
     kind: str
     seconds: float
+    wanted: bool  # a job for this run
+    job: UUID | None  # to be cancelled
 
 
 class Store(OwnDatabase):
@@ -95,19 +97,23 @@ class Store(OwnDatabase):
         async with self._connection() as connection:
             rows = await connection.fetch(
                 "UPDATE tasks SET next_try = now() + $1 WHERE id IN ("
-                "  SELECT id FROM tasks WHERE status = 'new' AND submitted < run AND next_try <= now()"
+                "  SELECT id FROM tasks WHERE next_try <= now()"
+                "  AND ((status = 'new' AND submitted < run) OR (status = 'cancelled' AND job IS NOT NULL))"
                 "  ORDER BY next_try LIMIT $2 FOR UPDATE SKIP LOCKED"
-                ") RETURNING id, run, kind, seconds",
+                ") RETURNING id, run, kind, seconds, status = 'new', job",
                 LEASE, AT_ONCE,
             )  # fmt: skip
         return [Intent(*row) for row in rows]
 
-    async def submitted(self, intents: Sequence[Intent]) -> None:
+    async def submitted(self, sent: Sequence[tuple[Intent, UUID | None]]) -> None:
+        """Note the jobs that there are for intents now; one that was cancelled meanwhile has its turn at once."""
         async with self._connection() as connection:
             await connection.execute(
-                "UPDATE tasks SET submitted = greatest(submitted, sent.run) "
-                "FROM unnest($1::uuid[], $2::integer[]) AS sent (id, run) WHERE tasks.id = sent.id",
-                [one.id for one in intents], [one.run for one in intents],
+                "UPDATE tasks SET submitted = CASE WHEN sent.job IS NULL THEN submitted ELSE sent.run END, job = sent.job, "
+                "  next_try = now() "
+                "FROM unnest($1::uuid[], $2::integer[], $3::uuid[]) AS sent (id, run, job) "
+                "WHERE tasks.id = sent.id AND tasks.run = sent.run",
+                [one.id for one, _ in sent], [one.run for one, _ in sent], [job for _, job in sent],
             )  # fmt: skip
 
     async def report(self, report: Report) -> bool:
@@ -132,7 +138,7 @@ class Store(OwnDatabase):
 def _statement(now: Status, wanted: Status) -> str:
     match now, wanted:
         case Status.NEW | Status.RUNNING, Status.CANCELLED:
-            return "UPDATE tasks SET status = 'cancelled', finished_at = now() WHERE id = $1"
+            return "UPDATE tasks SET status = 'cancelled', finished_at = now(), next_try = now() WHERE id = $1"
         case Status.FAILED | Status.CANCELLED, Status.NEW:
             return (
                 "UPDATE tasks SET status = 'new', run = run + 1, generation = 0, attempt = 0, step = 0, error = NULL, "

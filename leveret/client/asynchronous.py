@@ -73,6 +73,14 @@ class AsyncClient:
         """Return how far jobs are, in the order of the ids; those that are not known are left out."""
         return await self._carry_out(self._talks.get_many(ids))
 
+    async def cancel(self, id: UUID | str, *, queue: str | None = None) -> Job:
+        """Ask for a job to be cancelled, and return it as it is then; it has ended once its state is final.
+
+        With its `queue` also one that the API has not seen yet, as one over AMQP. Raises UnknownJob, and Refused with the slug
+        `job-finished` for one that has ended. To cancel twice does no more than once.
+        """
+        return await self._carry_out(self._talks.cancel(id, queue))
+
     async def wait(self, id: UUID | str, timeout: float) -> JobResult:
         """Return a job once it has ended, however it ended; raise TimedOut after so many seconds, or UnknownJob."""
         return await self._carry_out(self._talks.wait(id, timeout))

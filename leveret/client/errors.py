@@ -64,7 +64,7 @@ class Unavailable(LeveretError):
     def __str__(self) -> str:
         said = super().__str__()
         if self.key is None:
-            return f"{said}. Jobs go on"
+            return f"{said}. Jobs go on" if self.stored == "no" else f"{said}. It may be done or not; do it again"
         if self.stored == "no":
             return f"{said}. Nothing of it was stored; submit it again later"
         return f"{said}. It may be stored or not; submit it again with the key {self.key}, and it is stored once"

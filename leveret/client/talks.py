@@ -40,6 +40,7 @@ class Send:
     timeout: float = 0.0  # s for this try; more for an answer that comes in parts
     body: bytes | None = None
     key: str | None = None
+    changes: bool = False  # something, also without a key: it does no more twice than once
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,10 @@ class Talks:
         _, found = yield from self._look(uuids(ids), None)
         return found
 
+    def cancel(self, id: UUID | str, queue: str | None) -> Talk[Job]:
+        path = f"{_jobs_of(queue) if queue else '/v1/jobs'}/{uuids([id])[0]}/cancel"
+        return _read((yield from self._ask(Send("POST", path, changes=True))), Job)
+
     def wait(self, id: UUID | str, timeout: float) -> Talk[JobResult]:
         return (yield from self.wait_many([id], timeout))[0]
 
@@ -157,7 +162,7 @@ class Talks:
                 return found
             if isinstance(found, LeveretError):
                 found.key = send.key
-                found.stored = found.stored if send.key else "no"
+                found.stored = found.stored if send.key or send.changes else "no"
                 raise found
             now = (yield Pause(found.wait)).now
             tries = Tries(tries.attempt + 1, end - now, found.stored)

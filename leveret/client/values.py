@@ -85,6 +85,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested_at: datetime | None = None
     priority: int | None = None
     correlation_id: str | None = None
+    warning: str | None = None  # of a cancel: consumers of its queue are older than it needs
 
     @property
     def final(self) -> bool:

@@ -10,6 +10,7 @@ from leveret.client.rpc.caller import Rpc
 from leveret.client.rpc.config import ConnectionConfig
 from leveret.client.rpc.errors import (
     CallError,
+    Cancelled,
     Closed,
     Dead,
     DeadlineExceeded,
@@ -27,6 +28,7 @@ from leveret.settings import BadSetting, MissingSetting, Tls
 __all__ = [
     "BadSetting",
     "CallError",
+    "Cancelled",
     "Closed",
     "ConnectionConfig",
     "Dead",

@@ -12,16 +12,18 @@ from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
-from leveret.client.rpc.calls import Call, Calls
+from leveret.client.rpc.calls import Calls
+from leveret.client.rpc.cancels import TIMEOUT, Cancels
 from leveret.client.rpc.config import ConnectionConfig
 from leveret.client.rpc.errors import CallError, Closed, DeadlineExceeded, Disconnected, Published, QueueTaken, Refused
 from leveret.client.rpc.messages import Reply, Request, read_reply, request
 from leveret.client.rpc.session import Place, Session, Style, place_of
+from leveret.client.rpc.waiter import Waiter, error
 from leveret.ending import end
 from leveret.rabbitmq import alarm
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, stay_connected
@@ -32,30 +34,13 @@ log = structlog.get_logger(__name__)
 Config = ConnectionConfig | Callable[[], ConnectionConfig]
 
 
-class _Waiter:
-    """A caller: what it asked, and the future that it waits on."""
-
-    __slots__ = ("asked", "future")
-
-    def __init__(self, asked: Request, future: "asyncio.Future[Reply]") -> None:
-        self.asked, self.future = asked, future
-
-    def wake(self, what: Reply | BaseException) -> None:
-        if self.future.done():
-            return
-        if isinstance(what, Reply):
-            self.future.set_result(what)
-        else:
-            self.future.set_exception(what)
-            self.future.exception()  # known, also where the caller is cancelled in this moment
-
-
 class Rpc:
     """Made by `connect`; an async context manager that closes it."""
 
     def __init__(self, read: Callable[[], ConnectionConfig], place: Place, name: str) -> None:
         self._place = place
-        self._calls: Calls[_Waiter] = Calls()
+        self._calls: Calls[Waiter] = Calls()
+        self._cancels = Cancels()
         self._session: Session | None = None
         self._connected = asyncio.Event()
         self._because = "not yet"  # there is no connection
@@ -96,17 +81,20 @@ class Rpc:
                 raise
         return rpc
 
-    async def call(self, queue: str, type: str, payload: object, timeout: float = 30.0) -> Reply:
+    async def call(
+        self, queue: str, type: str, payload: object, timeout: float = 30.0, *, cancel: bool = False
+    ) -> Reply:
         """Have a handler do a job; return what it answers. `timeout` in seconds; the job's deadline is the same.
 
-        Raises CallError: Dead, QueueGone, DeadlineExceeded, Disconnected, Refused, Closed, UnreadableReply; ValueError for
-        what can't be sent.
+        With `cancel` a call that is cancelled, as by `asyncio.timeout`, has its job cancelled too; as for `cancel`, below.
+        Raises CallError: Dead, Cancelled, QueueGone, DeadlineExceeded, Disconnected, Refused, Closed, UnreadableReply;
+        ValueError for what can't be sent.
         """
         loop = asyncio.get_running_loop()
         asked = request(queue, type, payload, timeout, correlation_id=str(uuid4()), now=datetime.now(UTC))
         if self._closed:
             raise self._closed.__class__(str(self._closed))
-        waiter, key = _Waiter(asked, loop.create_future()), asked.correlation_id
+        waiter, key = Waiter(asked, loop.create_future()), asked.correlation_id
         self._calls.begin(key, waiter)
         timer = loop.call_later(timeout, self._late, key, timeout)
         sending = loop.create_task(self._send(asked))
@@ -116,7 +104,19 @@ class Rpc:
         finally:
             timer.cancel()
             sending.cancel()
-            self._calls.end(key)
+            given_up = self._calls.end(key)  # None where it has ended by itself
+            if cancel and given_up and given_up.published is not Published.NO:
+                self._cancels.ask_later(queue, asked.job)
+
+    async def cancel(self, queue: str, job: UUID, timeout: float = TIMEOUT) -> None:
+        """Ask for a job to be cancelled, as the one that an error names; return once the broker has that.
+
+        The user needs the right to write to `leveret.events`, with the key `cancel.<queue>`. Raises Refused, Closed, and
+        DeadlineExceeded where the broker did not take it within `timeout` seconds.
+        """
+        if self._closed:
+            raise self._closed.__class__(str(self._closed))
+        await self._cancels.ask(queue, job, timeout)
 
     async def close(self, within: float = 10.0) -> None:
         """Take no more calls, wait for those in flight for so many seconds, end the others as Closed, and disconnect."""
@@ -124,6 +124,7 @@ class Rpc:
         if waiting := [waiter.future for waiter in self._calls.waiters()]:
             await asyncio.wait(waiting, timeout=within)
         self._end_all("The client was closed before there was an answer", Closed)
+        await self._cancels.close(within)
         await end((self._staying,))
 
     @property
@@ -169,6 +170,7 @@ class Rpc:
             raise
         self._session, self._was_connected = session, True
         self._connected.set()
+        self._cancels.begin(connection)
         try:
             await session.lasts(connection)
         finally:
@@ -179,6 +181,7 @@ class Rpc:
         if session is self._session:
             self._session = None
             self._connected.clear()
+            self._cancels.pause()
 
     async def _send(self, asked: Request) -> None:
         while True:
@@ -218,13 +221,13 @@ class Rpc:
                 because += f", and there is no connection to the broker: {self._because}"
             elif self._session.alarm.raised:
                 because += f"; the broker is {alarm.TEXT}"
-            call.waiter.wake(_error(DeadlineExceeded, because, call))
+            call.waiter.wake(error(DeadlineExceeded, because, call))
 
     def _lost(self, because: str) -> None:
         self._because = because
         if not self._place.outlives:
             for call in self._calls.lose():
-                call.waiter.wake(_error(Disconnected, f"The connection to the broker is gone: {because}", call))
+                call.waiter.wake(error(Disconnected, f"The connection to the broker is gone: {because}", call))
 
     def _over(self, staying: "asyncio.Task[None]") -> None:
         """Leave nobody waiting when the connection is not made again."""
@@ -238,7 +241,7 @@ class Rpc:
 
     def _end_all(self, because: str, kind: type[CallError]) -> None:
         for call in self._calls.end_all():
-            call.waiter.wake(_error(kind, because, call))
+            call.waiter.wake(error(kind, because, call))
 
 
 class _Told:
@@ -248,7 +251,3 @@ class _Told:
         self.disconnected = lost
 
     def connected(self) -> None: ...
-
-
-def _error(kind: type[CallError], because: str, call: Call[_Waiter]) -> CallError:
-    return kind(because, call.published, call.waiter.asked.job)

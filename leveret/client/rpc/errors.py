@@ -68,7 +68,11 @@ class UnreadableReply(CallError):
 
 
 class Dead(CallError):
-    """The job is a dead letter, or was cancelled."""
+    """The job is a dead letter."""
+
+
+class Cancelled(CallError):
+    """Somebody cancelled the job."""
 
 
 class QueueGone(Dead):

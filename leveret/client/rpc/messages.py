@@ -10,7 +10,15 @@ import aio_pika
 import uuid_utils.compat as uuid_utils
 
 from leveret import wire
-from leveret.client.rpc.errors import CallError, Dead, DeadlineExceeded, Published, QueueGone, UnreadableReply
+from leveret.client.rpc.errors import (
+    CallError,
+    Cancelled,
+    Dead,
+    DeadlineExceeded,
+    Published,
+    QueueGone,
+    UnreadableReply,
+)
 from leveret.jobs import DeadReason, Envelope, State
 from leveret.reply import OUTCOME
 
@@ -84,8 +92,11 @@ def read_reply(of: Request, headers: Mapping[str, object], body: bytes) -> Reply
     match headers.get(OUTCOME):
         case State.SUCCEEDED if said is not _GARBAGE:
             return Reply(said, of.correlation_id, of.job)
-        case State.DEAD | State.CANCELLED:
-            return _dead(said if isinstance(said, dict) else {}, of.job)
+        case State.DEAD:
+            problem = said if isinstance(said, dict) else {}
+            return _without_result(_ERRORS.get(str(problem.get("reason")), Dead), problem, of.job)
+        case State.CANCELLED:
+            return _without_result(Cancelled, said if isinstance(said, dict) else {}, of.job)
         case State.SUCCEEDED:
             return UnreadableReply(
                 "The job succeeded, and the body of its answer is not JSON", Published.CONFIRMED, of.job
@@ -95,8 +106,7 @@ def read_reply(of: Request, headers: Mapping[str, object], body: bytes) -> Reply
             return UnreadableReply(because, Published.CONFIRMED, of.job)
 
 
-def _dead(problem: dict[str, object], job: UUID) -> CallError:
-    kind: type[CallError] = _ERRORS.get(str(problem.get("reason")), Dead)
+def _without_result(kind: type[CallError], problem: dict[str, object], job: UUID) -> CallError:
     detail = problem.get("detail") or "The job has ended without a result"
     return kind(str(detail), Published.CONFIRMED, job, problem)
 

@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 from containers import free_port
+from producers import eventually
 
 from examples.tasks.front import create_app
 from examples.tasks.progress import Report, Step
@@ -130,3 +131,66 @@ async def test_every_change_of_status_is_made_or_refused_and_reports_of_before_s
     assert (await api.patch(f"/tasks/{task['id']}", json={"name": "y"})).json()["name"] == "y", "of any status"
     assert (await api.patch(f"/tasks/{uuid4()}", json={"name": "y"})).status_code == 404
     assert not await store.report(report({"id": str(uuid4())}, Step.DONE))
+
+
+class Leveret:
+    """Takes jobs, one for each key, and cancels; or is away, or slow."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, UUID] = {}
+        self.cancelled: list[UUID] = []
+        self.away = False
+        self.submits = asyncio.Event()
+        self.submits.set()
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        if self.away:
+            raise httpx.ConnectError("refused")
+        if request.url.path.endswith("/cancel"):
+            self.cancelled.append(UUID(request.url.path.split("/")[-2]))
+            ended = {"type": "https://leveret.dev/problems/job-finished", "detail": "It has ended."}
+            return httpx.Response(409, json=ended)  # which is as good
+        made = self.jobs.setdefault(request.headers["idempotency-key"], uuid4())
+        await self.submits.wait()
+        return httpx.Response(202, json={"id": str(made), "state": "accepted"})
+
+    def client(self) -> AsyncClient:
+        return AsyncClient(
+            "http://leveret", "token", transport=httpx.MockTransport(self.answer), patience=Patience(attempts=1)
+        )
+
+
+async def test_the_job_of_a_task_that_is_cancelled_is_cancelled_too(store: Store, empty: str) -> None:
+    leveret = Leveret()
+    app = create_app(lambda: Store(empty), leveret.client, "leveret.tasks")
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://a") as api:
+        first, second, third = [await add(api, name) for name in ("runs", "is submitted as it is cancelled", "away")]
+
+        async def patch(task: dict[str, Any], status: str) -> None:
+            (await api.patch(f"/tasks/{task['id']}", json={"status": status})).raise_for_status()
+
+        def job(task: dict[str, Any], run: int = 1) -> UUID | None:
+            return leveret.jobs.get(f"task-{task['id']}-{run}")
+
+        await eventually(lambda: all(job(task) for task in (first, second, third)), "they are submitted")
+        await store.report(report(first, Step.STARTED))
+        await patch(first, "cancelled")
+        await eventually(lambda: leveret.cancelled == [job(first)], "its job is cancelled, once")
+        leveret.away = True
+        await patch(third, "cancelled")
+        await patch(third, "new")
+        leveret.away = False
+        await eventually(lambda: job(third, 2) is not None, "it runs again")
+        assert leveret.cancelled == [job(first), job(third)], "before its next run is submitted"
+        leveret.submits.clear()
+        fourth = await add(api, "slow")
+        await eventually(lambda: job(fourth) is not None, "it is being submitted")
+        await patch(fourth, "cancelled")
+        leveret.submits.set()
+        await eventually(lambda: leveret.cancelled[2:] == [job(fourth)], "it is cancelled once its job is known")
+        await patch(second, "cancelled")
+        await eventually(lambda: leveret.cancelled[3:] == [job(second)], "so is one that waits")
+    rows = await asyncpg.connect(empty)
+    assert await rows.fetch("SELECT name FROM tasks WHERE status = 'cancelled' AND job IS NOT NULL") == []
+    await rows.close()

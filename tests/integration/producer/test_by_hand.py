@@ -1,5 +1,6 @@
 """What the pages have done by hand on the broker and in the database, with their very words: a login, and a removal."""
 
+import asyncio
 import re
 from uuid import UUID
 
@@ -10,9 +11,10 @@ from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelAccessRefused
 from containers import Server
 from pages import DOCS, blocks
-from producers import QUEUE, eventually_true, known, operating, producing, ready, tell
+from producers import QUEUE, eventually_true, known, message_taken, operating, producing, ready, tell
 
 from leveret import events, topology
+from leveret.client.rpc import ConnectionConfig, Refused, Rpc
 from leveret.events import Error, HandlersRegistered, JobEvent, QueueDecided
 from leveret.jobs import State
 from leveret.rabbitmq.connection import open_connection
@@ -27,7 +29,7 @@ async def test_a_submitters_login_may_submit_and_take_its_replies_and_nothing_el
     rabbitmq: Server, broker: Broker
 ) -> None:
     text = "\n".join(block.text for block in blocks(DOCS / "wire-contract.md", "bash"))
-    [permissions] = re.findall(r"set_permissions -p / shop '(.*)' '(.*)' '(.*)'", text)
+    permissions, _ = re.findall(r"set_permissions -p / shop '(.*)' '(.*)' '(.*)'", text)
     rabbitmq.run("rabbitmqctl", "-q", "add_user", "shop", "secret")
     rabbitmq.run("rabbitmqctl", "-q", "set_permissions", "-p", broker.vhost, "shop", *permissions)
     shop = Broker(broker.host, broker.port, "shop", "secret", broker.vhost)
@@ -46,6 +48,37 @@ async def test_a_submitters_login_may_submit_and_take_its_replies_and_nothing_el
                     await queue.consume(_nothing, no_ack=True)
             with pytest.raises(ChannelAccessRefused):
                 await (await connection.channel()).declare_queue("other")
+    finally:
+        rabbitmq.run("rabbitmqctl", "-q", "delete_user", "shop")
+
+
+async def test_with_one_right_more_it_may_cancel_jobs_of_its_queue_and_tell_nothing_else(
+    rabbitmq: Server, broker: Broker
+) -> None:
+    text = "\n".join(block.text for block in blocks(DOCS / "wire-contract.md", "bash"))
+    _, permissions = re.findall(r"set_permissions -p / shop '(.*)' '(.*)' '(.*)'", text)
+    [topics] = re.findall(r"set_topic_permissions -p / shop leveret.events '(.*)' '(.*)'", text)
+    rabbitmq.run("rabbitmqctl", "-q", "add_user", "shop", "secret")
+    rabbitmq.run("rabbitmqctl", "-q", "set_permissions", "-p", broker.vhost, "shop", *permissions)
+    config, job = ConnectionConfig("shop", "secret", broker.host, broker.port, broker.vhost), UUID(int=7)
+    try:
+        async with operating(broker, "leveret.prices"):
+            rights = ("-p", broker.vhost, "shop", topology.EVENTS, *topics)
+            rabbitmq.run("rabbitmqctl", "-q", "set_topic_permissions", *rights)
+            async with await Rpc.connect(config) as rpc:
+                call = asyncio.create_task(rpc.call("leveret.prices", "price", 1))
+                taken = await message_taken(broker, "leveret.prices")
+                for queue in ("leveret.other", "leveret.prices.more"):
+                    with pytest.raises(Refused, match="ACCESS_REFUSED"):
+                        await rpc.cancel(queue, job)
+                await rpc.cancel("leveret.prices", job)
+                while (told := await message_taken(broker, topology.EVENTS)).routing_key != "cancel.leveret.prices":
+                    assert told.routing_key == "queue.leveret.prices"
+                _, cancel = events.decode(told.routing_key or "", told.body)
+                assert isinstance(cancel, events.CancelRequested)
+                assert cancel.id == job
+                assert (rpc.connected, call.done(), taken.type) == (True, False, "price")
+                call.cancel()
     finally:
         rabbitmq.run("rabbitmqctl", "-q", "delete_user", "shop")
 

@@ -181,6 +181,48 @@ def test_a_job_as_it_is_shown(kind: str) -> None:
     assert (type(error), error.stored, error.key) == (UnknownJob, "no", None)
 
 
+SHOWN = {
+    "id": str(IDS[2]),
+    "queue": "q",
+    "type": "t",
+    "state": "running",
+    "cancel_requested_at": "2030-01-01T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("queue", "path"),
+    [(None, f"/v1/jobs/{IDS[2]}/cancel"), ("a/b", f"/v1/queues/a%2Fb/jobs/{IDS[2]}/cancel")],
+    ids=["by its id", "with its queue"],
+)
+def test_a_job_is_cancelled_and_a_lost_answer_is_asked_for_again(kind: str, queue: str | None, path: str) -> None:
+    answers: list[Answer] = [cut(), httpx.Response(202, json=SHOWN | {"warning": "hm"})]
+    api, job = ask(kind, answers, lambda client: client.cancel(str(IDS[2]), queue=queue))
+    assert [(sent.method, sent.url.raw_path.decode(), sent.content) for sent in api.sent] == [("POST", path, b"")] * 2
+    assert "idempotency-key" not in api.sent[0].headers
+    assert (job.id, job.state, job.final, job.warning) == (IDS[2], State.RUNNING, False, "hm")
+    assert job.cancel_requested_at == datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "stored", "says"),
+    [
+        pytest.param(problem(404, "unknown-job"), UnknownJob, "no", "404 unknown-job", id="unknown"),
+        pytest.param(problem(409, "job-finished"), Refused, "no", "409 job-finished", id="ended"),
+        pytest.param(unreached(), Unavailable, "no", "Jobs go on", id="away"),
+        pytest.param(cut(), Unavailable, "unknown", "It may be done or not; do it again", id="lost"),
+    ],
+)
+def test_a_cancel_that_fails_says_what_is_known(
+    kind: str, answer: Answer, error: type[LeveretError], stored: str, says: str
+) -> None:
+    api, came = ask(kind, [answer] * 20, lambda client: client.cancel(IDS[2]))
+    assert (type(came), came.stored, came.key) == (error, stored, None)
+    assert says in str(came)
+    assert len(api.sent) == (7 if error is Unavailable else 1)
+    assert type(ask(kind, [], lambda client: client.cancel("no id"))[1]) is Unsendable
+
+
 def looks(*ended_after: int) -> Callable[[httpx.Request], httpx.Response]:
     """Answer looks at jobs: job n has ended at look `ended_after[n]`, from 1, and the others at the first."""
     seen: dict[str, int] = {}

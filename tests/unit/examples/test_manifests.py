@@ -79,7 +79,7 @@ def test_a_pod_passes_the_restricted_standard_and_writes_only_to_volumes(workloa
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize(("example", "port"), [("url-check", 30081), ("tasks", 30085)])
+@pytest.mark.parametrize(("example", "port"), [("url-check", 30081), ("bulk-insert", 30082), ("tasks", 30085)])
 def test_a_front_asks_for_little_and_its_databases_password_is_made_in_the_cluster(example: str, port: int) -> None:
     mine = {
         (document["kind"], document["metadata"]["name"]): document
@@ -115,7 +115,7 @@ def test_nothing_names_a_namespace_so_that_one_is_chosen_when_it_is_applied() ->
 
 
 def test_the_queues_that_tests_from_outside_count_on_are_there() -> None:
-    wanted = {"bench", "mailer", "request-reply", "url-check", "url-check-reports"}
+    wanted = {"bench", "bulk-insert", "mailer", "request-reply", "url-check", "url-check-reports"}
     wanted |= {"tasks", "tasks-cpu", "tasks-status", "tasks-cpu-status"}
     assert wanted <= {jobqueue["metadata"]["name"] for jobqueue in JOBQUEUES}
 

@@ -15,6 +15,7 @@ from examples.request_reply.handlers import Asked, ask
 from leveret import Context
 from leveret.client.rpc import (
     CallError,
+    Cancelled,
     Closed,
     ConnectionConfig,
     Dead,
@@ -176,6 +177,7 @@ JOB = UUID(int=7)
 ENDS = [
     pytest.param(Dead("x", Published.CONFIRMED, JOB, {"reason": "Rejected"}), True, 502, "dead", id="dead"),
     pytest.param(QueueGone("x", Published.CONFIRMED, JOB), True, 502, "dead", id="queue gone"),
+    pytest.param(Cancelled("x", Published.CONFIRMED, JOB), True, 502, "cancelled", id="cancelled"),
     pytest.param(UnreadableReply("x", Published.CONFIRMED, JOB), True, 502, "dead", id="unreadable"),
     pytest.param(DeadlineExceeded("x", Published.CONFIRMED, JOB), True, 504, "deadline-exceeded", id="late"),
     pytest.param(DeadlineExceeded("x", Published.NO, JOB), True, 503, "disconnected", id="late, and never sent"),

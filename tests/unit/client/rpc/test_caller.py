@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 from pamqp import commands as spec
@@ -24,10 +25,12 @@ from leveret.client.rpc import (
     Style,
 )
 from leveret.client.rpc.session import UNCONFIRMED
+from leveret.events import CancelRequested, decode
 from leveret.wire import time_of
 
 pytestmark = pytest.mark.timeout(30)
 SOON = 10.0  # s
+JOB = UUID(int=7)
 BOTH = pytest.mark.parametrize("style", [Style.DIRECT, Style.EXCLUSIVE])
 
 
@@ -177,6 +180,62 @@ async def test_a_call_that_is_cancelled_leaves_nothing_and_its_late_answer_is_an
         assert rpc.in_flight == 0
         echo.answer(echo.took[0][1].properties.correlation_id, b"1")
         await until(lambda: rpc.orphans == 1)
+
+
+async def given_up(rpc: Rpc, echo: Echo) -> Message:
+    """Begin a call that cancels its job, and cancel it; return the job's message."""
+    call = asyncio.create_task(rpc.call("leveret.echo", "echo", 1, cancel=True))
+    taken = len(echo.took)
+    await echo.took_some(taken + 1)
+    call.cancel()
+    await asyncio.wait({call})
+    assert call.cancelled()
+    return echo.took[taken][1]
+
+
+async def test_a_call_that_is_given_up_cancels_its_job_if_that_was_asked_for(echo: Echo) -> None:
+    echo.answers = False
+    async with await connect(echo) as rpc:
+        job = await given_up(rpc, echo)
+        await echo.took_some(2)
+        channel, cancel = echo.took[1]
+        assert cancel.routing_key == "cancel.leveret.echo"
+        _, said = decode(cancel.routing_key, cancel.body)
+        assert isinstance(said, CancelRequested)
+        assert (str(said.id), said.generation) == (job.properties.message_id, 1)
+        assert channel != echo.took[0][0], "a user without the right loses that channel alone"
+        echo.answers = True
+        assert await ends(calling(rpc, 3)) == [0, 1, 2]
+        await asyncio.gather(*calling(rpc, 1))
+    assert [message.routing_key for _, message in echo.took].count("cancel.leveret.echo") == 1
+
+
+async def test_one_that_ended_by_itself_or_was_not_sent_cancels_nothing(echo: Echo) -> None:
+    async with await connect(echo) as rpc:
+        await rpc.call("leveret.echo", "echo", 1, cancel=True)
+        echo.broker.send(0, spec.Connection.Blocked("low on memory"))
+        await until(lambda: rpc._session is not None and rpc._session.alarm.raised)
+        waiting = asyncio.create_task(rpc.call("leveret.echo", "echo", 2, cancel=True))
+        await until(lambda: rpc.in_flight == 1)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert [message.routing_key for _, message in echo.took] == ["leveret.echo"]
+
+
+async def test_a_cancel_goes_out_over_the_next_connection(echo: Echo) -> None:
+    async with await connect(echo) as rpc:
+        echo.hang_up()
+        await until(lambda: not rpc.connected)
+        await rpc.cancel("leveret.echo", JOB)
+        assert [message.routing_key for _, message in echo.took] == ["cancel.leveret.echo"]
+
+
+async def test_a_cancel_without_a_broker_ends_in_time_and_a_closed_client_takes_none() -> None:
+    async with await Rpc.connect(ConnectionConfig(host="127.0.0.1", port=1), within=None) as rpc:
+        with pytest.raises(DeadlineExceeded, match=f"cancel again. The broker has job {JOB}"):
+            await rpc.cancel("leveret.echo", JOB, timeout=0.2)
+    with pytest.raises(Closed):
+        await rpc.cancel("leveret.echo", JOB)
 
 
 @pytest.mark.parametrize("style", list(Style))

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leveret.client.rpc.errors import CallError, Dead, DeadlineExceeded, Published, QueueGone, UnreadableReply
+from leveret.client.rpc.errors import (
+    CallError,
+    Cancelled,
+    Dead,
+    DeadlineExceeded,
+    Published,
+    QueueGone,
+    UnreadableReply,
+)
 from leveret.client.rpc.messages import Reply, read_reply, request
 from leveret.events import Error
 from leveret.jobs import DeadReason, State
@@ -59,7 +67,7 @@ def test_a_result_is_what_the_handler_returned() -> None:
         pytest.param({OUTCOME: "succeeded"}, b"[" * 100_000, UnreadableReply, id="a body that is too deep"),
         pytest.param({OUTCOME: "dead"}, b"\xff", Dead, id="dead without a document"),
         pytest.param({OUTCOME: "dead"}, b'{"reason":{},"detail":[]}', Dead, id="a document of other types"),
-        pytest.param({OUTCOME: "cancelled"}, b"{}", Dead, id="cancelled"),
+        pytest.param({OUTCOME: "cancelled"}, b"{}", Cancelled, id="cancelled"),
     ],
 )
 def test_an_answer_that_says_little(headers: dict[str, object], body: bytes, error: type[CallError]) -> None:
