@@ -160,6 +160,14 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         stop.ask(what, exit_code=1)
 
     commands = Commands(settings.queue)
+    prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
+    jobqueue = JobQueueInbox(
+        settings.queue,
+        settings.version,
+        now=_now,
+        limits=settings.judges_after,
+        told_run_seconds=prefetching.told,
+    )
     attempts = Attempts(
         Rules(settings.pod, settings.timeout, settings.retry),
         pools,
@@ -169,8 +177,8 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         draw=random.random,
         overrun=overrun,
         commands=commands,
+        judge=jobqueue.judge,
     )
-    prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
     return Process(
         settings=settings,
         handlers=handlers,
@@ -182,13 +190,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         status=shown.status,
         stop=stop,
         now=_now,
-        jobqueue=JobQueueInbox(
-            settings.queue,
-            settings.version,
-            now=_now,
-            limits=settings.judges_after,
-            told_run_seconds=prefetching.told,
-        ),
+        jobqueue=jobqueue,
         control=ControlInbox(commands, shown.load, shown.status, now=_now, changed=attempts.stop_cancelled),
         prefetching=prefetching,
     )

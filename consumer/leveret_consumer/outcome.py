@@ -12,8 +12,7 @@ for its reply.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -35,7 +34,6 @@ from leveret_consumer.ends import (
     Cancelled,
     DeadLetter,
     Deferred,
-    End,
     Failed,
     Failure,
     Outcome,
@@ -49,8 +47,9 @@ from leveret_consumer.ends import (
     error_of,
 )
 
-E = TypeVar("E", bound=End | Cancelled)
+E = TypeVar("E", bound=bytes | Failure | Cancelled)
 LARGEST_RESULT = 256 * 1024  # bytes of JSON
+Judge = Callable[[Envelope, DeadLetter], Outcome]  # what becomes of a message that is a dead letter as seen from here
 
 
 class ResultTooLarge(ValueError):
@@ -141,15 +140,14 @@ def _said(problem: BaseException, reason: str) -> Error:
     return error if cause else msgspec.structs.replace(error, traceback=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
+class Draws(msgspec.Struct, frozen=True):
     """Two random numbers in [0, 1): one for the jitter, one for the level."""
 
     jitter: float
     level: float
 
 
-def after_attempt(end: End, policy: RetryPolicy, attempt: int, draws: Draws) -> Outcome:
+def after_attempt(end: bytes | Failure, policy: RetryPolicy, attempt: int, draws: Draws) -> Outcome:
     """Return what follows the end of attempt `attempt` (1…)."""
     match end:
         case bytes():

@@ -7,7 +7,6 @@ Python's end.
 
 import asyncio
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -16,13 +15,13 @@ from leveret.control import Cancel, Control
 from leveret.daemons import Daemons
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
-from leveret.sdk.handlers import BadPayload, Handlers, Pool
+from leveret.sdk.handlers import Handlers, Pool
 from leveret.wire import deadline_of
 from leveret_consumer.attempt import STOPS_WITHIN, Attempts, Rules
 from leveret_consumer.commands import Commands
 from leveret_consumer.ends import Cancelled, DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded
 from leveret_consumer.load import Load
-from leveret_consumer.outcome import too_late, unreadable
+from leveret_consumer.outcome import too_late
 from leveret_consumer.pools import Call, LoopPool, ThreadPool, Work
 from leveret_consumer.reports import Reports
 
@@ -34,7 +33,7 @@ class Apart(ThreadPool):
 
     async def start(self, call: Call) -> Work:
         work = await super().start(call)
-        return replace(work, stop=work.done.cancel)
+        return Work(done=work.done, stop=work.done.cancel)
 
 
 async def run_attempt(
@@ -64,10 +63,6 @@ async def run_attempt(
     job = Envelope(job_id or uuid4(), "test.queue", type, body, attempt=attempt, generation=generation, deadline=until)
     if late := too_late(job, datetime.now(UTC)):
         return late
-    try:
-        read = handler.read(job.body)
-    except BadPayload as problem:
-        return unreadable(problem.reason, str(problem))
     commands = Commands(job.queue)
     load, threads, apart = Load(1), ThreadPool(1), Apart(1, Daemons())
     attempts = Attempts(
@@ -93,6 +88,6 @@ async def run_attempt(
     elif cancelled_after:
         asyncio.get_running_loop().call_later(cancelled_after, cancel)
     try:
-        return (await attempts.run(job, handler, read, await load.take())).outcome
+        return (await attempts.run(job, handler, await load.take())).outcome
     finally:
         threads.close()

@@ -72,7 +72,7 @@ class World:
 
     async def run(self, type: str, number: int = 1, **fields: Any) -> Finished:
         job = Envelope(UUID(int=number), "q", type, b"null", **fields)
-        return await self.attempts.run(job, self.handlers[type], None, await self.load.take())
+        return await self.attempts.run(job, self.handlers[type], await self.load.take())
 
     def cancel(self, number: int = 1) -> None:
         named = Cancel("q", control.pack([(UUID(int=number), 1)]), NOON + timedelta(days=1))
