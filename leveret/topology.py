@@ -6,7 +6,8 @@ nothing).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from leveret.retry import LEVELS
 
@@ -22,33 +23,28 @@ RESERVED = frozenset({"leveret.asks", "leveret.installation"})  # of versions to
 BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reject
 
 Arguments = Mapping[str, str | int]
-
 # Whoever reads it begins 15 minutes back: a small segment, because what is too old goes by whole segments only.
 _CONTROL: Arguments = {"x-queue-type": "stream", "x-max-age": "1D", "x-stream-max-segment-size-bytes": 1_000_000}
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     name: str
     type: str  # direct, fanout or topic; always durable
-    arguments: Arguments = field(default_factory=dict)
+    arguments: Arguments = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(msgspec.Struct, frozen=True):
     name: str  # always durable; a quorum queue, or a stream
-    arguments: Arguments = field(default_factory=dict)
+    arguments: Arguments = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     exchange: str
     queue: str
     key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+class Topology(msgspec.Struct, frozen=True):
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]

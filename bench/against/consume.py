@@ -1,8 +1,9 @@
-"""A consumer process of each version on jobs that do nothing, with the default 10 slots and with 100, when it is warm.
+"""A consumer process of each version on jobs that do nothing, with the default 10 slots and with 100, cold and warm.
 
-A consumer learns how long its jobs run before it holds more of them than it has slots, and that takes half a minute. So
-each runs as long as the whole measure does, and begins with a trickle of jobs. For a turn it is frozen until the queue is
-full: then what is measured is consuming alone, and nobody publishes at the same time.
+Cold is a process that starts on a full queue: what it does from its first start to its last end. A consumer of 0.1.0 learns
+how long its jobs run before it holds more of them than it has slots, and that takes half a minute. So each that is to be warm
+runs as long as the whole measure does, and begins with a trickle of jobs. For a turn it is frozen until the queue is full:
+then what is measured is consuming alone, and nobody publishes at the same time.
 """
 
 import asyncio
@@ -16,13 +17,13 @@ from bench.measures import Figures, Measure, Turns
 from bench.measures.broker_side import QUEUE, BrokerSide, broker_side, jobs
 from bench.measures.consume import consuming, seconds_to_end
 from bench.processes import Process
-from bench.servers import Servers
+from bench.servers import Place, Servers
 from bench.versions import TODAY, Version
 from leveret import topology
 
-JOBS = 4_000
+JOBS, COLD_JOBS = 4_000, 2_000
 SLOTS = (10, 100)
-WARM_UP = 40.0  # s: the 30 that `leveret_consumer.prefetch` waits, and the 5 before its first and its last look
+WARM_UP = 40.0  # s: the 30 that 0.1.0 waits, and the 5 before its first and its last look
 TRICKLE, TRICKLES_EVERY = 5, 0.25  # s
 
 
@@ -44,21 +45,41 @@ class _Consumer:
         return figures(f"consume-{self.slots}", Done(JOBS, seconds, self.process.cpu_seconds() - cpu))
 
 
+@dataclass(frozen=True, slots=True)
+class _Cold:
+    slots: int
+    place: Place
+    version: Version
+
+    async def turn(self) -> Figures:
+        async with broker_side(self.place.broker) as broker:
+            await broker.empty(QUEUE, topology.EVENTS)
+            await broker.fill(QUEUE, jobs(COLD_JOBS))
+            async with consuming(self.place, self.slots, "noop:handlers", self.version) as process:
+                return {f"cold-{self.slots}.rate": COLD_JOBS / await seconds_to_end(process, broker, COLD_JOBS)}
+
+
 def consume(base: Version) -> Measure:
-    compared = "no-op jobs of one consumer with 10 and with 100 slots, warm"
-    names = tuple(f"consume-{slots}.{figure}" for slots in SLOTS for figure in ("rate", "cpu"))
+    compared = "no-op jobs of one consumer with 10 and with 100 slots, cold and warm"
+    warm = (f"consume-{slots}.{figure}" for slots in SLOTS for figure in ("rate", "cpu"))
+    names = (*warm, *(f"cold-{slots}.rate" for slots in SLOTS))
     return Measure("consume", compared, partial(_open, base), names, weight=3)
 
 
 @contextlib.asynccontextmanager
 async def _open(base: Version, servers: Servers) -> AsyncIterator[Turns]:
     async with contextlib.AsyncExitStack() as stack:
+        versions = (("today", TODAY), ("base", base))
         ours, theirs = [
             [await stack.enter_async_context(_consumer(servers, name, slots, version)) for slots in SLOTS]
-            for name, version in (("today", TODAY), ("base", base))
+            for name, version in versions
         ]
         await asyncio.gather(*(_warm_up(one) for one in (*ours, *theirs)))
-        yield Turns(partial(_turn, ours), partial(_turn, theirs))
+        our_cold, their_cold = (
+            [_Cold(slots, servers.place(f"cold_{slots}_{name}"), version) for slots in SLOTS]
+            for name, version in versions
+        )
+        yield Turns(partial(_turn, [*ours, *our_cold]), partial(_turn, [*theirs, *their_cold]))
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +97,7 @@ async def _warm_up(one: _Consumer) -> None:
         await asyncio.sleep(TRICKLES_EVERY)
 
 
-async def _turn(consumers: Sequence[_Consumer]) -> Figures:
+async def _turn(consumers: Sequence[_Consumer | _Cold]) -> Figures:
     found: dict[str, float] = {}
     for one in consumers:
         found |= await one.turn()

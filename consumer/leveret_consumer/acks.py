@@ -11,8 +11,8 @@ finished waits for anything but the acks that are being written.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 
+import msgspec
 import structlog
 from aio_pika.abc import FieldValue
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -27,8 +27,7 @@ Written = Callable[[BaseException | None], object]  # is told None, or why an ac
 LOST = (BrokerGone, *BrokerErrors)  # what an ack or a publish raises when its channel is gone
 
 
-@dataclass(frozen=True, slots=True)
-class Acks:
+class Acks(msgspec.Struct, frozen=True):
     """What to write now."""
 
     through: int | None = None  # a multiple ack: this number and all below

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -21,11 +22,12 @@ from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
 from leveret.sdk.commit import Commit
 from leveret.sdk.handlers import Handler, Pool
-from leveret_consumer.ends import End, Finished
+from leveret_consumer.ends import End, Finished, Unfit, cut_message
 from leveret_consumer.job_events import Telling, log_fields
 from leveret_consumer.load import Load, Slot
 from leveret_consumer.outcome import (
     Draws,
+    Judge,
     TooLate,
     after_attempt,
     by_deadline,
@@ -36,6 +38,7 @@ from leveret_consumer.outcome import (
     stopped_at,
     timed_out,
     too_late,
+    unreadable,
 )
 from leveret_consumer.pools import Call, Work, WorkPool, commit_of, context_of
 from leveret_consumer.reports import Reports
@@ -68,13 +71,15 @@ class Attempts:
         now: Callable[[], datetime],
         draw: Callable[[], float],
         overrun: Callable[[str], None],
+        judge: Judge = lambda _, dead: dead,
         stops_within: float = STOPS_WITHIN,
     ) -> None:
         self._rules, self._pools, self._load, self._reports = rules, pools, load, reports
-        self._now, self._draw, self._overrun, self._stops_within = now, draw, overrun, stops_within
+        self._now, self._draw, self._overrun = now, draw, overrun
+        self._judge, self._stops_within = judge, stops_within
 
-    async def run(self, job: Envelope, handler: Handler, payload: object, slot: Slot) -> Finished:
-        """Run one attempt in the slot that was taken for it, and return how it ended."""
+    async def run(self, job: Envelope, handler: Handler, slot: Slot) -> Finished:
+        """Run one attempt in the slot that was taken for it, and return how it ended, or what the message is instead."""
         started_at = self._now()
         if late := too_late(job, started_at):  # by now: it may have waited for its slot
             return Finished(late)
@@ -87,14 +92,18 @@ class Attempts:
         context = context_of(job, policy.max_attempts, self._now() + limit, progress, commit)
         # On the loop a handler starts now, else when there is a thread or a process.
         until = None if handler.pool is Pool.LOOP and not job.deadline else lambda: self._until(job, limit)
-        work = await self._start(Call(handler, context, payload, job, deadline=until))
+        tell = partial(self._reports.tell_in_time, told.start)
+        begun = tell if handler.pool is Pool.LOOP else lambda: loop.call_soon_threadsafe(tell)
+        work = await self._start(Call(handler, context, job, begun, deadline=until))
         slot.give_to(work.done)
         work.done.add_done_callback(looked_at)
-        self._reports.tell_in_time(told.start)
         began = loop.time()
         end = await self._end(work, job, handler, limit, commit)
         seconds = loop.time() - began
         progress.close()
+        if isinstance(end, Unfit):
+            told.end()
+            return Finished(self._judge(job, unreadable(end.reason, cut_message(end.detail))))
         self._load.count(seconds)
         mark = await commit.settled()
         if mark and not mark.earlier and not isinstance(end, bytes):

@@ -153,6 +153,14 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         log.error("work can't be stopped: its slot is lost, so this consumer drains and restarts", what=what)
         stop.ask(what, exit_code=1)
 
+    prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
+    jobqueue = JobQueueInbox(
+        settings.queue,
+        settings.version,
+        now=_now,
+        limits=settings.judges_after,
+        told_run_seconds=prefetching.told,
+    )
     attempts = Attempts(
         Rules(settings.pod, settings.timeout, settings.retry),
         pools,
@@ -161,8 +169,8 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         now=_now,
         draw=random.random,
         overrun=overrun,
+        judge=jobqueue.judge,
     )
-    prefetching = Prefetching(settings.concurrency, settings.timeout, has_source=settings.source_queue is not None)
     return Process(
         settings=settings,
         handlers=handlers,
@@ -174,13 +182,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         status=shown.status,
         stop=stop,
         now=_now,
-        jobqueue=JobQueueInbox(
-            settings.queue,
-            settings.version,
-            now=_now,
-            limits=settings.judges_after,
-            told_run_seconds=prefetching.told,
-        ),
+        jobqueue=jobqueue,
         prefetching=prefetching,
     )
 

@@ -10,14 +10,14 @@ from collections.abc import Awaitable
 import structlog
 
 from leveret.jobs import Envelope
-from leveret.sdk.handlers import Pool
+from leveret.sdk.handlers import Handler, Pool
 from leveret.wire import Unreadable
 from leveret_consumer.acks import LOST, Delivered, give_back, leave_to_broker
 from leveret_consumer.attempt import Attempts
-from leveret_consumer.ends import DeadLetter, Finished
+from leveret_consumer.ends import DeadLetter, Finished, GivenBack
 from leveret_consumer.load import Load
 from leveret_consumer.outcome import unreadable
-from leveret_consumer.reading import Reading, ToRun
+from leveret_consumer.reading import Reading
 from leveret_consumer.remembered import MOST_FAILURES, Attempt, Remembered, Steps, failed_too_often, key_of
 from leveret_consumer.reports import Unreportable
 from leveret_consumer.settle import Settling
@@ -188,7 +188,7 @@ class Deliveries:
             return
         # Another queue's dead letter has waited already.
         held.job, found = self._reading.job(job, {} if message.source else message.headers)
-        if not isinstance(found, ToRun):
+        if not isinstance(found, Handler):
             held.started = True
             await _settle(self._settling.job(message, held.job, Finished(found), Steps()))
             return
@@ -200,7 +200,10 @@ class Deliveries:
             raise
         async with attempt.lock:
             await _settle(self._settling.job(message, job, finished, attempt))
-        self._remembered.settled(key_of(job), attempt)
+        if isinstance(finished.outcome, GivenBack):  # it comes again as the same attempt, which was not started
+            self._remembered.forget(key_of(job))
+        else:
+            self._remembered.settled(key_of(job), attempt)
 
     async def _failed(self, held: Held, problem: Exception) -> None:
         """An error of our own, or of what we stand on: give the delivery back, but not for ever."""
@@ -239,7 +242,7 @@ class Deliveries:
         if job:
             self._remembered.forget(key_of(job))
 
-    async def _attempt(self, held: Held, job: Envelope, found: ToRun) -> Attempt:
+    async def _attempt(self, held: Held, job: Envelope, handler: Handler) -> Attempt:
         """The attempt that there is already, or a new one once a slot is free."""
         key = key_of(job)
         attempt = self._remembered.get(key)
@@ -249,8 +252,8 @@ class Deliveries:
             if attempt:  # of another copy of the message, which came to its slot first
                 slot.attempt_ended()
             else:
-                work = self._attempts.run(job, found.handler, found.payload, slot)
-                can_be_stopped = found.handler.pool is not Pool.THREAD
+                work = self._attempts.run(job, handler, slot)
+                can_be_stopped = handler.pool is not Pool.THREAD
                 attempt = self._remembered.start(key, work, can_be_stopped=can_be_stopped)
                 attempt.task.add_done_callback(slot.attempt_ended)
         held.started = True

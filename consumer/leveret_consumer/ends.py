@@ -9,7 +9,6 @@ and keeps its end, where the cause is.
 """
 
 import traceback
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
 
@@ -48,17 +47,22 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: DeadReason
 
 
+class Unfit(msgspec.Struct, frozen=True, tag="unfit"):
+    """Nothing was run: the payload is none that the handler takes."""
+
+    reason: DeadReason
+    detail: str
+
+
 Failure = Failed | Postponed | Refused
-End = bytes | Failure  # the result as JSON, or what went wrong
+End = bytes | Failure | Unfit  # the result as JSON, or what went wrong
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(msgspec.Struct, frozen=True):
     result: bytes  # JSON
 
 
-@dataclass(frozen=True, slots=True)
-class RetryAfter:
+class RetryAfter(msgspec.Struct, frozen=True):
     """The next attempt starts when the delay level's time has passed."""
 
     level: int | None  # 2^level s; None: at once
@@ -69,29 +73,25 @@ class RetryAfter:
         return timedelta(0) if self.level is None else timedelta(seconds=2**self.level)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryFromStore:
+class RetryFromStore(msgspec.Struct, frozen=True):
     """The wait is above the last level, or must not be early: the store publishes the next attempt then, and no copy waits."""
 
     wait: timedelta
     error: Error
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(msgspec.Struct, frozen=True):
     reason: DeadReason
     error: Error
 
 
-@dataclass(frozen=True, slots=True)
-class Unkept:
+class Unkept(msgspec.Struct, frozen=True):
     """Dead by its deadline, and no dead letter: the reply tells whoever waits for it, and nobody would redrive it."""
 
     error: Error
 
 
-@dataclass(frozen=True, slots=True)
-class GivenBack:
+class GivenBack(msgspec.Struct, frozen=True):
     """No attempt was started: the message comes again, as the same attempt, when the delay level's time has passed."""
 
     level: int  # 2^level s
@@ -103,8 +103,7 @@ class GivenBack:
         return timedelta(seconds=2**self.level)
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(msgspec.Struct, frozen=True):
     """No attempt was started: its sender asked for a time, and the store publishes it then."""
 
     until: datetime
@@ -113,8 +112,7 @@ class Deferred:
 Outcome = Succeeded | RetryAfter | RetryFromStore | DeadLetter | Unkept | GivenBack | Deferred
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """A message with its outcome; the times are unknown where nothing ran."""
 
     outcome: Outcome

@@ -12,8 +12,7 @@ for its reply.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -33,7 +32,6 @@ from leveret_consumer.ends import (
     TIMED_OUT,
     DeadLetter,
     Deferred,
-    End,
     Failed,
     Failure,
     Outcome,
@@ -48,6 +46,7 @@ from leveret_consumer.ends import (
 )
 
 LARGEST_RESULT = 256 * 1024  # bytes of JSON
+Judge = Callable[[Envelope, DeadLetter], Outcome]  # what becomes of a message that is a dead letter as seen from here
 
 
 class ResultTooLarge(ValueError):
@@ -73,7 +72,7 @@ def checked(result: bytes) -> bytes:
     return result
 
 
-def by_mark(end: End, mark: Mark | None) -> End:
+def by_mark(end: bytes | Failure, mark: Mark | None) -> bytes | Failure:
     """Return how an attempt ended in view of its job's done-mark, None where none is committed.
 
     What is committed is done, whatever came after it: another attempt could neither do it again nor take it back. The mark's
@@ -138,15 +137,14 @@ def _said(problem: BaseException, reason: str) -> Error:
     return error if cause else msgspec.structs.replace(error, traceback=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
+class Draws(msgspec.Struct, frozen=True):
     """Two random numbers in [0, 1): one for the jitter, one for the level."""
 
     jitter: float
     level: float
 
 
-def after_attempt(end: End, policy: RetryPolicy, attempt: int, draws: Draws) -> Outcome:
+def after_attempt(end: bytes | Failure, policy: RetryPolicy, attempt: int, draws: Draws) -> Outcome:
     """Return what follows the end of attempt `attempt` (1…)."""
     match end:
         case bytes():

@@ -10,14 +10,14 @@ from collections.abc import Awaitable
 
 from leveret.jobs import Envelope
 from leveret.rabbitmq.connection import BrokerGone
-from leveret.sdk.handlers import Pool
+from leveret.sdk.handlers import Handler, Pool
 from leveret.wire import Unreadable
 from leveret_consumer.acks import Delivered, give_back
 from leveret_consumer.attempt import Attempts
 from leveret_consumer.deliveries import Deliveries, Held
 from leveret_consumer.ends import Succeeded
 from leveret_consumer.load import Load, Slot
-from leveret_consumer.reading import Reading, ToRun
+from leveret_consumer.reading import Reading
 from leveret_consumer.remembered import Attempt, Remembered, key_of
 from leveret_consumer.settle import Settling
 
@@ -58,8 +58,7 @@ class PlainDeliveries:
             self.let_go(held)
 
     def attempt(self, held: "Plain", slot: Slot) -> Attempt:
-        found = held.found
-        work = self._attempts.run(held.job, found.handler, found.payload, slot)
+        work = self._attempts.run(held.job, held.handler, slot)
         attempt = self.remembered.start(key_of(held.job), work, can_be_stopped=True)
         attempt.task.add_done_callback(slot.attempt_ended)
         return attempt
@@ -74,22 +73,22 @@ class PlainDeliveries:
         job = self._reading.envelope(message)
         if isinstance(job, Unreadable) or job.delivery or job.deadline or self.remembered.get(key_of(job)):
             return None
-        job, found = self._reading.job(job, message.headers)
-        if not isinstance(found, ToRun):
+        job, handler = self._reading.job(job, message.headers)
+        if not isinstance(handler, Handler):
             return None
-        held = Plain(self, message, job, found)
+        held = Plain(self, message, job, handler)
         return held if self.deliveries.hold(held) else None
 
 
 class Plain(Held):
     """One from its slot to its ack. It stands in a batch of reports as a future does."""
 
-    __slots__ = ("_all", "_attempt", "_withdrawn", "found", "job")
+    __slots__ = ("_all", "_attempt", "_withdrawn", "handler", "job")
     job: Envelope
 
-    def __init__(self, all: PlainDeliveries, message: Delivered, job: Envelope, found: ToRun) -> None:
+    def __init__(self, all: PlainDeliveries, message: Delivered, job: Envelope, handler: Handler) -> None:
         super().__init__(message, job)
-        self._all, self.job, self.found = all, job, found
+        self._all, self.job, self.handler = all, job, handler
         self._attempt: Attempt | None = None
         self._withdrawn = False
 

@@ -11,9 +11,10 @@ known is kept from connection to connection. A new process begins with the run t
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+
+import msgspec
 
 COVERS = 0.1  # s of work that is held beyond the slots
 MOST_EXTRA = 300
@@ -57,16 +58,14 @@ def consumer_timeout(timeout: timedelta, slots: int, prefetch: int) -> timedelta
     return max(needed, LEAST_CONSUMER_TIMEOUT)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a queue is consumed by."""
 
     prefetch: int
     timeout: timedelta = LEAST_CONSUMER_TIMEOUT  # a delivery may stay unacknowledged for so long
 
 
-@dataclass(frozen=True, slots=True)
-class Prefetch:
+class Prefetch(msgspec.Struct, frozen=True):
     """The number in use, and since when a smaller one is wanted."""
 
     count: int
@@ -83,8 +82,7 @@ def consider(before: Prefetch, wants: int | None, most: int, now: float) -> Pref
     return Prefetch(wants) if now - since >= DIFFERS_FOR else Prefetch(before.count, since)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(msgspec.Struct, frozen=True):
     at: float
     attempts: int
     run_seconds: float

@@ -7,8 +7,9 @@ while: whoever has heard nothing for a minute, and a message that has gone round
 """
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from leveret.jobs import DeadReason
 
@@ -16,8 +17,7 @@ OF_THE_VERSION = frozenset({DeadReason.UNKNOWN_TYPE, DeadReason.INVALID_PAYLOAD}
 LAST_LEVEL = 3  # 8 s: a message waits no longer for the end of a rollout that is over already
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """After which a consumer of any version judges."""
 
     silence: timedelta = timedelta(seconds=60)  # since the present version was told
@@ -27,16 +27,14 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What the operator told last."""
 
     version: str | None  # None: nothing yet
     ago: timedelta  # since then, or since the consumer's start
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Not judged here: the message comes again when a delay level's time has passed."""
 
     level: int  # 2^level s

@@ -1,10 +1,9 @@
-"""What a delivered message is to this consumer: a job to run with its handler and payload, or the outcome of what isn't.
+"""What a delivered message is to this consumer: a job to run with its handler, or the outcome of what isn't.
 
-What stands first is what costs least, and the delivery limit before the payload: reading that may be what ends the process.
+The payload is read where the handler runs. Only of a message that has to wait it is read here, too.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -16,16 +15,8 @@ from leveret.wire import Unreadable
 from leveret_consumer.acks import Delivered
 from leveret_consumer.dead_letter_source import from_source
 from leveret_consumer.ends import DeadLetter, Deferred, Outcome, cut_message
-from leveret_consumer.outcome import asked_to_wait, by_deadline, delivered_too_often, too_late, unreadable
+from leveret_consumer.outcome import Judge, asked_to_wait, by_deadline, delivered_too_often, too_late, unreadable
 from leveret_consumer.remembered import Remembered, key_of
-
-Judge = Callable[[Envelope, DeadLetter], Outcome]  # what becomes of a message that is a dead letter as seen from here
-
-
-@dataclass(frozen=True, slots=True)
-class ToRun:
-    handler: Handler
-    payload: object  # as the handler takes it
 
 
 class Reading:
@@ -53,20 +44,18 @@ class Reading:
             return from_source(message, message.source, self._queue)
         return wire.from_message(message, self._queue)
 
-    def job(self, job: Envelope, asked: Mapping[str, object]) -> tuple[Envelope, ToRun | Outcome]:
+    def job(self, job: Envelope, asked: Mapping[str, object]) -> tuple[Envelope, Handler | Outcome]:
         """Return the job, which may wait for a time that its sender asked for by a header, and what is to be done with it."""
         wait = asked_to_wait(asked, self._now())
         if isinstance(wait, datetime):
             job = msgspec.structs.replace(job, not_before=wait)
-        found = self._unfit(job) or (wait if isinstance(wait, DeadLetter) else self._read(job))
-        if isinstance(found, DeadLetter):
-            return job, self._judge(job, found)
-        # What waits is read all the same: what can't be run is told at once, and the report is JSON.
-        if isinstance(found, ToRun) and job.not_before:
-            return job, by_deadline(Deferred(job.not_before), job, self._now())
-        return job, found
+        found = self._not_to_start(job) or (wait if isinstance(wait, DeadLetter) else self._handler(job))
+        if isinstance(found, Handler) and job.not_before:
+            # What can't be run is told at once, and the report is JSON.
+            found = _unfit(found, job) or by_deadline(Deferred(job.not_before), job, self._now())
+        return job, self._judge(job, found) if isinstance(found, DeadLetter) else found
 
-    def _unfit(self, job: Envelope) -> Outcome | None:
+    def _not_to_start(self, job: Envelope) -> Outcome | None:
         """An attempt that is here already is not started again, however often its message comes: it's settled as it ends.
 
         Nor is it judged by the clock; one that waits for a slot is once more, as it starts.
@@ -75,12 +64,16 @@ class Reading:
             return None
         return delivered_too_often(job.delivery, self._delivery_limit) or too_late(job, self._now())
 
-    def _read(self, job: Envelope) -> ToRun | DeadLetter:
-        handler = self._handlers.get(job.type)
-        if handler is None:
-            known = ", ".join(sorted(self._handlers))
-            return unreadable(DeadReason.UNKNOWN_TYPE, f"no handler here is for {job.type!r}; there are: {known}")
-        try:
-            return ToRun(handler, handler.read(job.body))
-        except BadPayload as problem:
-            return unreadable(problem.reason, cut_message(str(problem)))
+    def _handler(self, job: Envelope) -> Handler | DeadLetter:
+        if handler := self._handlers.get(job.type):
+            return handler
+        known = ", ".join(sorted(self._handlers))
+        return unreadable(DeadReason.UNKNOWN_TYPE, f"no handler here is for {job.type!r}; there are: {known}")
+
+
+def _unfit(handler: Handler, job: Envelope) -> DeadLetter | None:
+    try:
+        handler.read(job.body)
+    except BadPayload as problem:
+        return unreadable(problem.reason, cut_message(str(problem)))
+    return None

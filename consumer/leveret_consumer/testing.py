@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 from leveret.daemons import Daemons
 from leveret.jobs import Envelope
 from leveret.retry import RetryPolicy
-from leveret.sdk.handlers import BadPayload, Handlers, Pool
+from leveret.sdk.handlers import Handlers, Pool
 from leveret.wire import deadline_of
 from leveret_consumer.attempt import STOPS_WITHIN, Attempts, Rules
 from leveret_consumer.ends import DeadLetter, Outcome, RetryAfter, RetryFromStore, Succeeded
 from leveret_consumer.load import Load
-from leveret_consumer.outcome import too_late, unreadable
+from leveret_consumer.outcome import too_late
 from leveret_consumer.pools import LoopPool, ThreadPool
 from leveret_consumer.reports import Reports
 
@@ -48,10 +48,6 @@ async def run_attempt(
     job = Envelope(job_id or uuid4(), "test.queue", type, body, attempt=attempt, generation=generation, deadline=until)
     if late := too_late(job, datetime.now(UTC)):
         return late
-    try:
-        read = handler.read(job.body)
-    except BadPayload as problem:
-        return unreadable(problem.reason, str(problem))
     load, threads, apart = Load(1), ThreadPool(1), ThreadPool(1, Daemons())
     attempts = Attempts(
         Rules("test", timedelta(seconds=timeout), retry or RetryPolicy()),
@@ -64,6 +60,6 @@ async def run_attempt(
         stops_within=0 if handler.pool is Pool.PROCESS else STOPS_WITHIN,
     )
     try:
-        return (await attempts.run(job, handler, read, await load.take())).outcome
+        return (await attempts.run(job, handler, await load.take())).outcome
     finally:
         threads.close()

@@ -102,7 +102,8 @@ class Explained:
 
 def _read(node: dict[str, Any]) -> int:
     left_out = sum(node.get(f"Rows Removed by {by}", 0) for by in ("Filter", "Index Recheck"))
-    return round((node["Actual Rows"] + left_out) * node["Actual Loops"])
+    rows: int = round((node["Actual Rows"] + left_out) * node["Actual Loops"])
+    return rows
 
 
 @dataclass(slots=True)

@@ -9,17 +9,19 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar, cast
 from uuid import UUID
 
+import msgspec
+
 from leveret.jobs import Envelope
 from leveret.sdk.commit import NO_TRANSACTION_IN_A_PROCESS, Commit
 from leveret.sdk.context import Context, JobLog, ReportProgress
-from leveret.sdk.handlers import Handler, Pool
-from leveret_consumer.ends import End
+from leveret.sdk.handlers import BadPayload, Handler, Pool
+from leveret_consumer.ends import End, Unfit
 from leveret_consumer.exits import EXITS, contain
 from leveret_consumer.job_events import log_fields
 from leveret_consumer.outcome import checked, failure_of
@@ -60,22 +62,20 @@ def commit_of(handler: Handler) -> Commit:
     return Commit(lambda value: checked(handler.write(value)), refused)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     handler: Handler
     context: Context
-    payload: object  # as the handler takes it
-    job: Envelope  # whose body is the same as JSON
+    job: Envelope
+    begun: Callable[[], object]  # to be called, in any thread, once the payload is read and the handler starts
     # Asked when the handler starts, and raises what keeps it from that; without it the context's own holds.
     deadline: Callable[[], datetime] | None = None
 
     def begin(self) -> Context:
-        """Return the context of a handler that starts now."""
+        """Return the context of a handler that starts now; raise TooLate if it must not."""
         return replace(self.context, deadline=self.deadline()) if self.deadline else self.context
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """`done` is it when nothing of the run is left; `stop` asks for that, where it's possible."""
 
     done: asyncio.Future[End]
@@ -119,7 +119,13 @@ async def _run_on_loop(call: Call) -> End:
     handler = call.handler
     contain(call.context.job_id)
     try:
-        result = await cast(Awaitable[object], handler.function(call.begin(), call.payload))
+        payload = handler.read(call.job.body)
+    except BadPayload as problem:
+        return Unfit(problem.reason, str(problem))
+    try:
+        context = call.begin()
+        call.begun()
+        result = await cast(Awaitable[object], handler.function(context, payload))
         return checked(handler.write(result))
     except (Exception, *EXITS) as problem:  # noqa: BLE001 - sys.exit() in a task would end the loop and all jobs
         return failure_of(problem, handler.retry)
@@ -145,7 +151,13 @@ class ThreadPool:
 def _run_in_thread(call: Call) -> End:
     handler = call.handler
     try:
-        return checked(handler.write(handler.function(call.begin(), call.payload)))
+        payload = handler.read(call.job.body)
+    except BadPayload as problem:
+        return Unfit(problem.reason, str(problem))
+    try:
+        context = call.begin()
+        call.begun()
+        return checked(handler.write(handler.function(context, payload)))
     except BaseException as problem:  # noqa: BLE001 - SystemExit in a thread is a failed attempt too
         return failure_of(problem, handler.retry)
 

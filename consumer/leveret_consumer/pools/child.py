@@ -27,8 +27,8 @@ with absent("rich"):  # as the consumer itself
     from leveret.telemetry.logs import configure_logs
 
 from leveret.jobs import Envelope
-from leveret.sdk.handlers import Handler
-from leveret_consumer.ends import Failed, Failure, Postponed, Refused, error_of
+from leveret.sdk.handlers import BadPayload, Handler
+from leveret_consumer.ends import Failed, Failure, Postponed, Refused, Unfit, error_of
 from leveret_consumer.loading import load_handlers
 from leveret_consumer.outcome import checked, failure_of
 from leveret_consumer.pools import commit_of, context_of
@@ -46,6 +46,10 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The handlers are imported."""
 
 
+class Begun(msgspec.Struct, frozen=True, tag="begun"):
+    """The payload is read, and the handler starts."""
+
+
 class Reported(msgspec.Struct, frozen=True, tag="reported"):
     done: float
     total: float | None
@@ -55,7 +59,7 @@ class Returned(msgspec.Struct, frozen=True, tag="returned"):
     result: bytes  # JSON
 
 
-Frame = Ready | Reported | Returned | Failed | Postponed | Refused
+Frame = Ready | Begun | Reported | Returned | Failed | Postponed | Refused | Unfit
 encode = msgspec.msgpack.Encoder().encode
 read_request = msgspec.msgpack.Decoder(Request).decode
 read_frame: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
@@ -81,7 +85,7 @@ def main(pipe: Connection, place: str, form: Literal["json", "text"], longest: f
         except (EOFError, OSError):
             return
         reports = _Reports(pipe)
-        said = _run(handlers[request.job.type], request, reports)
+        said = _run(handlers[request.job.type], request, reports, pipe)
         if pipe.closed:  # the handler has forked, and this is the copy, which has no parent to serve
             return
         try:
@@ -112,11 +116,16 @@ def _lead_a_group() -> None:
             sys.exit()
 
 
-def _run(handler: Handler, request: Request, reports: "_Reports") -> Returned | Failure:
+def _run(handler: Handler, request: Request, reports: "_Reports", pipe: Connection) -> Returned | Failure | Unfit:
     job = request.job
+    try:
+        payload = handler.read(job.body)
+    except BadPayload as problem:
+        return Unfit(problem.reason, str(problem))
     context = context_of(job, request.max_attempts, request.deadline, reports, commit_of(handler), pid=os.getpid())
     try:
-        return Returned(checked(handler.write(handler.function(context, handler.read(job.body)))))
+        pipe.send_bytes(encode(Begun()))
+        return Returned(checked(handler.write(handler.function(context, payload))))
     except BaseException as problem:  # noqa: BLE001 - SystemExit too: the process serves on
         return failure_of(problem, handler.retry)
 

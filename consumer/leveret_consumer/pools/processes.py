@@ -21,7 +21,7 @@ from typing import Literal
 
 from leveret.events import Error
 from leveret.sdk.context import ReportProgress
-from leveret_consumer.ends import FAILED, End, Failed, Failure, Postponed, Refused
+from leveret_consumer.ends import FAILED, End, Failed, Failure, Postponed, Refused, Unfit
 from leveret_consumer.pools import Call, Work, child, submit
 
 BOOTS_WITHIN = 60.0  # s; it imports the handlers
@@ -64,7 +64,7 @@ class ProcessPool:
         try:
             request = _request(call)
             got.serves(request)
-            running = submit(self._threads, self._run, got, request, call.context.report_progress)
+            running = submit(self._threads, self._run, got, request, call)
         except BaseException:
             self._put_back(got)
             raise
@@ -75,7 +75,7 @@ class ProcessPool:
             one.kill()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _ready_child(self) -> "Child | Failure":
+    def _ready_child(self) -> "Child | End":
         while self._idle:
             with contextlib.suppress(IndexError):
                 if (one := self._idle.pop()).alive():
@@ -93,9 +93,9 @@ class ProcessPool:
                 self._all.discard(one)
         return failure or one
 
-    def _run(self, one: "Child", request: child.Request, report: ReportProgress) -> End:
+    def _run(self, one: "Child", request: child.Request, call: Call) -> End:
         try:
-            return one.run(request, report)
+            return one.run(request, call.context.report_progress, call.begun)
         except BaseException:
             one.kill()
             raise
@@ -113,7 +113,7 @@ class ProcessPool:
         one.kill()  # what it has left behind
         self._all.discard(one)
 
-    def _keep_for_later(self, getting: "asyncio.Future[Child | Failure]") -> None:
+    def _keep_for_later(self, getting: "asyncio.Future[Child | End]") -> None:
         if not getting.cancelled() and not getting.exception() and isinstance(one := getting.result(), Child):
             self._idle.append(one)
 
@@ -136,21 +136,21 @@ class Child:
         assert self._process.pid
         self._group = self._process.pid  # it leads it
 
-    def boot(self, within: float) -> Failure | None:
+    def boot(self, within: float) -> End | None:
         """Wait until it has imported the handlers; return what kept it from that."""
-        end = self._read(_no_report) if self._speaks_or_dies(within) else _boots_too_long(within)
+        end = self._read(_nothing, _nothing) if self._speaks_or_dies(within) else _boots_too_long(within)
         if isinstance(end, bytes):
             return None
         self.kill()
         self._pipe.close()
         return end
 
-    def run(self, request: child.Request, report: ReportProgress) -> End:
+    def run(self, request: child.Request, report: ReportProgress, begun: Callable[[], object]) -> End:
         try:
             self._pipe.send_bytes(child.encode(request))
         except OSError:
             return self._died()
-        return self._read(report)
+        return self._read(report, begun)
 
     def alive(self) -> bool:
         return not self._broken and self._process.is_alive()
@@ -177,7 +177,7 @@ class Child:
     def _speaks_or_dies(self, within: float | None = None) -> bool:
         return bool(wait([self._pipe, self._process.sentinel], within))
 
-    def _read(self, report: Callable[[float, float | None], None]) -> End:
+    def _read(self, report: ReportProgress, begun: Callable[[], object]) -> End:
         while True:
             self._speaks_or_dies()
             try:
@@ -191,8 +191,10 @@ class Child:
                     report(done, total)
                 case child.Returned(result):
                     return result
-                case Failed() | Postponed() | Refused():
+                case Failed() | Postponed() | Refused() | Unfit():
                     return frame
+                case child.Begun():
+                    begun()
                 case child.Ready():
                     return b""
 
@@ -242,5 +244,5 @@ def _request(call: Call) -> child.Request:
     return child.Request(call.job, context.max_attempts, context.deadline)
 
 
-def _no_report(done: float, total: float | None) -> None:
+def _nothing(*_: object) -> None:
     pass

@@ -63,7 +63,7 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProcessPool]:
 async def begin(pool: ProcessPool, type: str, payload: object) -> Work:
     handler = importlib.import_module("family_jobs").handlers[type]
     job = Envelope(UUID(int=1), "q", type, json.dumps(payload).encode())
-    return await pool.start(Call(handler, Context(type=type), None, job))
+    return await pool.start(Call(handler, Context(type=type), job, bool))
 
 
 async def family(pool: ProcessPool, folder: Path, starts: str, then: str = "waits") -> Work:

@@ -19,10 +19,10 @@ EVERY_MS = [at / 1000 for at in range(2_001)]
 @pytest.mark.parametrize(
     ("cold", "rate"),
     [
-        pytest.param(EVERY_MS, 1_000, id="half-a-second-after-the-first"),
-        pytest.param(EVERY_MS[:1_250], 1_000, id="what-there-is-of-it"),
-        pytest.param(EVERY_MS[:1_050], None, id="too-few-jobs"),
-        pytest.param([*EVERY_MS[:900], 5.0], 0, id="a-standstill"),
+        pytest.param(EVERY_MS, 1_000, id="the-half-second-before-the-first-is-over"),
+        pytest.param(EVERY_MS[:750], 1_000, id="what-there-is-of-it"),
+        pytest.param(EVERY_MS[:550], None, id="too-few-jobs"),
+        pytest.param([*EVERY_MS[:400], 5.0], 0, id="a-standstill"),
     ],
 )
 def test_figures(cold: list[float], rate: float | None) -> None:

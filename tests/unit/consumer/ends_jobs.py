@@ -1,8 +1,13 @@
 """Handlers that end as the payload says, one in each pool, under one policy."""
 
 import os
+import threading
 import time
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from leveret import Context, Handlers, Reject, Retry, RetryLater
 
@@ -13,6 +18,23 @@ class Closed(ConnectionError):
     """A class that only this module knows."""
 
 
+@dataclass
+class Reads:
+    """Where a payload was read, and how often so far in that thread."""
+
+    where: tuple[int, str]
+    times: int
+
+
+def read(name: str) -> Reads:
+    if name == "nobody":
+        raise ValueError("nobody is nobody's name")
+    times.reads = getattr(times, "reads", 0) + 1
+    return Reads((os.getpid(), threading.current_thread().name), times.reads)
+
+
+times = threading.local()
+Name = Annotated[Reads, BeforeValidator(read)]
 policy = Retry(retry_on=(ConnectionError,), give_up_on=(Closed,))
 
 
@@ -54,3 +76,18 @@ def in_a_process(ctx: Context, job: str) -> str:
     if job == "babbles":
         ctx.report_progress(Decimal(1), None)  # type: ignore[arg-type] # past the check; it crosses the pipe as a text
     return end(job)
+
+
+@handlers.job("reads in a loop")
+async def reads_on_the_loop(ctx: Context, job: Name) -> Reads:
+    return job
+
+
+@handlers.job("reads in a thread")
+def reads_in_a_thread(ctx: Context, job: Name) -> Reads:
+    return job
+
+
+@handlers.job("reads in a process", cpu=True)
+def reads_in_a_process(ctx: Context, job: Name) -> Reads:
+    return job

@@ -63,7 +63,7 @@ async def run(
         rules, pools, load, Reports(), now=now, draw=lambda: 0.5, overrun=overrun, stops_within=stops_within
     )
     job = Envelope(UUID(int=1), "q", type, b"null", **fields)
-    return await attempts.run(job, handlers[type], None, await load.take())
+    return await attempts.run(job, handlers[type], await load.take())
 
 
 @pytest.mark.parametrize("pool", ["loop", "thread", "process"])

@@ -2,8 +2,11 @@
 
 import asyncio
 import importlib
+import json
 import multiprocessing
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,8 @@ from leveret import Context, Handlers, Reject, Retry, RetryLater
 from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.retry import RetryPolicy
-from leveret.sdk.handlers import Pool
-from leveret_consumer.ends import End, Failed, Failure, Postponed, Refused
+from leveret.sdk.handlers import Handler, Pool
+from leveret_consumer.ends import End, Failed, Failure, Postponed, Refused, Unfit
 from leveret_consumer.outcome import LARGEST_RESULT, cancelled, checked, failure_of, timed_out
 from leveret_consumer.pools import Call, LoopPool, ThreadPool, WorkPool, child
 from leveret_consumer.pools.processes import ProcessPool
@@ -111,6 +114,7 @@ def test_classes_that_decide_themselves_are_refused_in_a_policy(one: type[Except
         Retry(give_up_on=(one,))
 
 
+UNFIT = Unfit(DeadReason.INVALID_PAYLOAD, "no")
 errors = st.builds(Error, st.text(), st.text(), st.none() | st.text(), st.none() | st.text())
 failures = (
     st.builds(Failed, errors)
@@ -119,8 +123,8 @@ failures = (
 )
 
 
-@given(failures)
-def test_a_failure_crosses_the_pipe_as_it_is(failure: Failure) -> None:
+@given(failures | st.just(UNFIT))
+def test_a_failure_crosses_the_pipe_as_it_is(failure: Failure | Unfit) -> None:
     assert child.read_frame.decode(child.encode(failure)) == failure
 
 
@@ -159,24 +163,59 @@ def job(type: str, does: str) -> Envelope:
     return Envelope(UUID(int=1), "q", type, f'"{does}"'.encode())
 
 
+def call(handler: Handler, job: Envelope, begun: Callable[[], object] = bool) -> Call:
+    return Call(handler, Context(type=job.type), job, begun)
+
+
 @pytest.mark.parametrize("pool", ["loop", "thread", "process"])
 @pytest.mark.parametrize(("does", "what"), ENDS)
 async def test_every_pool_tells_the_same(
     handlers: Handlers, pools: dict[Pool, WorkPool], pool: str, does: str, what: str
 ) -> None:
     handler = handlers[pool]
-    work = await pools[handler.pool].start(Call(handler, Context(type=pool), does, job(pool, does)))
+    work = await pools[handler.pool].start(call(handler, job(pool, does)))
     end = await asyncio.wait_for(work.done, 30)
     assert kind(end) == what
     if isinstance(end, Postponed):
         assert (end.wait, end.error.message) == (timedelta(hours=2), "the shop is closed")
 
 
+@pytest.mark.parametrize("pool", ["loop", "thread", "process"])
+async def test_a_payload_is_read_where_the_handler_runs_and_once(
+    handlers: Handlers, pools: dict[Pool, WorkPool], pool: str
+) -> None:
+    handler, begun = handlers[f"reads in a {pool}"], list[str]()
+    work = await pools[handler.pool].start(call(handler, job(handler.type, "me"), lambda: begun.append("begun")))
+    where = await asyncio.wait_for(work.done, 30)
+    here = [os.getpid(), threading.current_thread().name]
+    assert isinstance(where, bytes)
+    [process, thread] = json.loads(where)["where"]
+    assert {"loop": [process, thread] == here, "thread": process == here[0] != thread, "process": process != here[0]}[
+        pool
+    ]
+    assert json.loads(where)["times"] == 1
+    assert begun == ["begun"]
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread", "process"])
+async def test_a_payload_that_is_none_of_the_handlers_starts_nothing(
+    handlers: Handlers, pools: dict[Pool, WorkPool], pool: str
+) -> None:
+    handler, begun = handlers[f"reads in a {pool}"], list[str]()
+    for does, reason in (("nobody", DeadReason.INVALID_PAYLOAD), ('"', DeadReason.NOT_JSON)):
+        work = await pools[handler.pool].start(call(handler, job(handler.type, does), lambda: begun.append("begun")))
+        end = await asyncio.wait_for(work.done, 30)
+        assert isinstance(end, Unfit)
+        assert end.reason == reason
+        assert end.detail
+    assert begun == []
+
+
 async def test_a_process_that_died_is_tried_again_whatever_the_classes(
     handlers: Handlers, pools: dict[Pool, WorkPool]
 ) -> None:
     handler = handlers["process"]
-    work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), "dies", job("process", "dies")))
+    work = await pools[Pool.PROCESS].start(call(handler, job("process", "dies")))
     end = await asyncio.wait_for(work.done, 30)
     assert isinstance(end, Failed)
     assert end.error.type == "ProcessDied"
@@ -188,7 +227,7 @@ async def test_a_process_whose_words_are_not_understood_is_one_failed_attempt_an
     handler = handlers["process"]
 
     async def ends(does: str) -> object:
-        work = await pools[Pool.PROCESS].start(Call(handler, Context(type="process"), does, job("process", does)))
+        work = await pools[Pool.PROCESS].start(call(handler, job("process", does)))
         await asyncio.wait({work.done}, timeout=30)
         return work.done.exception() or work.done.result()
 
@@ -207,13 +246,13 @@ async def test_only_the_job_that_a_process_still_has_is_stopped(
     handler = handlers["process"]
     pool = ProcessPool(1, "ends_jobs:handlers", "text", timedelta(seconds=30))
     try:
-        first = await pool.start(Call(handler, Context(type="process"), "returns", job("process", "returns")))
+        first = await pool.start(call(handler, job("process", "returns")))
         assert await asyncio.wait_for(first.done, 30) == b'"done"'
-        second = await pool.start(Call(handler, Context(type="process"), "sleeps", job("process", "sleeps")))
+        second = await pool.start(call(handler, job("process", "sleeps")))
         assert first.stop
         first.stop()  # too late: its process has the second job now
         assert await asyncio.wait_for(second.done, 30) == b'"done"'
-        third = await pool.start(Call(handler, Context(type="process"), "sleeps", job("process", "sleeps")))
+        third = await pool.start(call(handler, job("process", "sleeps")))
         assert third.stop
         third.stop()
         end = await asyncio.wait_for(third.done, 30)
@@ -231,8 +270,7 @@ async def test_a_process_that_does_not_get_ready_is_killed_and_one_failed_attemp
     before = len(multiprocessing.active_children())
     pool = ProcessPool(1, "hanging_jobs:handlers", "text", timedelta(seconds=30), boots_within=0.5)
     try:
-        call = Call(handlers["process"], Context(type="process"), "returns", job("process", "returns"))
-        work = await asyncio.wait_for(pool.start(call), 30)
+        work = await asyncio.wait_for(pool.start(call(handlers["process"], job("process", "returns"))), 30)
         end = await work.done
     finally:
         pool.close()

@@ -89,7 +89,10 @@ async def test_of_what_is_there_only_the_last_is_asked_for() -> None:
     connection: Any = Connection()
     await declare_missing(connection, topology.shared())
     (one,) = connection.opened
-    assert (one.writes, one.asked) == (1, [f"Exchange.Declare {LAST} passive", f"Queue.Declare {LAST} passive"])
+    assert (one.writes, one.asked) == (
+        1,
+        [f"Exchange.Declare {LAST} passive", f"Queue.Declare {topology.CONTROL} passive"],
+    )
 
 
 async def test_what_is_missing_is_declared_on_another_channel() -> None:

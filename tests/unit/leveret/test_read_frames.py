@@ -43,7 +43,10 @@ async def frames(*pieces: bytes, problem: Exception | None = None) -> list[Any]:
     async def read() -> None:
         try:
             async for _, channel, frame in receiver:
-                found.append((channel, type(frame).__name__))
+                if isinstance(frame, read_frames.Message):  # all of it had come
+                    found.extend((channel, name) for name in ("Deliver", "ContentHeader", "ContentBody"))
+                else:
+                    found.append((channel, type(frame).__name__))
         except (AMQPConnectionError, InvalidFrameError, ProtocolSyntaxError) as raised:
             found.append(type(raised))
 
