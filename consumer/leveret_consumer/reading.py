@@ -66,9 +66,8 @@ class Reading:
             return None
         if self._commands.live and self._commands.cancels(job, self._now()):
             handler = self._handlers.get(job.type)
-            if (
-                handler is None or handler.transaction is None
-            ):  # else its attempt finds out whether an earlier one committed
+            # With a transaction it's for the attempt to find out whether an earlier one has committed.
+            if handler is None or handler.transaction is None:
                 return Cancelled()
         return delivered_too_often(job.delivery, self._delivery_limit) or too_late(job, self._now())
 

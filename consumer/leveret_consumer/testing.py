@@ -10,8 +10,6 @@ import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-import msgspec
-
 from leveret import control
 from leveret.control import Cancel, Control
 from leveret.daemons import Daemons
@@ -35,7 +33,7 @@ class Apart(ThreadPool):
 
     async def start(self, call: Call) -> Work:
         work = await super().start(call)
-        return msgspec.structs.replace(work, stop=work.done.cancel)
+        return Work(done=work.done, stop=work.done.cancel)
 
 
 async def run_attempt(
