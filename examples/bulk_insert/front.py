@@ -26,7 +26,6 @@ from leveret.client import AsyncClient, LeveretError, Refused, TimedOut, Unknown
 
 TYPE = "insert-rows"
 WAIT_SECONDS = 300.0  # for a blocking insert
-MOST_ROWS = 10_000  # of a page
 
 
 def _digits(text: object) -> object:
@@ -40,12 +39,8 @@ N = Annotated[Rows, BeforeValidator(_digits)]
 
 class Listed(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    limit: Annotated[int, BeforeValidator(_digits), Field(ge=0, le=MOST_ROWS)] = 1_000
+    limit: Annotated[int, BeforeValidator(_digits), Field(ge=0, le=10_000)] = 1_000
     offset: Annotated[int, BeforeValidator(_digits), Field(ge=0, lt=2**63)] = 0
-
-
-class Accepted(BaseModel):
-    id: UUID
 
 
 class Status(BaseModel):
@@ -62,12 +57,8 @@ async def _refused(request: Request, raised: Exception) -> Response:
     if isinstance(raised, UnknownJob):
         return answer(request, Problem(404, "unknown-insert", "There is no such insert (any more)."))
     kept = "Nothing was done" if raised.stored == "no" else "It is not known whether it was done"
-    return answer(
-        request,
-        Problem(
-            503, "unavailable", f"Leveret does not do it now: {str(raised.args[0]).rstrip('.')}. {kept}: ask again."
-        ),
-    )
+    said = f"Leveret does not do it now: {str(raised.args[0]).rstrip('.')}. {kept}: ask again."
+    return answer(request, Problem(503, "unavailable", said))
 
 
 def create_app(
@@ -106,9 +97,9 @@ def create_app(
 
     @app.get("/insert", status_code=202, responses=responses(503))
     @app.get("/insert/{n}", status_code=202, responses=responses(422, 503))
-    async def insert(n: N = DEFAULT) -> Accepted:
+    async def insert(n: N = DEFAULT) -> dict[str, UUID]:
         """Insert n rows in one transaction: all of them, or none."""
-        return Accepted(id=(await client.submit(queue, TYPE, {"rows": n})).id)
+        return {"id": (await client.submit(queue, TYPE, {"rows": n})).id}
 
     @app.get("/dpd_insert", deprecated=True, responses=responses(503, 504))
     @app.get("/dpd_insert/{n}", deprecated=True, responses=responses(422, 503, 504))
