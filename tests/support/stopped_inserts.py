@@ -1,9 +1,9 @@
 """Stops of inserts at random moments, through the endpoints alone: does the table change by 0 or by n, as the status says?
 
 The moments are drawn from a seed. Some inserts before are not stopped: they tell how long one takes among so many at once, and
-stops are spread evenly over that. A stop *met* a transaction with rows in it where the insert had told of rows, as it does from
-within, before it was stopped, and ends as cancelled. (Where consumers are killed a few of these may have told so in a run that
-was killed in between.)
+half of the stops are spread evenly over that; the others come some moments after the insert has told of rows. A stop *met* a
+transaction with rows in it where the insert had told of rows, as it does from within, before it was stopped, and ends as
+cancelled. (Where consumers are killed a few of these may have told so in a run that was killed in between.)
 """
 
 import asyncio
@@ -19,6 +19,8 @@ import httpx
 
 FINAL = {"succeeded", "dead", "cancelled"}
 LOOK_EVERY = 0.3  # s: a front and a producer answer each look
+LOOK_OFTEN = 0.1  # s
+WITHIN = 0.3  # of the time that one takes: the most that is waited after it has told of rows
 PATIENCE = 120.0  # s for an answer; a part that is away is asked again
 
 
@@ -89,14 +91,24 @@ async def stop_inserts(
         found.took = statistics.median(await asyncio.gather(*(_timed(front, rows) for _ in range(at_once))))
     before = int((await front("/get_data/count"))["count"])
 
-    async def one(wait: float) -> None:
+    async def told(id: str) -> bool:
+        """Return whether it has told of rows, and has not ended."""
+        progress = (await leveret(f"/v1/jobs/{id}"))["progress"]
+        return bool(progress and progress["done"])
+
+    async def one(wait: float, *, within: bool) -> None:
         async with room:
             id = (await front(f"/insert/{rows}", 202))["id"]  # noqa: A001
+            if within:  # however long others keep it from beginning
+                async with asyncio.timeout(PATIENCE):
+                    while not await told(id) and (await front(f"/status/{id}"))["state"] not in FINAL:  # noqa: ASYNC110 - over HTTP
+                        await asyncio.sleep(LOOK_OFTEN)
+                wait *= WITHIN
             await asyncio.sleep(wait)
-            progress = (await leveret(f"/v1/jobs/{id}"))["progress"]
+            had_rows = await told(id)
             assert (await front(f"/stop/{id}", 202))["id"] == id
             found.ends[id] = await _end(front, id, rows)
-            found.met += found.ends[id][0] == "cancelled" and bool(progress and progress["done"])
+            found.met += found.ends[id][0] == "cancelled" and had_rows
 
     async def count() -> None:
         while True:
@@ -110,7 +122,7 @@ async def stop_inserts(
 
     async with asyncio.TaskGroup() as beside:
         tasks = [beside.create_task(count()), beside.create_task(killing())]
-        await asyncio.gather(*(one(drawn.uniform(0, found.took)) for _ in range(stops)))
+        await asyncio.gather(*(one(drawn.uniform(0, found.took), within=at % 2 == 1) for at in range(stops)))
         for task in tasks:
             task.cancel()
     for id, end in found.ends.items():  # noqa: A001
