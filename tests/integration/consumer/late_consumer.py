@@ -1,0 +1,11 @@
+"""A consumer to which the control stream's messages are all from before what it reads first: as if written 20 minutes ago."""
+
+import sys
+
+from leveret_consumer.__main__ import main
+from leveret_consumer.control_inbox import ControlInbox
+
+if __name__ == "__main__":
+    assert ControlInbox.__init__.__kwdefaults__["recent"] == "15m"
+    ControlInbox.__init__.__kwdefaults__["recent"] = "1s"
+    sys.exit(main())
