@@ -104,11 +104,14 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report], slices
 
 
 async def _cancel(connection: AsyncConnection, rows: Sequence[JobRow]) -> list[JobRow]:
-    """See to jobs that are to be cancelled: forget it of those that have ended, and make an end of those that wait here."""
+    """See to jobs that are to be cancelled: forget it of those that have ended, and make an end of those that wait here.
+
+    One that runs is named, where only a rule stood for it.
+    """
     await cancels.ended(connection, [(row.id, row.generation) for row in rows if row.state in FINAL])
-    waiting = {row.id: row for row in rows if row.due_at is not None}
-    noted = await cancels.cancel(connection, [(row.id, row.generation) for row in waiting.values()])
-    return [replace(waiting[job], state=State.CANCELLED) for job in noted.ended_jobs]
+    again = {row.id: row for row in rows if row.due_at is not None or row.state == State.RUNNING}
+    noted = await cancels.cancel(connection, [(row.id, row.generation) for row in again.values()])
+    return [replace(again[job], state=State.CANCELLED) for job in noted.ended_jobs]
 
 
 def _was_final(before: dict[UUID, tuple[str, str, int]], row: JobRow) -> bool:

@@ -12,6 +12,7 @@ from producers import QUEUE
 from leveret.events import Error
 from leveret.jobs import State
 from leveret.settings import Database
+from leveret_producer.store.cancels import cancel
 from leveret_producer.store.commands import CANCEL
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.postgres import Postgres
@@ -47,6 +48,22 @@ async def test_a_job_ended_by_the_database_whose_message_comes_once_more_is_told
     await world.report(State.RETRYING, retry_at=at, publish_at=at, payload=msgspec.Raw(b"1"), error=FAILED)
     assert await world.ask() == {QUEUE: 1}
     assert [one.job for one in await world.commands.take((CANCEL,), 10)] == [world.id]
+
+
+async def test_one_that_a_rule_stands_for_is_named_as_soon_as_it_is_known_to_run(world: World) -> None:
+    """A rule stops no job that runs, and its start may be recorded only after the rule was told."""
+    await world.publish()
+    await world.run("UPDATE jobs SET created_at = created_at - interval '1 minute' WHERE id = :id")
+    await world.run("INSERT INTO cancel_rules (id, queue, before) VALUES (:id, 'leveret.test', now())")
+    async with world.postgres.transaction() as connection:
+        assert (await cancel(connection, [(world.id, 1)], rule=world.id)).asked == 1
+    assert await world.commands.take((CANCEL,), 10) == []
+    await world.report(State.RUNNING, started_at=datetime.now(UTC))
+    assert [one.job for one in await world.commands.take((CANCEL,), 10)] == [world.id]
+    await world.report(State.RUNNING, 1, started_at=datetime.now(UTC), delivery=1)
+    assert await world.commands.take((CANCEL,), 10) == []
+    await world.report(State.CANCELLED, 2)
+    assert await world.standing() == []
 
 
 IDS = {
