@@ -75,6 +75,10 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report], slices
     known = await connection.execute(sql.LOCK, {"ids": [row.id for row in rows]})
     before = {row.id: (row.queue, row.state, row.generation) for row in known}
     misplaced = {row.id for row in rows if row.id in before and before[row.id][0] != row.queue}
+    if misplaced:
+        freed = {row.id for row in await connection.execute(sql.FREE, {"ids": sorted(misplaced)})}
+        misplaced -= freed
+        before = {job: known for job, known in before.items() if job not in freed}
     rows = [row for row in rows if row.id not in misplaced]
     if not rows:
         return Recorded(misplaced=frozenset(misplaced))
