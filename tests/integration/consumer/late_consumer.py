@@ -3,9 +3,11 @@
 import sys
 
 from leveret_consumer.__main__ import main
-from leveret_consumer.control_inbox import ControlInbox
+from leveret_consumer.control_inbox import RECENT, ControlInbox
 
 if __name__ == "__main__":
-    assert ControlInbox.__init__.__kwdefaults__["recent"] == "15m"
-    ControlInbox.__init__.__kwdefaults__["recent"] = "1s"
+    defaults = ControlInbox.__init__.__kwdefaults__
+    assert defaults is not None
+    assert defaults["recent"] == RECENT
+    defaults["recent"] = "1s"
     sys.exit(main())
