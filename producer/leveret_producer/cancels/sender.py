@@ -50,6 +50,7 @@ class Sender:
         """`alarm` is watched by whoever else publishes over the connection."""
         self._commands, self._metrics, self._clock, self._alarm = commands, metrics, clock, alarm
         self._taken: Sequence[Command] = ()  # and not confirmed
+        self._told: Sequence[Command] = ()  # confirmed, and not deleted yet
 
     async def session(self, connection: AbstractConnection) -> None:
         """Send over one connection until it ends."""
@@ -68,14 +69,17 @@ class Sender:
         )
 
     async def _tell(self, publisher: Publisher) -> None:
-        self._taken = self._taken or await self._commands.take((CANCEL, RULE), MOST_JOBS)
-        if not self._taken:
-            return
-        message = new_commands(self._taken, self._clock())
-        if message.commands:
-            await publish(publisher, message)
-        await self._commands.done(self._taken)
-        self._taken = ()
+        if not self._told:
+            self._taken = self._taken or await self._commands.take((CANCEL, RULE), MOST_JOBS)
+            if not self._taken:
+                return
+            message = new_commands(self._taken, self._clock())
+            if message.commands:
+                await publish(publisher, message)
+            self._taken, self._told = (), self._taken
+        # While the database is away this alone is tried again: each message costs every consumer.
+        await self._commands.done(self._told)
+        self._told = ()
 
     async def _answer(self, replies: Replies, connection: AbstractConnection) -> None:
         taken = await self._commands.take((REPLY,), REPLIES)

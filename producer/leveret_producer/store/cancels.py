@@ -3,7 +3,9 @@
 Nobody else can have a job that is in the outbox and that no replica ever took since it became due: then its lease ends when it
 came, or when it is due, to the microsecond. One statement ends it and takes it out, so the relay never publishes it. Of a job
 with a lease, also one that ran out, a message may be with the broker: a consumer ends that one, when it learns of the cancel
-by the stream `leveret.control`. What is wanted stays in the table `cancels` until the job is final in that generation.
+by the stream `leveret.control`. So it is told of a job that waits for its next attempt, too: a consumer that was killed between
+its report and its ack leaves the last one's message, and one in a cut may run it still. What is wanted stays in the table
+`cancels` until the job is final in that generation.
 
 A job that the store has not seen gets a row for it, which the first report on the job takes over. If none comes for a day
 there is no such message.
@@ -55,7 +57,8 @@ _CANCEL = text(
             finished_at = CASE WHEN alone THEN greatest(now(), created_at) END,
             error = CASE WHEN NOT alone THEN error END, progress = CASE WHEN NOT alone THEN progress END
         FROM meant WHERE jobs.id = meant.id AND jobs.id = ANY(CAST(:ids AS uuid[]))
-        RETURNING jobs.id, generation, queue, correlation_id, alone, rule
+        RETURNING jobs.id, generation, queue, correlation_id, alone, rule,
+            alone AND due_at IS NOT NULL AND (attempt > 0 OR over_amqp) AS had_message
     ), over AS (
         DELETE FROM cancels USING changed WHERE alone AND cancels.id = changed.id
     ), live AS (
@@ -65,7 +68,8 @@ _CANCEL = text(
         RETURNING id, generation, queue, rule
     ), commands AS (
         INSERT INTO outbox (kind, queue, job, generation)
-        SELECT 'cancel', queue, id, generation FROM live WHERE rule IS NULL ORDER BY id
+        SELECT 'cancel', queue, id, generation FROM live WHERE rule IS NULL
+        UNION ALL SELECT 'cancel', queue, id, generation FROM changed WHERE had_message ORDER BY id
     ), replies AS (
         INSERT INTO outbox (kind, queue, job, generation, properties)
         SELECT 'reply', queue, id, generation, CAST(json_build_object(
@@ -79,9 +83,8 @@ _CANCEL = text(
 _MAKE_UNSEEN = text(
     """
     INSERT INTO jobs (id, queue, type, state, merge_key, generation, created_at, over_amqp, published_at)
-    SELECT id, queue, '', 'queued', key, generation, now(), true, now()
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:queues AS text[]), CAST(:generations AS integer[]), CAST(:keys AS bigint[]))
-        AS new (id, queue, generation, key)
+    SELECT id, queue, '', 'queued', CAST(:key AS bigint), 1, now(), true, now()
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:queues AS text[])) AS new (id, queue)
     ORDER BY id ON CONFLICT (id) DO NOTHING
     """
 )
@@ -176,14 +179,14 @@ class Cancels:
         ids = [one.id for one in ordered]
         async with self._postgres.transaction(timeout=10) as connection:
             if unseen:
+                # What was redriven has a row; of a wrong generation one would hide all that is reported of the right one.
+                first = [one for one in ordered if one.generation == 1]
                 await connection.execute(
                     _MAKE_UNSEEN,
                     {
-                        "ids": ids,
-                        "queues": [one.queue for one in ordered],
-                        "generations": [one.generation for one in ordered],
-                        # Before all that can be reported of it.
-                        "keys": [merge_key(State.ACCEPTED, one.generation) - 1 for one in ordered],
+                        "ids": [one.id for one in first],
+                        "queues": [one.queue for one in first],
+                        "key": merge_key(State.ACCEPTED, 1) - 1,  # before all that can be reported of it
                     },
                 )
             owners = {row.id: row.queue for row in await connection.execute(_OWNERS, {"ids": ids})}

@@ -75,6 +75,10 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report], slices
     known = await connection.execute(sql.LOCK, {"ids": [row.id for row in rows]})
     before = {row.id: (row.queue, row.state, row.generation) for row in known}
     misplaced = {row.id for row in rows if row.id in before and before[row.id][0] != row.queue}
+    if misplaced:
+        freed = {row.id for row in await connection.execute(sql.FREE, {"ids": sorted(misplaced)})}
+        misplaced -= freed
+        before = {job: known for job, known in before.items() if job not in freed}
     rows = [row for row in rows if row.id not in misplaced]
     if not rows:
         return Recorded(misplaced=frozenset(misplaced))
@@ -104,11 +108,14 @@ async def _record(connection: AsyncConnection, reports: Sequence[Report], slices
 
 
 async def _cancel(connection: AsyncConnection, rows: Sequence[JobRow]) -> list[JobRow]:
-    """See to jobs that are to be cancelled: forget it of those that have ended, and make an end of those that wait here."""
+    """See to jobs that are to be cancelled: forget it of those that have ended, and make an end of those that wait here.
+
+    One that runs is named, where only a rule stood for it.
+    """
     await cancels.ended(connection, [(row.id, row.generation) for row in rows if row.state in FINAL])
-    waiting = {row.id: row for row in rows if row.due_at is not None}
-    noted = await cancels.cancel(connection, [(row.id, row.generation) for row in waiting.values()])
-    return [replace(waiting[job], state=State.CANCELLED) for job in noted.ended_jobs]
+    again = {row.id: row for row in rows if row.due_at is not None or row.state == State.RUNNING}
+    noted = await cancels.cancel(connection, [(row.id, row.generation) for row in again.values()])
+    return [replace(again[job], state=State.CANCELLED) for job in noted.ended_jobs]
 
 
 def _was_final(before: dict[UUID, tuple[str, str, int]], row: JobRow) -> bool:

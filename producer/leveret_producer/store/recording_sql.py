@@ -51,6 +51,20 @@ LOCK = text(
     """
 )
 
+# Nothing is known of these jobs but a cancel that named a queue, and that was the wrong one.
+FREE = text(
+    f"""
+    WITH freed AS (
+        DELETE FROM jobs AS job WHERE id = ANY(CAST(:ids AS uuid[])) AND {_UNSEEN} AND generation = 1
+            AND attempt = 0 AND cancel_requested_at IS NOT NULL
+        RETURNING id
+    ), void AS (
+        DELETE FROM cancels USING freed WHERE cancels.id = freed.id
+    )
+    SELECT id FROM freed
+    """  # noqa: S608 - a constant
+)
+
 # What the store accepted itself keeps its time and, where the events don't know better, its attempts. Whatever a report
 # is about has reached the broker, whether or not its confirm was seen; so nothing of it waits in the outbox, unless the
 # report itself says that its message is gone and that the next attempt is due at a time. A report of something later
