@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 RECENT, ALL, END = "15m", "first", "last"  # from where a stream is read
 PREFETCH = 10  # messages: 200 consumers that come back at once would else fill the broker's memory
+MOST_IN_A_CHUNK = (
+    4_096  # messages that the broker stores together: the last chunk comes as a whole, to whoever has room for it
+)
 LOOKS_EMPTY_AFTER = 0.2  # s
 NOTHING_RECENT_AFTER = 1.0  # s
 MARKED_WITHIN = 5.0  # s
@@ -89,7 +92,7 @@ class ControlInbox:
 
         An empty stream says nothing, and neither does a broker that is slow. So what looks empty is given a message.
         """
-        reader = await Reader.open(connection, END, lambda _: None)
+        reader = await Reader.open(connection, END, lambda _: None, MOST_IN_A_CHUNK)
         if not await reader.until(lambda: reader.offset >= 0, LOOKS_EMPTY_AFTER) and not self._is_unmarked:
             # Under an alarm it's not confirmed; then the next connection believes in what it sees.
             self._is_unmarked = True
@@ -138,9 +141,9 @@ class Reader:
         self.offset = -1  # of the last message
 
     @classmethod
-    async def open(cls, connection: AbstractConnection, since: str, take: Take) -> "Reader":
+    async def open(cls, connection: AbstractConnection, since: str, take: Take, prefetch: int = PREFETCH) -> "Reader":
         channel = await connection.channel(publisher_confirms=False)
-        await channel.set_qos(prefetch_count=PREFETCH)
+        await channel.set_qos(prefetch_count=prefetch)
         underlay: Any = await channel.get_underlay_channel()
         made = cls(channel, underlay, take, since)
         underlay.on_consumer_cancel_callbacks.add(made._ended)

@@ -170,6 +170,21 @@ async def test_what_is_in_the_stream_is_known_before_anything_starts(
         await reads.until(lambda: reads.cancelled() == cancelled | {4})
 
 
+async def test_what_the_broker_stored_together_is_all_read(rabbitmq: Server, broker: Broker, stream: Stream) -> None:
+    """The last chunk was cut off after as many messages as a reader takes at a time: 98,000 of 100,000 were known."""
+    await stream.write(message(1))
+    writing = asyncio.create_task(stream.write(*(message(number) for number in range(2, 1_001))))
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(rabbitmq.pause)
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(rabbitmq.unpause)
+    await writing
+    for _ in range(10):
+        async with reading(broker) as reads:
+            await reads.is_up_to_date()
+            assert len(reads.cancelled(1_001)) == 1_000
+
+
 async def test_of_a_hundred_thousand_live_cancels_all_are_known_within_two_seconds(
     broker: Broker, stream: Stream
 ) -> None:
