@@ -263,7 +263,7 @@ _CANCELS = Section(
             (Query("wanted", _said("leveret_cancels_live")),),
         ),
         Panel(
-            "Cancels told",
+            "Since cancels were told",
             "Since all cancels that are wanted were last told to the consumers, which is done every 5 minutes.",
             Unit.SECONDS,
             (Query("since", "max(leveret_control_complete_age_seconds)"),),
