@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from api import eventually
@@ -56,14 +57,15 @@ def states(name: str) -> Counter[str]:
 
 @pytest.mark.timeout(600)
 def test_each_tasks_state_is_right_after_kills_of_all_that_works_on_it(service: Namespace) -> None:
+    name = f"killed-{uuid4()}"  # a cluster that was kept has the tasks of a run before
     for n in range(160):
-        add("killed", *(("cpu", 0.2) if n % 8 == 0 else ("async", 1)))
-    eventually("it has begun", lambda: states("killed")["done"] > 0, 180)
+        add(name, *(("cpu", 0.2) if n % 8 == 0 else ("async", 1)))
+    eventually("it has begun", lambda: states(name)["done"] > 0, 180)
     for selector in KILLED:
         for pod in service.pods(selector)[:1]:
             # Not by force: a database must never run twice on one volume.
             service.kubectl("delete", "pod", pod, "--grace-period=1", "--wait=false")
-    eventually("all are done", lambda: states("killed") == {"done": 160}, 300)
+    eventually("all are done", lambda: states(name) == {"done": 160}, 300)
 
 
 @pytest.mark.timeout(300)
