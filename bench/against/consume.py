@@ -15,7 +15,7 @@ from functools import partial
 from bench.against import Done, figures
 from bench.measures import Figures, Measure, Turns
 from bench.measures.broker_side import QUEUE, BrokerSide, broker_side, jobs
-from bench.measures.consume import consuming, seconds_to_end
+from bench.measures.consume import cold_rate, consuming, seconds_to_end
 from bench.processes import Process
 from bench.servers import Place, Servers
 from bench.versions import TODAY, Version
@@ -53,10 +53,8 @@ class _Cold:
 
     async def turn(self) -> Figures:
         async with broker_side(self.place.broker) as broker:
-            await broker.empty(QUEUE, topology.EVENTS)
-            await broker.fill(QUEUE, jobs(COLD_JOBS))
-            async with consuming(self.place, self.slots, "noop:handlers", self.version) as process:
-                return {f"cold-{self.slots}.rate": COLD_JOBS / await seconds_to_end(process, broker, COLD_JOBS)}
+            rate = await cold_rate(self.place, broker, self.slots, "noop:handlers", COLD_JOBS, self.version)
+        return {f"cold-{self.slots}.rate": rate}
 
 
 def consume(base: Version) -> Measure:

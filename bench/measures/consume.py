@@ -35,10 +35,17 @@ async def _open(servers: Servers) -> AsyncIterator[Turns]:
 
 
 async def _leveret(place: Place, broker: BrokerSide) -> float:
+    return await cold_rate(place, broker, SLOTS, "examples.bench.handlers:handlers", JOBS)
+
+
+async def cold_rate(
+    place: Place, broker: BrokerSide, slots: int, handlers: str, count: int, version: Version = TODAY
+) -> float:
+    """Return the jobs/s of a consumer that starts on so many no-op jobs."""
     await broker.empty(QUEUE, topology.EVENTS)
-    await broker.fill(QUEUE, jobs(JOBS))
-    async with consuming(place, SLOTS, "examples.bench.handlers:handlers") as consumer:
-        return JOBS / await seconds_to_end(consumer, broker, JOBS)
+    await broker.fill(QUEUE, jobs(count))
+    async with consuming(place, slots, handlers, version) as consumer:
+        return count / await seconds_to_end(consumer, broker, count)
 
 
 @contextlib.asynccontextmanager

@@ -9,14 +9,11 @@ import asyncio
 import structlog
 
 from leveret.jobs import Envelope
-from leveret.sdk.commit import Mark
+from leveret.sdk.commit import ANSWERS_WITHIN, PAUSES, Mark
 from leveret.sdk.handlers import Handler
 from leveret_consumer.job_events import log_fields
 
 log = structlog.get_logger(__name__)
-
-ANSWERS_WITHIN = 15.0  # s each time that the database is asked
-PAUSES = (0.1, 0.3, 1.0, 3.0)  # s between those; the last one for ever
 
 
 async def committed_before(job: Envelope, handler: Handler) -> Mark | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+# s: how long the database has to tell what is committed, each time that it's asked; and between those, the last one for ever
+ANSWERS_WITHIN, PAUSES = 15.0, (0.1, 0.3, 1.0, 3.0)
 _OVER = "the attempt is over, by its time-out or a cancel: its transaction was rolled back"
 NO_TRANSACTION_IN_A_PROCESS = (
     "a handler with cpu=True has no transaction, because its process may be killed at any moment, also beside a COMMIT that "

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from leveret import marks
 from leveret.ending import looked_at
+from leveret.sdk.commit import ANSWERS_WITHIN
 from leveret.sdk.context import Context
-from leveret.sdk.transactions.steps import ANSWERS_WITHIN, COMMITS_WITHIN, LETS_GO_WITHIN, Steps, no_answer
+from leveret.sdk.transactions.steps import COMMITS_WITHIN, LETS_GO_WITHIN, Steps, no_answer
 
 
 class AsyncTransaction:

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine
 
 from leveret import marks
 from leveret.daemons import Daemons
-from leveret.sdk.commit import TransactionRefused
+from leveret.sdk.commit import ANSWERS_WITHIN, TransactionRefused
 from leveret.sdk.context import Context
-from leveret.sdk.transactions.steps import ANSWERS_WITHIN, COMMITS_WITHIN, Steps, no_answer
+from leveret.sdk.transactions.steps import COMMITS_WITHIN, Steps, no_answer
 
 
 class Transaction:

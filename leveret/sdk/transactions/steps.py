@@ -6,12 +6,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import RootTransaction
 
 from leveret import marks
-from leveret.sdk.commit import AlreadyDone, Mark, TransactionRefused
+from leveret.sdk.commit import PAUSES, AlreadyDone, Mark, TransactionRefused
 from leveret.sdk.context import Context
 
 COMMITS_WITHIN = 5.0  # s; then the database is asked beside it
-ANSWERS_WITHIN = 15.0  # s each time that it's asked
-PAUSES = (0.1, 0.3, 1.0, 3.0)  # s between those; the last one for ever
 LETS_GO_WITHIN = 2.0  # s for ROLLBACK, and as long to give a connection up: less than a handler has after its time-out
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -36,19 +37,25 @@ def start(
     return starts
 
 
-@pytest.mark.parametrize("loss", [Loss.SILENCE, Loss.NOTHING], ids=["after", "before"])
-async def test_a_consumer_that_is_killed_around_commit(
-    rig: Any, start: Callable[..., Any], database: Database, rows: Rows, loss: Loss
-) -> None:
+async def killed_around_commit(rig: Any, start: Callable[..., Any], database: Database, loss: Loss) -> UUID:
+    """Return a job whose consumer was killed when its COMMIT was on its way."""
     async with commit_proxy(database.host, database.port) as proxy:
         first = start(proxy.port)
         await first.ready()
         proxy.loses = loss
-        job = await rig.submit("write", {"result": "one"})
+        job: UUID = await rig.submit("write", {"result": "one"})
         await until("COMMIT is on its way", lambda: proxy.lost == 1)
         first.signal(signal.SIGKILL)
         await first.ended()
         await until("the database has seen it", lambda: all(task.done() for task in proxy.tasks))
+    return job
+
+
+@pytest.mark.parametrize("loss", [Loss.SILENCE, Loss.NOTHING], ids=["after", "before"])
+async def test_a_consumer_that_is_killed_around_commit(
+    rig: Any, start: Callable[..., Any], database: Database, rows: Rows, loss: Loss
+) -> None:
+    job = await killed_around_commit(rig, start, database, loss)
     there = await rows.of(job)
     assert there == (ROWS if loss is Loss.SILENCE else 0)
     await start().ready()
@@ -61,14 +68,7 @@ async def test_a_consumer_that_is_killed_around_commit(
 async def test_one_that_is_killed_around_commit_and_whose_job_is_cancelled_then(
     rig: Any, start: Callable[..., Any], database: Database, rows: Rows, loss: Loss
 ) -> None:
-    async with commit_proxy(database.host, database.port) as proxy:
-        first = start(proxy.port)
-        await first.ready()
-        proxy.loses = loss
-        job = await rig.submit("write", {"result": "one"})
-        await until("COMMIT is on its way", lambda: proxy.lost == 1)
-        first.signal(signal.SIGKILL)
-        await first.ended()
+    job = await killed_around_commit(rig, start, database, loss)
     await rig.cancel(job)
     await start().ready()
     (end,) = await rig.final(job)

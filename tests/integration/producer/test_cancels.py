@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,22 +14,11 @@ from producers import QUEUE
 
 from leveret.events import Error
 from leveret.jobs import Envelope, State
-from leveret.settings import Database
 from leveret_producer.store.cancels import Wanted
 from leveret_producer.store.commands import CANCEL, REPLY
-from leveret_producer.store.migrate import migrate
-from leveret_producer.store.postgres import Postgres
 
 FAILED = Error("Failed", "boom")
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[World]:
-    postgres = Postgres(lambda: database, connections=6, name="test")
-    await migrate(postgres)
-    yield World(postgres)
-    await postgres.close()
 
 
 async def _accepted(world: World) -> None:

@@ -1,6 +1,5 @@
 """Cancels at their edges: of jobs nobody knows, named wrongly, and of those whose last message comes once more."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,22 +10,11 @@ from producers import QUEUE
 
 from leveret.events import Error
 from leveret.jobs import State
-from leveret.settings import Database
 from leveret_producer.store.cancels import cancel
 from leveret_producer.store.commands import CANCEL
-from leveret_producer.store.migrate import migrate
-from leveret_producer.store.postgres import Postgres
 
 FAILED = Error("Failed", "boom")
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def world(database: Database) -> AsyncIterator[World]:
-    postgres = Postgres(lambda: database, connections=6, name="test")
-    await migrate(postgres)
-    yield World(postgres)
-    await postgres.close()
 
 
 async def test_a_cancel_in_a_generation_that_there_is_not_hides_no_report(world: World) -> None:
