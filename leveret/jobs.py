@@ -5,7 +5,6 @@ number; the row takes the report with the larger key. That makes the merge a joi
 idempotent), so a job's state only moves forward within a generation, whatever arrives when.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
@@ -47,8 +46,7 @@ class DeadReason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"  # its deadline, or the expiration that its sender gave the message
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterInfo:
+class DeadLetterInfo(msgspec.Struct, frozen=True):
     """What another queue's dead letter was: for the job that is made of it where a JobQueue consumes them."""
 
     id: UUID  # of the job that died; the one made of it has another

@@ -5,7 +5,6 @@ never raises. The body is the payload itself and is not looked into here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
@@ -74,8 +73,7 @@ class Message(Protocol):
     def app_id(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(msgspec.Struct, frozen=True):
     """A message that can't be run; `id` is there if at least that could be read."""
 
     reason: DeadReason

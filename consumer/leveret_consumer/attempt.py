@@ -11,10 +11,10 @@ then on is cancelled; and what goes on until its time-out is a time-out.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
+import msgspec
 import structlog
 
 from leveret.ending import looked_at
@@ -53,8 +53,7 @@ _FAILED_AFTERWARDS = "a handler failed after its transaction was committed: the 
 STOPS_WITHIN = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """The JobQueue's, for handlers without their own."""
 
     consumer: str

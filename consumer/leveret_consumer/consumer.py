@@ -4,11 +4,11 @@ import asyncio
 import random
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from leveret.rabbitmq.connection import open_connection, stay_connected
@@ -46,8 +46,7 @@ CLOSES_WITHIN = 1.0
 CLEANS_UP_WITHIN = 1.0  # for handlers that were cut off
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     """What is seen of a process from outside, from before its handlers are imported."""
 
     load: Load

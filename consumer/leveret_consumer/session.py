@@ -6,10 +6,10 @@ jobs that were running.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+import msgspec
 import structlog
 from aio_pika.abc import AbstractConnection
 from uuid_utils.compat import uuid7
@@ -49,8 +49,7 @@ CONFIRMS_WITHIN = 3.0  # s for the last events' confirms; with the next within w
 TOLD_WITHIN = 1.0  # s for a heartbeat to be written
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """What outlives a connection."""
 
     settings: Settings

@@ -7,7 +7,6 @@ instead of running jobs under a rule that nobody wrote.
 import math
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -25,15 +24,14 @@ KEPT_FOR_THE_END = timedelta(seconds=10)  # of the grace period: room for the la
 MOST_SLOTS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     queue: str
     handlers: str  # module:object
     pod: str
     concurrency: int = 10  # slots: jobs that run at once
     timeout: timedelta = timedelta(seconds=30)  # of one attempt
     grace: timedelta = timedelta(seconds=50)  # how long running jobs may go on after a stop was asked for
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = msgspec.field(default_factory=RetryPolicy)
     source_queue: str | None = None  # another queue's dead letters, consumed beside the own queue
     delivery_limit: int = BROKER_DELIVERY_LIMIT  # times that a job is started without its run coming to an end
     version: str = ""  # of image and handlers

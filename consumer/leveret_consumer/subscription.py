@@ -11,9 +11,9 @@ and nothing was delivered in between.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, FieldValue
 from aiormq.abc import DeliveredMessage
@@ -129,8 +129,7 @@ class Subscription:
         self._tell_of_end(self.tag)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """What one look at queue and subscription finds."""
 
     consumers: int  # of the queue, wherever they are

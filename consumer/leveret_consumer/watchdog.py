@@ -11,10 +11,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Event, Thread, get_ident
 
+import msgspec
 import structlog
 
 log = structlog.get_logger(__name__)
@@ -28,11 +28,13 @@ MOST_JOBS = 50
 Ping = Callable[[Callable[[], None]], object]  # have the loop call this; RuntimeError once it's closed
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     says_after: float = 5.0  # s
     ends_after: float = 50.0  # s, before the broker hangs up, see `consumer.HEARTBEAT`
     longest_look: float = 2 * LOOKS_EVERY  # s that one look counts at most
+
+
+LIMITS = Limits()
 
 
 class Finding(Enum):
@@ -43,8 +45,7 @@ class Finding(Enum):
     TOO_LONG = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(msgspec.Struct, frozen=True):
     """What is known of the loop after a look at it."""
 
     at: float  # of the look
@@ -73,7 +74,7 @@ class Watchdog:
         ping: Ping,
         jobs: Callable[[], list[str]],
         *,
-        limits: Limits = Limits(),
+        limits: Limits = LIMITS,
         clock: Callable[[], float] = time.monotonic,
         end: Callable[[int], object] = os._exit,
     ) -> None:

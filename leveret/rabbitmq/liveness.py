@@ -25,10 +25,10 @@ import socket
 import struct
 import termios
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import aio_pika
+import msgspec
 import structlog
 from aiormq.abc import ChannelFrame
 from aiormq.connection import Connection, TCPTransportFactory, TLSTransportFactory, TransportFactory
@@ -51,8 +51,7 @@ _TCP_INFO = struct.Struct(
 _library_beats: Any = Connection._Connection__heartbeat  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True, slots=True)
-class Octets:
+class Octets(msgspec.Struct, frozen=True):
     """What the kernel tells of a connection."""
 
     came_ago: float  # s since the last one came; 0 while some wait to be read
@@ -62,8 +61,7 @@ class Octets:
     unwritten: bool = False  # frames wait, though the socket takes all that it's given
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """How well the other side hears us, after a look."""
 
     acknowledged: int
@@ -77,7 +75,7 @@ def look(before: Heard, octets: Octets, now: float, *, took: bool = True) -> Hea
     """`took` tells whether a frame was taken up since the last look."""
     heard = _hears(before, octets, now)
     wrote = octets.acknowledged != before.acknowledged
-    return replace(
+    return msgspec.structs.replace(
         heard,
         unread=before.unread + 1 if octets.unread and not took else 0,
         unwritten=before.unwritten + 1 if octets.unwritten and not wrote else 0,
@@ -88,8 +86,8 @@ def _hears(before: Heard, octets: Octets, now: float) -> Heard:
     if octets.acknowledged != before.acknowledged:
         return Heard(octets.acknowledged, now, now if octets.on_their_way else None)
     if not octets.on_their_way:
-        return replace(before, waits_since=None)
-    return before if before.waits_since is not None else replace(before, waits_since=now)
+        return msgspec.structs.replace(before, waits_since=None)
+    return before if before.waits_since is not None else msgspec.structs.replace(before, waits_since=now)
 
 
 def lost(heard: Heard, octets: Octets, now: float, limit: float) -> str:

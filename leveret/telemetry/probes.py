@@ -13,12 +13,13 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -29,8 +30,7 @@ LOOP_MUST_TURN_WITHIN = 30.0  # s
 LONGEST_LINE, MOST_HEADERS = 8 * 1024, 100
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+class Readiness(msgspec.Struct, frozen=True):
     ready: bool
     says: str  # one sentence for a person
     since: datetime | None = None  # None: not told

@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from leveret.settings import Places
 from leveret.telemetry.logs import configure_logs

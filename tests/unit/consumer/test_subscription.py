@@ -1,8 +1,7 @@
 """When a consumer believes that the broker has lost it: two looks that find the same, and nothing that came between."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from leveret_consumer.intake import TICK
 from leveret_consumer.subscription import Look, lost, next_look
