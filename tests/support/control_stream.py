@@ -59,7 +59,8 @@ async def reading(broker: Broker) -> AsyncIterator[Stream]:
         queue = await channel.get_queue(topology.CONTROL, ensure=False)
         tag = await queue.consume(arrived, arguments={"x-stream-offset": "first"})
         yield stream
-        await queue.cancel(tag)
+        if not channel.is_closed:
+            await queue.cancel(tag)
         await asyncio.sleep(0)
 
 

@@ -1,5 +1,6 @@
 """Many jobs are cancelled at once: named one by one, and beyond 10,000 by a rule, which stands for no job that isn't meant."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import uuid_utils.compat
+from containers import Server
 from control_stream import Stream, reading, told
 from producers import QUEUE, Producer, database_url, eventually, eventually_true, known, operating, producing, ready
 
@@ -95,6 +97,22 @@ async def test_a_filter_names_what_is_stored_and_has_not_ended(broker: Broker, d
         assert (done["total"], done["state"]) == (0, "done")
         await world.cancel({"all": True})
         await told(world.stream, *((QUEUE, job, 1) for job in other))
+
+
+async def test_a_broker_that_restarts_amid_an_operation_has_every_job_named_afterwards(
+    broker: Broker, database: Database, rabbitmq: Server
+) -> None:
+    async with _world(broker, database) as world:
+        queued = await world.insert(9_000)
+        begun = asyncio.create_task(world.cancel({"all": True}))
+        await eventually(lambda: bool(world.stream.named()), "the first are named")
+        await asyncio.to_thread(rabbitmq.run, "rabbitmqctl", "stop_app")
+        await asyncio.to_thread(rabbitmq.run, "rabbitmqctl", "start_app")
+        assert (await begun)["done"] == 9_000
+        outbox = "SELECT count(*) = 0 FROM outbox"
+        await eventually_true(lambda: world.sql.fetchval(outbox), "the broker has all of it", seconds=60)
+        async with reading(broker) as stream:
+            await told(stream, *((QUEUE, job, 1) for job in queued))
 
 
 async def test_a_rule_stands_for_what_waits_and_all_others_are_named(broker: Broker, database: Database) -> None:

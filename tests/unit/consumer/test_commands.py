@@ -51,6 +51,15 @@ def test_a_job_is_cancelled_in_the_generation_and_the_queue_that_were_named() ->
     assert not commands.cancels(job(1, generation=2), NOON), "a redrive"
 
 
+@pytest.mark.parametrize("hours", [-20, -1, 1, 20])
+def test_a_consumer_whose_clock_is_hours_off_hears_what_a_producer_wants_cancelled(hours: int) -> None:
+    wanted = Cancel("q", control.pack([(UUID(int=1), 1)]), control.until(NOON))
+    there = NOON + timedelta(hours=hours)
+    commands = Commands("q")
+    commands.hear(Control(NOON, [wanted], Snapshot(FIRST, 0, 1)), there)
+    assert commands.stops(job(1), there)
+
+
 def test_a_command_holds_until_its_time() -> None:
     commands = told([message(1)])
     assert commands.stops(job(1), NOON + DAY - timedelta(microseconds=1))
