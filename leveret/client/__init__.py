@@ -28,19 +28,19 @@ if TYPE_CHECKING:
         UnknownQueue,
         Unsendable,
     )
-    from leveret.client.values import Job, JobError, JobResult, NewJob, Submitted
+    from leveret.client.values import BegunCancel, Job, JobError, JobResult, NewJob, Submitted
     from leveret.jobs import State
 
 _ERRORS = (
     "Closed", "InvalidRequest", "KeyReused", "LeveretError", "NotAuthenticated", "NotConfigured", "NotUnderstood", "Problem",
     "QueueFull", "Refused", "TimedOut", "Unavailable", "UnknownJob", "UnknownQueue", "Unsendable",
 )  # fmt: skip
-_VALUES = ("Job", "JobError", "JobResult", "NewJob", "Submitted")
+_VALUES = ("BegunCancel", "Job", "JobError", "JobResult", "NewJob", "Submitted")
 
 __all__ = [
-    "AsyncClient", "Client", "Closed", "InvalidRequest", "Job", "JobError", "JobResult", "KeyReused", "LeveretError", "NewJob",
-    "NotAuthenticated", "NotConfigured", "NotUnderstood", "Patience", "Problem", "QueueFull", "Refused", "State", "Submitted",
-    "TimedOut", "Unavailable", "UnknownJob", "UnknownQueue", "Unsendable",
+    "AsyncClient", "BegunCancel", "Client", "Closed", "InvalidRequest", "Job", "JobError", "JobResult", "KeyReused",
+    "LeveretError", "NewJob", "NotAuthenticated", "NotConfigured", "NotUnderstood", "Patience", "Problem", "QueueFull", "Refused",
+    "State", "Submitted", "TimedOut", "Unavailable", "UnknownJob", "UnknownQueue", "Unsendable",
 ]  # fmt: skip
 
 if not TYPE_CHECKING:  # a checker would take any name for one of ours

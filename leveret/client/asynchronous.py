@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from leveret.client.decide import Answer, Lost, Patience
 from leveret.client.talks import Heard, Pause, Send, Talk, Talks
-from leveret.client.values import Job, JobResult, NewJob, Submitted
+from leveret.client.values import BegunCancel, Job, JobResult, NewJob, Submitted
 
 if TYPE_CHECKING:
     import ssl
@@ -80,6 +80,14 @@ class AsyncClient:
         `job-finished` for one that has ended. To cancel twice does no more than once.
         """
         return await self._carry_out(self._talks.cancel(id, queue))
+
+    async def cancel_many(self, queue: str, ids: Iterable[UUID | str]) -> BegunCancel:
+        """Ask for jobs of a queue to be cancelled, 10,000 in one request; return how many that is about.
+
+        All of a request or none is stored. What has ended by then, or is not known, is `skipped`: to ask again does no more, also
+        where an answer was lost and the client did.
+        """
+        return await self._carry_out(self._talks.cancel_many(queue, ids))
 
     async def wait(self, id: UUID | str, timeout: float) -> JobResult:
         """Return a job once it has ended, however it ended; raise TimedOut after so many seconds, or UnknownJob."""

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from leveret.client.decide import Answer, Lost, Patience, Tries, judge
-from leveret.client.encoding import MOST_IDS, bodies, checked_key, encode, new_jobs, uuids
+from leveret.client.encoding import MOST_IDS, MOST_JOBS, bodies, checked_key, encode, new_jobs, uuids
 from leveret.client.errors import (
     PROBLEMS,
     LeveretError,
@@ -24,7 +24,7 @@ from leveret.client.errors import (
     Unavailable,
     UnknownJob,
 )
-from leveret.client.values import Job, JobResult, NewJob, Submitted
+from leveret.client.values import BegunCancel, Job, JobResult, NewJob, Submitted
 
 _SOON, _SELDOM, _SLOWER = 0.05, 3.0, 1.5  # s between the first looks at jobs, s between late ones, factor
 _ENDLESS = 1 << 62
@@ -111,6 +111,15 @@ class Talks:
     def cancel(self, id: UUID | str, queue: str | None) -> Talk[Job]:
         path = f"{_jobs_of(queue) if queue else '/v1/jobs'}/{uuids([id])[0]}/cancel"
         return _read((yield from self._ask(Send("POST", path, changes=True))), Job)
+
+    def cancel_many(self, queue: str, ids: Iterable[UUID | str]) -> Talk[BegunCancel]:
+        wanted, begun = uuids(ids), BegunCancel(0, 0)
+        for start in range(0, len(wanted), MOST_JOBS):
+            body = msgspec.json.encode(_Ids(wanted[start : start + MOST_JOBS]))
+            send = Send("POST", f"{_jobs_of(queue)}/cancel", body=body, changes=True)
+            more = _read((yield from self._ask(send)), BegunCancel)
+            begun = BegunCancel(begun.total + more.total, begun.skipped + more.skipped, more.warning)
+        return begun
 
     def wait(self, id: UUID | str, timeout: float) -> Talk[JobResult]:
         return (yield from self.wait_many([id], timeout))[0]

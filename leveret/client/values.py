@@ -48,6 +48,14 @@ class JobResult(msgspec.Struct, frozen=True):
         return self.state in FINAL
 
 
+class BegunCancel(msgspec.Struct, frozen=True):
+    """What a cancel of many jobs is about. It is stored, and goes on by itself."""
+
+    total: int  # jobs that were named
+    skipped: int  # of these had ended by then, or are none of the queue
+    warning: str | None = None  # consumers of the queue are older than it needs
+
+
 class Progress(msgspec.Struct, frozen=True):
     done: float
     total: float | None = None

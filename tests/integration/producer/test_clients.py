@@ -43,9 +43,19 @@ async def test_of_answers_that_are_cut_off_each_job_is_stored_once(broker: Broke
             first = await asyncio.gather(*(client.submit(QUEUE, "echo", {"n": number}) for number in range(JOBS)))
             second = await asyncio.to_thread(_in_threads, proxy.url)
             listed = await client.submit_many(QUEUE, [NewJob("echo", {"n": number}) for number in range(50)])
+            unwanted = [job.id for job in await client.submit_many(QUEUE, [NewJob("echo", {}, delay="1h")] * 1_001)]
+            async with AsyncClient(str(server), TOKEN) as uncut:
+                begun = await uncut.cancel_many(QUEUE, unwanted[:1])
+                assert (begun.total, begun.skipped) == (1, 0)
+                assert [job.state for job in await uncut.wait_many(unwanted[:1], timeout=60)] == [State.CANCELLED]
+                begun = await uncut.cancel_many(QUEUE, [*unwanted[:2], UUID(int=1)])
+                assert (begun.total, begun.skipped) == (3, 2), "one had ended, one is none of the queue's"
+            assert (await client.cancel_many(QUEUE, unwanted)).total == 1_001
+            assert {job.state for job in await client.wait_many(unwanted, timeout=60)} == {State.CANCELLED}
+
             ids = [job.id for job in (*first, *second, *listed)]
             assert len(set(ids)) == 2 * JOBS + 50
-            assert sorted(await _stored(producer)) == sorted(ids)
+            assert sorted(await _stored(producer)) == sorted([*ids, *unwanted])
             assert proxy.cut > JOBS / 2
 
             now, result = datetime.now(UTC), msgspec.Raw(b'{"n":1}')

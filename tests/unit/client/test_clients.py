@@ -14,6 +14,7 @@ from pretended_api import KINDS, Answer, ask, problem
 
 from leveret.client import (
     AsyncClient,
+    BegunCancel,
     Client,
     Closed,
     InvalidRequest,
@@ -221,6 +222,31 @@ def test_a_cancel_that_fails_says_what_is_known(
     assert says in str(came)
     assert len(api.sent) == (7 if error is Unavailable else 1)
     assert type(ask(kind, [], lambda client: client.cancel("no id"))[1]) is Unsendable
+
+
+def test_many_jobs_are_cancelled_ten_thousand_at_a_time(kind: str) -> None:
+    def begun(request: httpx.Request) -> httpx.Response:
+        total = len(json.loads(request.content)["ids"])
+        counts = {"total": total, "done": 0, "skipped": total // 1_000, "state": "running", "warning": "hm"}
+        return httpx.Response(202, json={"id": str(IDS[1]), "queue": "a/b", "action": "cancel", **counts})
+
+    ids = [str(UUID(int=number)) for number in range(10_001)]
+    api, came = ask(kind, [cut(), begun, begun], lambda client: client.cancel_many("a/b", [*ids, *ids]))
+    assert came == BegunCancel(10_001, 10, "hm")
+    sent = [json.loads(request.content)["ids"] for request in api.sent]
+    assert sent == [ids[:10_000], ids[:10_000], ids[10_000:]], "a lost answer is asked for again"
+    assert {request.url.raw_path for request in api.sent} == {b"/v1/queues/a%2Fb/jobs/cancel"}
+    assert all("idempotency-key" not in request.headers for request in api.sent)
+
+
+def test_a_cancel_of_many_that_fails_says_what_is_known(kind: str) -> None:
+    assert ask(kind, [], lambda client: client.cancel_many("q", []))[1] == BegunCancel(0, 0), "asks for nothing"
+    _, lost = ask(kind, [cut()] * 20, lambda client: client.cancel_many("q", IDS))
+    assert (type(lost), lost.stored) == (Unavailable, "unknown")
+    assert (
+        type(ask(kind, [problem(404, "unknown-queue")], lambda client: client.cancel_many("q", IDS))[1]) is UnknownQueue
+    )
+    assert type(ask(kind, [], lambda client: client.cancel_many("q", ["no id"]))[1]) is Unsendable
 
 
 def looks(*ended_after: int) -> Callable[[httpx.Request], httpx.Response]:
