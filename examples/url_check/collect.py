@@ -3,6 +3,8 @@
 Every front does this all the time, whether somebody asks for a check or not: so a crash between intent and submit is made
 up for, and results are kept before Leveret's retention takes them away. The check's id is the key of its submit: whoever
 repeats it within Leveret's 24 hours gets the same jobs, and after that a URL may be asked twice, and still has one result.
+A check that is cancelled ends without a submit if surely nothing of it was submitted; else it is submitted first, whoever may
+have done so before: only jobs whose ids are known can be cancelled, and none runs on forgotten.
 """
 
 import asyncio
@@ -45,23 +47,30 @@ class Collector:
 
     async def carry_on(self, check: Claimed) -> None:
         """Take a check one step on: 1 request to Leveret for its submit, or a few if it is large, and 1 for 1,000 jobs."""
+        never_submitted = check.cancelled and not check.submitted and not check.in_doubt
         try:
-            if not check.submitted:
+            if not check.submitted and not never_submitted:
                 urls = await self._store.urls(check.id)
-                jobs = [NewJob("check-url", {"url": url}) for url in urls]
-                submitted = await self._leveret.submit_many(self._queue, jobs, key=f"url-check-{check.id}")
+                new = [NewJob("check-url", {"url": url}) for url in urls]
+                submitted = await self._leveret.submit_many(self._queue, new, key=f"url-check-{check.id}")
                 await self._store.submitted(check.id, [job.id for job in submitted])
             pending = await self._store.pending(check.id)
-            found = {job.id: job for job in await self._leveret.get_many(job for _, _, job in pending)}
+            jobs = [job for _, _, job in pending]
+            if never_submitted:
+                found = dict.fromkeys(jobs, JobResult(check.id, State.CANCELLED))
+            else:
+                if check.cancelled:
+                    await self._leveret.cancel_many(self._queue, jobs)
+                found = {job.id: job for job in await self._leveret.get_many(jobs)}
         except LeveretError as problem:
             log.warning("check %s waits: %s", check.id, problem)
-            what = "Its results" if check.submitted else "Its jobs"
-            await self._store.trouble(
-                check.id, f"{what} wait for Leveret. Nothing is lost, and this goes on by itself: {problem}"[:1_000]
-            )
+            what = "Its cancel waits" if check.cancelled else f"Its {'results' if check.submitted else 'jobs'} wait"
+            said = f"{what} for Leveret. Nothing is lost, and this goes on by itself: {problem}"[:1_000]
+            sent = problem.stored != "no" or bool(problem.submitted)
+            await self._store.trouble(check.id, said, in_doubt=check.in_doubt or sent)
             return
         kept = [result for place, url, job in pending if (result := result_of(place, url, found.get(job)))]
-        await self._store.keep(check.id, kept)
+        await self._store.keep(check.id, kept, cancelled=check.cancelled)
 
 
 def result_of(place: int, url: str, job: JobResult | None) -> Result | None:
@@ -76,7 +85,7 @@ def result_of(place: int, url: str, job: JobResult | None) -> Result | None:
         told = job.result
         error = told.get("error")
     elif job.state is State.CANCELLED:
-        error = "its job was cancelled"
+        error = "cancelled before it was checked"
     else:
         said = job.error and (job.error.message or job.error.reason)
         error = said or "its job ended without a report"

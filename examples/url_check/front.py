@@ -69,7 +69,10 @@ _SCHEMA["properties"]["urls"]["items"] |= {"format": "uri", "maxLength": 2083}
 _BODY = {"required": True, "content": {JSON: {"schema": _SCHEMA}}}
 _IS_CHECK: dict[str, Any] = {
     "description": "How far it is, and the results so far. A browser gets a page.",
-    "content": {JSON: {"schema": {"type": "object", "required": ["total", "done", "results"]}}, "text/html": {}},
+    "content": {
+        JSON: {"schema": {"type": "object", "required": ["total", "done", "cancelled_at", "results"]}},
+        "text/html": {},
+    },
 }
 
 
@@ -88,6 +91,19 @@ def parse(body: bytes, form: bool) -> list[str]:
     except ValidationError as problem:
         raise bad_input(problem) from None
     return list(dict.fromkeys(new.urls))
+
+
+def _unknown() -> Problem:
+    return Problem(404, "unknown-check", "There is no such check.")
+
+
+def _goes_on(request: Request, id: UUID) -> Response:
+    """Return what is told of a check that goes on by itself, from now on."""
+    request.app.state.collector.woken.set()
+    place = {"Location": f"/checks/{id}"}
+    if wants_page(request):
+        return RedirectResponse(place["Location"], 303)
+    return Response(json.dumps({"id": str(id)}), 202, place, JSON)
 
 
 async def _refuse(request: Request, raised: Exception) -> Response:
@@ -129,26 +145,31 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
             urls = parse(body, content_type(request) == FORM)
             id = uuid4()  # noqa: A001
             await request.app.state.store.add(id, urls)
-        request.app.state.collector.woken.set()
-        place = {"Location": f"/checks/{id}"}
-        if wants_page(request):
-            return RedirectResponse(place["Location"], 303)
-        return Response(json.dumps({"id": str(id)}), 202, place, JSON)
+        return _goes_on(request, id)
+
+    @app.post("/checks/{id}/cancel", status_code=202, responses=responses(404, 409, 422, 503), response_model=Accepted)
+    async def cancel(request: Request, id: UUID) -> Response:
+        """Cancel what has no result yet. That is stored when this answers, and goes on by itself; twice does no more than once."""
+        if (noted := await request.app.state.store.cancel(id)) is None:
+            raise _unknown()
+        if not noted and not wants_page(request):  # the page shows it
+            raise Problem(409, "check-finished", "The check has finished. Nothing was changed.")
+        return _goes_on(request, id)
 
     @app.get("/checks/{id}", responses={200: _IS_CHECK, **responses(404, 422, 503)}, response_class=Response)
     async def check(
         request: Request, id: UUID, page: Annotated[int, Query(ge=1, le=MOST_URLS // PAGE_ROWS)] = 1
     ) -> Response:
         """Return a check; `page` is for the page alone."""
-        unknown = Problem(404, "unknown-check", "There is no such check.")
         if wants_page(request):
             if (seen := await request.app.state.store.view(id, page)) is None:
-                raise unknown
+                raise _unknown()
             return render(200, {}, id=id, check=seen[0], rows=seen[1], page=page, page_rows=PAGE_ROWS)
         if (found := await request.app.state.store.results(id)) is None:
-            raise unknown
-        total, results = found
-        document = f'{{"total":{total},"done":{len(results)},"results":[{",".join(results)}]}}'
+            raise _unknown()
+        total, cancelled_at, results = found
+        at = f'"{cancelled_at.isoformat()}"' if cancelled_at else "null"
+        document = f'{{"total":{total},"done":{len(results)},"cancelled_at":{at},"results":[{",".join(results)}]}}'
         return Response(document, media_type=JSON, headers={"Vary": "Accept"})
 
     @app.get("/reports", responses=responses(503))

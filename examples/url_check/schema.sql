@@ -32,3 +32,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS reports_url ON reports (md5(url));  -- a URL m
 CREATE INDEX IF NOT EXISTS reports_last ON reports (last);
 
 CREATE TABLE IF NOT EXISTS reported (job uuid PRIMARY KEY);  -- so that a job that runs twice reports once
+
+ALTER TABLE checks ADD COLUMN IF NOT EXISTS cancelled_at timestamptz;  -- when that was asked for; it may have ended otherwise
+ALTER TABLE checks ADD COLUMN IF NOT EXISTS cancel_stored boolean NOT NULL DEFAULT false;  -- at Leveret, which carries it out
+ALTER TABLE checks ADD COLUMN IF NOT EXISTS in_doubt boolean NOT NULL DEFAULT true;  -- jobs of it may have reached Leveret

@@ -24,6 +24,8 @@ MOST_REPORTS = 1_000
 class Claimed:
     id: UUID
     submitted: bool
+    cancelled: bool = False  # and Leveret has not been told yet
+    in_doubt: bool = False  # whoever had it before may have submitted it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +43,42 @@ class Store(OwnDatabase):
         """Store a check as an intent, whole or not at all."""
         async with self._connection() as connection:
             await connection.execute(
-                "WITH made AS (INSERT INTO checks (id, total) VALUES ($1, cardinality($2::text[])) RETURNING id) "
+                "WITH made AS (INSERT INTO checks (id, total, in_doubt) VALUES ($1, cardinality($2::text[]), false) RETURNING id) "
                 "INSERT INTO urls (check_id, place, url) "
                 "SELECT made.id, place, url FROM made, unnest($2::text[]) WITH ORDINALITY AS sent (url, place)",
                 id, urls,
             )  # fmt: skip
 
     async def claim(self) -> Claimed | None:
-        """Take up the open check whose turn it is; nobody else takes it up until the lease is over."""
+        """Take up the open check whose turn it is; nobody else takes it up until the lease is over.
+
+        One that isn't cancelled is in doubt from now on: whoever takes it up may die while it is being submitted.
+        """
         async with self._connection() as connection:
             row = await connection.fetchrow(
-                "UPDATE checks SET next_look = now() + $1 WHERE id = ("
-                "  SELECT id FROM checks WHERE finished_at IS NULL AND next_look <= now()"
+                "UPDATE checks SET next_look = now() + $1, in_doubt = checks.in_doubt OR cancelled_at IS NULL FROM ("
+                "  SELECT id, in_doubt FROM checks WHERE finished_at IS NULL AND next_look <= now()"
                 "  ORDER BY next_look LIMIT 1 FOR UPDATE SKIP LOCKED"
-                ") RETURNING id, submitted_at IS NOT NULL AS submitted",
+                ") AS before WHERE checks.id = before.id RETURNING checks.id, submitted_at IS NOT NULL AS submitted, "
+                "cancelled_at IS NOT NULL AND NOT cancel_stored AS cancelled, before.in_doubt",
                 LEASE,
             )
-        return None if row is None else Claimed(row["id"], row["submitted"])
+        return None if row is None else Claimed(**row)
+
+    async def cancel(self, id: UUID) -> bool | None:
+        """Note that a check is wanted no more, and return whether that is noted: not of one that has ended. None for no such check.
+
+        One that is being submitted keeps its lease: only whoever has it knows what of it reaches Leveret.
+        """
+        async with self._connection() as connection:
+            noted: bool | None = await connection.fetchval(
+                "WITH noted AS (UPDATE checks SET cancelled_at = coalesce(cancelled_at, now()), "
+                "  next_look = CASE WHEN submitted_at IS NULL THEN next_look ELSE now() END "
+                "  WHERE id = $1 AND finished_at IS NULL RETURNING id) "
+                "SELECT cancelled_at IS NOT NULL OR EXISTS (SELECT FROM noted) FROM checks WHERE id = $1",
+                id,
+            )
+        return noted
 
     async def urls(self, id: UUID) -> list[str]:
         async with self._connection() as connection:
@@ -81,8 +102,8 @@ class Store(OwnDatabase):
             )
         return [(row["place"], row["url"], row["job"]) for row in rows]
 
-    async def keep(self, id: UUID, results: Sequence[Result]) -> None:
-        """Keep final results; the next look is the later, the longer the check takes."""
+    async def keep(self, id: UUID, results: Sequence[Result], *, cancelled: bool = False) -> None:
+        """Keep final results, and that Leveret knows of the cancel; the next look is the later, the longer the check takes."""
         async with self._connection() as connection, connection.transaction():
             await connection.execute("SELECT FROM checks WHERE id = $1 FOR UPDATE", id)
             await connection.execute(
@@ -96,34 +117,36 @@ class Store(OwnDatabase):
             )
             await connection.execute(
                 "UPDATE checks SET trouble = NULL, next_look = now() + "
-                "  least(greatest((now() - submitted_at) / 20, interval '500 ms'), interval '1 minute'), "
+                "  least(greatest((now() - greatest(submitted_at, cancelled_at)) / 20, interval '500 ms'), interval '1 minute'), "
+                "cancel_stored = cancel_stored OR $2, "
                 "finished_at = CASE WHEN EXISTS (SELECT FROM urls WHERE check_id = $1 AND result IS NULL) "
                 "  THEN NULL ELSE now() END WHERE id = $1",
-                id,
-            )
+                id, cancelled,
+            )  # fmt: skip
 
-    async def trouble(self, id: UUID, said: str) -> None:
+    async def trouble(self, id: UUID, said: str, *, in_doubt: bool) -> None:
         async with self._connection() as connection:
             await connection.execute(
-                "UPDATE checks SET trouble = $2, next_look = now() + $3 WHERE id = $1", id, said, PAUSE
-            )
+                "UPDATE checks SET trouble = $2, next_look = now() + $3, in_doubt = $4 WHERE id = $1",
+                id, said, PAUSE, in_doubt,
+            )  # fmt: skip
 
-    async def results(self, id: UUID) -> tuple[int, list[str]] | None:
-        """Return how many URLs a check has, and its results as JSON; None for no such check."""
+    async def results(self, id: UUID) -> tuple[int, datetime | None, list[str]] | None:
+        """Return how many URLs a check has, when it was cancelled, and its results as JSON; None for no such check."""
         async with self._connection() as connection:
-            total = await connection.fetchval("SELECT total FROM checks WHERE id = $1", id)
-            if total is None:
+            check = await connection.fetchrow("SELECT total, cancelled_at FROM checks WHERE id = $1", id)
+            if check is None:
                 return None
             rows = await connection.fetch(
                 "SELECT result FROM urls WHERE check_id = $1 AND result IS NOT NULL ORDER BY place", id
             )
-        return total, [row["result"] for row in rows]
+        return *check, [row["result"] for row in rows]
 
     async def view(self, id: UUID, page: int) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
         """Return a check with its counts, and one page of its URLs: those that failed first, those that wait last."""
         async with self._connection() as connection:
             check = await connection.fetchrow(
-                "SELECT total, created_at, finished_at, trouble, counts.* FROM checks, "
+                "SELECT total, created_at, cancelled_at, finished_at, trouble, counts.* FROM checks, "
                 "(SELECT count(result) AS done, count(*) FILTER (WHERE failed) AS failed FROM urls WHERE check_id = $1)"
                 " AS counts WHERE id = $1",
                 id,

@@ -73,6 +73,23 @@ def test_a_check_is_begun_with_the_keyboard_and_seen_to_its_end(ended: str, open
     assert complaints == []
 
 
+@pytest.mark.parametrize("script", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_a_check_is_cancelled_with_the_keyboard(ended: str, open_page: Open, script: bool) -> None:
+    urls = [f"{TARGETS}/slow/5?cancel{n}{script}" for n in range(MANY * 4)]
+    path = httpx.post(f"{URL}/checks", json={"urls": urls}, timeout=60, trust_env=False).headers["location"]
+    page = open_page(java_script_enabled=script)
+    complaints = listen(page)
+    page.goto(path)
+    assert contrast(page, "#cancel button") >= 4.5
+    page.get_by_role("button", name="Cancel").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Cancelled.", exact=True)).to_be_visible(timeout=90_000)
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_text("1,000 of 1,000 done")).to_be_visible()
+    expect(page.locator("tbody tr").first).to_contain_text("cancelled before it was checked")
+    assert [one for one in complaints if not one.startswith("failed: ")] == [], "but a look that the click broke off"
+
+
 def test_failures_come_first_and_pages_are_links(ended: str, open_page: Open) -> None:
     page = open_page()
     complaints = listen(page)

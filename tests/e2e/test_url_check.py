@@ -77,6 +77,19 @@ def test_what_fails_is_in_the_check_and_in_the_reports(checker: Namespace) -> No
     assert "503" in (report() or {})["reason"]
 
 
+@pytest.mark.timeout(600)
+def test_a_check_that_is_cancelled_ends_and_what_waited_was_not_asked(checker: Namespace) -> None:
+    check = begin([f"{TARGETS}/slow/5?cancelled={n}" for n in range(MANY)])
+    for _ in range(2):  # twice is as good as once
+        answer = asking(URL)("POST", f"/checks/{check}/cancel")
+        assert (answer.status_code, answer.json()) == (202, {"id": check})
+    eventually("it has ended", lambda: (found := get(f"/checks/{check}")) is not None and found["done"] == MANY, 300)
+    found = get(f"/checks/{check}")
+    assert found is not None
+    assert found["cancelled_at"] is not None
+    assert "cancelled before it was checked" in {result["error"] for result in found["results"]}
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [(b"{", 400), (b'{"urls":[]}', 422), (b'{"urls":["ftp://a/"]}', 422), (b" " * (9 << 20), 413)],

@@ -85,7 +85,7 @@ async def test_a_check_survives_the_kill_of_its_front_and_each_url_has_one_resul
     assert answer.status_code == 202
     id = answer.json()["id"]  # noqa: A001
     assert answer.headers["location"] == f"/checks/{id}"
-    assert (await first.get(f"/checks/{id}")).json() == {"total": 44, "done": 0, "results": []}
+    assert (await first.get(f"/checks/{id}")).json() == {"total": 44, "done": 0, "cancelled_at": None, "results": []}
     doomed.send_signal(signal.SIGKILL)
     await first.aclose()
     # The kill leaves a lease; a test doesn't wait for its end.

@@ -97,6 +97,8 @@ async def test_bad_input_is_a_clear_problem(
         ("GET", f"/checks/{UUID(int=7)}?page=x", {}, 422),
         ("GET", f"/checks/{UUID(int=7)}?page={10**30}", {}, 422),
         ("DELETE", f"/checks/{UUID(int=7)}", {}, 405),
+        ("GET", f"/checks/{UUID(int=7)}/cancel", {}, 405),
+        ("POST", "/checks/1/cancel", {}, 422),
         ("GET", "/nothing", {}, 404),
         ("GET", "/static/../front.py", {}, 404),
     ],
@@ -115,6 +117,7 @@ async def test_so_are_bad_addresses(
     ("method", "path", "said"),
     [
         ("POST", "/checks", "Nothing was stored"),
+        ("POST", f"/checks/{UUID(int=7)}/cancel", "Nothing was stored"),
         ("GET", f"/checks/{UUID(int=7)}", "is kept"),
         ("GET", "/reports", "is kept"),
         ("GET", "/readyz", "is kept"),
@@ -133,7 +136,12 @@ async def test_without_the_database_it_says_when_to_come_again_and_what_is_store
 async def test_what_needs_no_database_is_there_and_the_documentation_too(front: httpx.AsyncClient) -> None:
     for path in ("/", "/healthz", "/docs", "/openapi.json", "/static/page.css", "/static/page.js"):
         assert (await front.get(path)).status_code == 200, path
-    assert list((await front.get("/openapi.json")).json()["paths"]) == ["/checks", "/checks/{id}", "/reports"]
+    assert list((await front.get("/openapi.json")).json()["paths"]) == [
+        "/checks",
+        "/checks/{id}/cancel",
+        "/checks/{id}",
+        "/reports",
+    ]
 
 
 def test_a_list_is_taken_as_it_was_sent_each_once() -> None:
@@ -172,7 +180,7 @@ REPORT = {"url": "x", "status": 200, "latency_seconds": 0.1, "redirects": ["http
         pytest.param(("dead", None, JobError("AttemptsExhausted", "CheckFailed", "x answered 503")), True,
                      {"status": None, "latency_seconds": None, "redirects": [], "error": "x answered 503"}, id="dead"),
         pytest.param(("dead", None, JobError("DeliveryLimit")), True, {"error": "DeliveryLimit"}, id="dead without words"),
-        pytest.param(("cancelled", None, None), True, {"error": "its job was cancelled"}, id="cancelled"),
+        pytest.param(("cancelled", None, None), True, {"error": "cancelled before it was checked"}, id="cancelled"),
         pytest.param(None, True, {"error": "its job was removed from Leveret before its result was kept"}, id="lost"),
     ],
 )  # fmt: skip
@@ -192,6 +200,27 @@ def test_what_is_kept_of_a_job(
 @pytest.mark.parametrize("state", [state for state in State if state not in ("succeeded", "dead", "cancelled")])
 def test_nothing_is_kept_of_one_that_goes_on(state: State) -> None:
     assert result_of(1, "http://a/", JobResult(UUID(int=7), state)) is None
+
+
+NOW = datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("check", "says", "button"),
+    [
+        pytest.param({}, "Running.", True, id="open"),
+        pytest.param({"trouble": "Its jobs wait"}, "Its jobs wait", True, id="open, in trouble"),
+        pytest.param({"cancelled_at": NOW}, "Being cancelled.", False, id="being cancelled"),
+        pytest.param({"cancelled_at": NOW, "trouble": "Its cancel waits"}, "Its cancel waits", False, id="and in trouble"),
+        pytest.param({"cancelled_at": NOW, "finished_at": NOW}, "Cancelled.", False, id="cancelled"),
+        pytest.param({"finished_at": NOW}, "Finished.", False, id="finished"),
+    ],
+)  # fmt: skip
+def test_a_page_has_a_button_while_its_check_can_be_cancelled(check: dict[str, Any], says: str, button: bool) -> None:
+    shown = {"total": 2, "done": 0, "failed": 0, "created_at": NOW, "cancelled_at": None, "finished_at": None}
+    page = render(200, {}, id=UUID(int=7), check={**shown, "trouble": None, **check}, rows=[], page=1, page_rows=100)
+    assert f'role="status">{says}</p>'.encode() in page.body
+    assert (f'<form method="post" action="/checks/{UUID(int=7)}/cancel">'.encode() in page.body) is button
 
 
 def test_the_largest_page_stays_small_and_shows_nothing_as_markup() -> None:
