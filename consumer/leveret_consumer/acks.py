@@ -19,6 +19,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from leveret.ending import looked_at
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
+from leveret_consumer.lane import Lane
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +77,8 @@ class Acknowledger:
 class ChannelAcks:
     """Those of one channel."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
-        self._channel = channel
+    def __init__(self, channel: AbstractChannel, lane: Lane) -> None:
+        self._channel, self._lane = channel, lane
         self._tags = Acknowledger()
         self._writing = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None  # a flush that has not begun
@@ -122,15 +123,10 @@ class ChannelAcks:
                     then(problem)
 
     async def _write(self, acks: Acks) -> None:
-        # Only the last one is waited for: they are written in order.
-        written = [(tag, False) for tag in acks.singles]
-        if acks.through is not None:
-            written.insert(0, (acks.through, True))
-        *first, (last, multiple) = written
+        written = [(acks.through, True)] if acks.through is not None else []
+        written += ((tag, False) for tag in acks.singles)
         try:
-            for tag, many in first:
-                await self._channel.basic_ack(tag, multiple=many, wait=False)
-            await self._channel.basic_ack(last, multiple=multiple)
+            await self._lane.acknowledge(self._channel, written)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():

@@ -19,6 +19,7 @@ from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.commands import Commands
 from leveret_consumer.control_inbox import ControlInbox
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
+from leveret_consumer.lane import lane
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.loading import check_marks
 from leveret_consumer.pools import LoopPool, ThreadPool, WorkPool
@@ -192,6 +193,7 @@ def _process(settings: Settings, handlers: Handlers, stop: Stop, shown: Shown, p
         jobqueue=jobqueue,
         control=ControlInbox(commands, shown.load, shown.status, now=_now, changed=attempts.stop_cancelled),
         prefetching=prefetching,
+        lane=lane(settings.lane),
     )
 
 

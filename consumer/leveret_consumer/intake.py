@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
+from leveret_consumer.lane import Lane
 from leveret_consumer.prefetch import Terms
 from leveret_consumer.subscription import Look, QueueMissing, Subscription, Take, lost, next_look
 
@@ -51,6 +52,7 @@ class Intake:
         listener: QueueListener,
         *,
         terms: Callable[[], Terms],
+        lane: Lane,
         shrunk: Callable[[str], Awaitable[object]] | None = None,
         channel_closed: Callable[[str], object] = lambda _: None,
         single_active: bool = False,
@@ -62,7 +64,7 @@ class Intake:
         """
         self._connection, self._queue, self._tag, self._take, self._listener = connection, queue, tag, take, listener
         self._terms, self._shrunk, self._single_active = terms, shrunk, single_active
-        self._channel_closed = channel_closed
+        self._lane, self._channel_closed = lane, channel_closed
         self._looks_for_queue_every = looks_for_queue_every
         self._numbers = count()
         self._subscriptions: list[Subscription] = []
@@ -114,6 +116,7 @@ class Intake:
             f"{self._tag}.{number}" if number else self._tag,
             terms,
             self._take,
+            self._lane,
             self._channel_closed,
         )
         self._subscriptions.append(subscription)

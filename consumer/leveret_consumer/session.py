@@ -31,6 +31,7 @@ from leveret_consumer.control_inbox import ControlInbox
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.intake import Intake
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
+from leveret_consumer.lane import Lane
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.loading import registration
 from leveret_consumer.plain_deliveries import PlainDeliveries
@@ -65,6 +66,7 @@ class Process(msgspec.Struct, frozen=True):
     jobqueue: JobQueueInbox
     control: ControlInbox
     prefetching: Prefetching
+    lane: Lane
 
 
 class Session:
@@ -113,6 +115,7 @@ class Session:
             self._take,
             QueueStatus(settings.queue, settings.concurrency, self._process.status),
             terms=self._terms,
+            lane=self._process.lane,
             shrunk=self._deliveries.give_back_waiting,
             channel_closed=self._plain.channel_closed,
         )
@@ -126,6 +129,7 @@ class Session:
             partial(self._deliveries.take, source=source),
             QueueStatus(source, settings.concurrency, None),
             terms=self._process.prefetching.source_queue,
+            lane=self._process.lane,
             single_active=True,
             looks_for_queue_every=LOOKS_FOR_SOURCE_EVERY,
         )

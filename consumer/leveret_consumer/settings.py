@@ -8,7 +8,7 @@ import math
 import socket
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from leveret_consumer.present_version import DEFAULT_LIMITS, Limits
 GRACE_PERIOD_BEYOND_TIMEOUT = timedelta(seconds=30)  # of the pod
 KEPT_FOR_THE_END = timedelta(seconds=10)  # of the grace period: room for the last confirms
 MOST_SLOTS = 10_000
+Choice = TypeVar("Choice", bound=str)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -43,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True):
         minutes=2
     )  # until the handlers are imported, here and in a process for cpu=True
     loop: Literal["uvloop", "asyncio"] = "uvloop"
+    lane: Literal["own", "aio-pika"] = "own"
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -67,7 +69,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         log=log,
         probe_port=_number(environment, "LEVERET_PROBE_PORT", 9000, 65_535, least=0),
         startup_timeout=_duration(environment, "LEVERET_STARTUP_TIMEOUT", timedelta(minutes=2)),
-        loop=_loop(environment.get("LEVERET_LOOP")),
+        loop=_one_of(environment, "LEVERET_LOOP", "uvloop", "asyncio"),
+        lane=_one_of(environment, "LEVERET_LANE", "own", "aio-pika"),
     )
 
 
@@ -97,11 +100,12 @@ def _number(environment: Mapping[str, str], name: str, default: int, most: int, 
     return int(text)
 
 
-def _loop(value: str | None) -> Literal["uvloop", "asyncio"]:
-    match value or "uvloop":
-        case "uvloop" | "asyncio" as loop:
-            return loop
-    raise BadSetting(f"LEVERET_LOOP is {value!r}: it must be uvloop or asyncio")
+def _one_of(environment: Mapping[str, str], name: str, default: Choice, other: Choice) -> Choice:
+    value = environment.get(name) or default
+    for choice in (default, other):
+        if value == choice:
+            return choice
+    raise BadSetting(f"{name} is {value!r}: it must be {default} or {other}")
 
 
 def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:

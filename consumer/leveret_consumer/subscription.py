@@ -21,6 +21,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 
 from leveret.rabbitmq.connection import BrokerErrors
 from leveret_consumer.acks import ChannelAcks, Delivered
+from leveret_consumer.lane import Deliver, Lane
 from leveret_consumer.prefetch import Terms
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,7 @@ class Subscription:
         tag: str,
         terms: Terms,
         take: Take,
+        lane: Lane,
         channel_closed: Callable[[str], object] = lambda _: None,
     ) -> "Subscription":
         """Subscribe on a channel of its own; raise QueueMissing, or what else the broker has against it.
@@ -71,17 +73,14 @@ class Subscription:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=terms.prefetch)
         underlay: Any = await channel.get_underlay_channel()
-        made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay), channel_closed)
+        made = cls(channel, tag, terms.prefetch, ChannelAcks(underlay, lane), channel_closed)
         underlay.on_consumer_cancel_callbacks.add(made._cancelled)
         channel.close_callbacks.add(made._closed)
         arguments: dict[str, FieldValue] = {"x-consumer-timeout": round(terms.timeout.total_seconds() * 1000)}
         try:
-            deliver = made._deliver(take)
-            await underlay.basic_consume(queue, deliver, consumer_tag=tag, arguments=arguments)
+            await lane.consume(underlay, queue, tag, arguments, made._deliver(take))
         except ChannelNotFoundEntity as problem:
             raise QueueMissing(f"there is no queue {queue}") from problem
-        # The library has wrapped it in a coroutine, which would be a task for each (`leveret.rabbitmq.read_frames`).
-        underlay.consumers[tag] = deliver
         return made
 
     @property
@@ -104,7 +103,7 @@ class Subscription:
         except BrokerErrors:
             log.debug("a channel was closed already")
 
-    def _deliver(self, take: Take) -> Callable[[DeliveredMessage], Coroutine[None, None, None] | None]:
+    def _deliver(self, take: Take) -> Deliver:
         def deliver(raw: DeliveredMessage) -> Coroutine[None, None, None] | None:
             self.delivered += 1
             work = take(Delivered(raw, self._acks))

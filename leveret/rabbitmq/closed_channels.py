@@ -36,9 +36,14 @@ def heed_closing() -> None:
 @contextlib.asynccontextmanager
 async def _heeding(channel: Channel) -> AsyncIterator[None]:
     async with _lock.fget(channel):
-        if channel._close_exception is not None or _closed(channel).is_set():
-            raise ChannelInvalidStateError(f"{channel!r} closed: {channel._close_exception}")
+        refuse_if_closing(channel)
         yield
+
+
+def refuse_if_closing(channel: Channel) -> None:
+    """Raise ChannelInvalidStateError for one on which nothing may be written any more."""
+    if channel.is_closed or channel._close_exception is not None or _closed(channel).is_set():
+        raise ChannelInvalidStateError(f"{channel!r} closed: {channel._close_exception}")
 
 
 async def _answer(channel: Channel, asked: spec.Channel.Close) -> None:

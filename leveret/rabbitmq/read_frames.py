@@ -6,6 +6,7 @@ by looking up the type of each of its fields, of which there are always the same
 also where its consumer is done with it at once.
 
 The library has no place for this but itself: `read_quickly` changes it for the whole process. What is read is the same.
+Where a process is to read as the library does, only the end of a connection is told otherwise.
 """
 
 import struct
@@ -32,6 +33,8 @@ _KINDS: dict[int, Callable[[bytes], Any]] = {
 }
 _TAG = struct.Struct(">QB").unpack_from
 _DELIVER = commands.Basic.Deliver.index.to_bytes(4)  # what its frame's content begins with
+_library_frame: Any = FrameReceiver.get_frame
+_decided = False
 
 
 class Message(commands.Basic.Deliver):
@@ -42,11 +45,27 @@ class Message(commands.Basic.Deliver):
     body: bytes
 
 
-def read_quickly() -> None:
-    """Have every connection of this process read so."""
+def read_quickly(quickly: bool = True) -> None:
+    """Have every connection of this process read so, or none.
+
+    The first call decides for good: what has come in one go and is not taken out yet can't change hands.
+    """
+    global _decided
+    if _decided:
+        return
+    _decided = True
+    if not quickly:
+        FrameReceiver.get_frame = _library_frame_or_end  # type: ignore[method-assign,assignment]
+        return
     FrameReceiver.get_frame = _next_frame  # type: ignore[assignment,method-assign]
     commands.Basic.Deliver.unmarshal = _read_deliver  # type: ignore[assignment,method-assign]
     Channel._on_deliver_frame = _deliver  # type: ignore[method-assign,assignment]
+
+
+async def _library_frame_or_end(receiver: Any) -> Any:
+    if receiver.reader.at_eof():  # else the library would tell whoever waits no more than `Exception()`
+        raise AMQPConnectionError("the broker hung up")
+    return await _library_frame(receiver)
 
 
 async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
@@ -58,7 +77,7 @@ async def _next_frame(receiver: Any) -> tuple[int, int, Any]:
             more = await receiver.reader.read(_AT_ONCE)
         except OSError as problem:
             raise AMQPConnectionError(f"the connection broke: {problem!r}") from problem
-        if not more:  # also between two frames: else the library would tell whoever waits no more than `Exception()`
+        if not more:
             raise AMQPConnectionError(f"the broker hung up, {len(came) - at} bytes into a frame")
         came, at = came[at:] + more, 0
     kind, channel, size = _HEAD(came, at)

@@ -17,6 +17,7 @@ from leveret_consumer.attempt import Attempts, Rules
 from leveret_consumer.commands import Commands
 from leveret_consumer.control_inbox import ControlInbox
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
+from leveret_consumer.lane import AioPika
 from leveret_consumer.load import Heartbeats, Load
 from leveret_consumer.pools import LoopPool
 from leveret_consumer.prefetch import Prefetching
@@ -70,6 +71,7 @@ class Consumer:
             jobqueue=JobQueueInbox("q", "", now=now),
             control=ControlInbox(self.commands, self.load, self.status, now=now, changed=attempts.stop_cancelled),
             prefetching=Prefetching(slots, settings.timeout, has_source=False),
+            lane=AioPika(),  # the frames of the other are for a real channel
         )
         self.process.control.up_to_date.set()
         self.running = self.connect(self.connection)

@@ -13,6 +13,7 @@ from containers import Server
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.few_channels import MOST
 from leveret_consumer.intake import Intake
+from leveret_consumer.lane import Own
 from leveret_consumer.prefetch import Terms
 
 TRIES = 250  # of each queue
@@ -25,7 +26,7 @@ class Tries:
         self.queue, self.failed, self.consuming = queue, 0, asyncio.Event()
         self.stop, self.enough = asyncio.Event(), asyncio.Event()
         self.intake = Intake(
-            connection, queue, "pod", self.take, self, terms=lambda: Terms(1), single_active=source,
+            connection, queue, "pod", self.take, self, terms=lambda: Terms(1), lane=Own(), single_active=source,
             looks_for_queue_every=0.001,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from leveret import topology
 from leveret.rabbitmq.declare import declare
 from leveret_consumer.dead_letter_source import job_made_of
 from leveret_consumer.intake import Intake
+from leveret_consumer.lane import Own
 from leveret_consumer.prefetch import Terms
 
 QUEUE = "leveret.under-test"
@@ -109,6 +110,7 @@ class Heard:
             self.take,
             self,
             terms=lambda: Terms(self.prefetch, self.timeout),
+            lane=Own(),
             shrunk=self.note_shrunk,
         )
         running = asyncio.create_task(made.run(self.stop))

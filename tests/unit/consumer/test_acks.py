@@ -7,6 +7,7 @@ import pytest
 
 from leveret.rabbitmq.connection import BrokerGone
 from leveret_consumer.acks import ChannelAcks
+from leveret_consumer.lane import AioPika
 
 
 class Channel:
@@ -34,7 +35,7 @@ async def channel() -> Channel:
 
 
 def acks_on(channel: Any) -> ChannelAcks:
-    return ChannelAcks(channel)
+    return ChannelAcks(channel, AioPika())
 
 
 async def test_what_ends_in_one_turn_is_acknowledged_together(channel: Channel) -> None:

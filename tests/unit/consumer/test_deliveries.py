@@ -29,6 +29,7 @@ from leveret_consumer.commands import Commands
 from leveret_consumer.dead_letter_source import job_made_of
 from leveret_consumer.deliveries import Deliveries
 from leveret_consumer.jobqueue_inbox import JobQueueInbox
+from leveret_consumer.lane import AioPika
 from leveret_consumer.load import Load
 from leveret_consumer.pools import Call, LoopPool, ThreadPool, Work
 from leveret_consumer.reading import Reading
@@ -707,7 +708,7 @@ async def test_what_is_acknowledged_and_what_is_given_back_meet_on_a_real_hand_o
     """The end of a drain, with 310 deliveries of 10 slots in every state, while the socket takes no more acks."""
     world = World(slots=10)
     channel: Any = Channel()
-    hand = acks.ChannelAcks(channel)
+    hand = acks.ChannelAcks(channel, AioPika())
     for tag in range(1, 311):
         job = Envelope(UUID(int=tag), "q", "wait" if tag > 200 else "fail", b"{}")
         world.take(acks.Delivered(channel.message(tag, job), hand))

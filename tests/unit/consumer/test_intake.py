@@ -12,6 +12,7 @@ from pretended_broker import Connection
 
 from leveret.rabbitmq.connection import BrokerGone
 from leveret_consumer.intake import SELDOM, Intake
+from leveret_consumer.lane import AioPika
 from leveret_consumer.prefetch import Terms
 
 MESSAGE = aio_pika.Message(b"{}", message_id="1", type="t")
@@ -34,6 +35,7 @@ class World:
             self.take,
             self,
             terms=lambda: Terms(self.prefetch),
+            lane=AioPika(),
             shrunk=self.give_back,
             looks_for_queue_every=every,
         )

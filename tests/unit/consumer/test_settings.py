@@ -21,12 +21,13 @@ def test_what_the_operator_gives_is_read() -> None:
             "LEVERET_VERSION": "abc",
             "LEVERET_LOG": "json",
             "LEVERET_LOOP": "asyncio",
+            "LEVERET_LANE": "aio-pika",
             "LEVERET_STARTUP_TIMEOUT": "5m",
         }
     )
     assert (settings.concurrency, settings.version, settings.log, settings.pod) == (50, "abc", "json", "p")
     assert (settings.timeout, settings.grace) == (timedelta(minutes=2), timedelta(minutes=2, seconds=20))
-    assert (settings.startup_timeout, settings.loop) == (timedelta(minutes=5), "asyncio")
+    assert (settings.startup_timeout, settings.loop, settings.lane) == (timedelta(minutes=5), "asyncio", "aio-pika")
     backoff = Backoff(timedelta(milliseconds=250), 3, timedelta(hours=1), Jitter.NONE)
     assert settings.retry == RetryPolicy(3, backoff)
 
@@ -52,7 +53,7 @@ def test_the_defaults_are_the_job_queues() -> None:
     settings = read_settings(NEEDED)
     assert (settings.concurrency, settings.timeout, settings.retry) == (10, timedelta(seconds=30), RetryPolicy())
     assert settings.probe_port == 9000
-    assert (settings.startup_timeout, settings.loop) == (timedelta(minutes=2), "uvloop")
+    assert (settings.startup_timeout, settings.loop, settings.lane) == (timedelta(minutes=2), "uvloop", "own")
 
 
 @pytest.mark.parametrize("text", ["{}", '{"maxAttempts":5}', '{"backoff":{}}'])
@@ -86,6 +87,7 @@ WRONG = [
     pytest.param({"LEVERET_SOURCE_QUEUE": "leveret.url-check.dead"}, "of another queue", id="its own dead letters"),
     pytest.param({"LEVERET_DELIVERY_LIMIT": "21"}, "LEVERET_DELIVERY_LIMIT.*from 1 to 20", id="delivery limit"),
     pytest.param({"LEVERET_LOOP": "trio"}, "LEVERET_LOOP is 'trio': it must be uvloop or asyncio", id="loop"),
+    pytest.param({"LEVERET_LANE": "pika"}, "LEVERET_LANE is 'pika': it must be own or aio-pika", id="lane"),
     pytest.param({"LEVERET_STARTUP_TIMEOUT": "5"}, "LEVERET_STARTUP_TIMEOUT: '5' is not", id="startup"),
     pytest.param({"LEVERET_LOG": "xml"}, "LEVERET_LOG is 'xml'", id="log"),
     pytest.param({"LEVERET_RETRY": "{"}, "LEVERET_RETRY can't be used.*write JSON such as", id="not JSON"),

@@ -1,6 +1,10 @@
-"""Frames out of a stream: whole ones, however they were cut on their way, and the errors of the client library."""
+"""Frames out of a stream: whole ones, however they were cut on their way, and the errors of the client library.
+
+Read in both ways that there are: our own, and the library's.
+"""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,6 +12,7 @@ from aiormq.connection import FrameReceiver
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError, ProtocolSyntaxError
 from hypothesis import given
 from hypothesis import strategies as st
+from lanes import NAMES, in_lane
 from pamqp import base, commands
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
@@ -17,6 +22,7 @@ from pamqp.heartbeat import Heartbeat
 
 from leveret.rabbitmq import read_frames
 from leveret.rabbitmq.foreign import read_anything
+from leveret_consumer.lane import Lane
 
 FRAMES = [
     (1, Basic.Deliver("pod", 7, True, "leveret.jobs", "leveret.q")),
@@ -29,13 +35,13 @@ OCTETS = b"".join(marshal(frame, channel) for channel, frame in FRAMES)
 _library = base.Frame.unmarshal
 
 
-@pytest.fixture(autouse=True)
-def quickly() -> None:
+@pytest.fixture(autouse=True, params=NAMES)
+def lane(request: pytest.FixtureRequest) -> Iterator[Lane]:
     read_anything()
-    read_frames.read_quickly()
+    yield from in_lane(request.param)
 
 
-async def frames(*pieces: bytes, problem: Exception | None = None) -> list[Any]:
+async def frames(*pieces: bytes, problem: Exception | None = None, at_once: bool = False) -> list[Any]:
     """Return the channels and names of what is read, and the name of the error at last."""
     reader = asyncio.StreamReader()
     receiver, found = FrameReceiver(reader), list[Any]()
@@ -53,7 +59,8 @@ async def frames(*pieces: bytes, problem: Exception | None = None) -> list[Any]:
     reading = asyncio.create_task(read())
     for piece in pieces:
         reader.feed_data(piece)
-        await asyncio.sleep(0)
+        if not at_once:
+            await asyncio.sleep(0)
     if problem:
         reader.set_exception(problem)
     else:
@@ -76,6 +83,10 @@ async def test_frames_are_whole_however_they_come(size: int) -> None:
 
 async def test_who_hangs_up_within_a_frame_is_an_error() -> None:
     assert await frames(OCTETS + OCTETS[:9]) == [*WHOLE, AMQPConnectionError]
+
+
+async def test_who_hangs_up_between_two_frames_that_are_read_later_is_an_error() -> None:
+    assert await frames(OCTETS, at_once=True) == [*WHOLE, AMQPConnectionError]
 
 
 async def test_a_connection_that_breaks_is_an_error() -> None:
