@@ -19,8 +19,7 @@ from leveret.rabbitmq.read_frames import read_quickly
 Deliver = Callable[[DeliveredMessage], Coroutine[None, None, None] | None]  # what is left to do, as a task
 Arguments = dict[str, FieldValue]
 
-_ACK = struct.Struct(">BHIIQBB")  # kind, channel, size, method, delivery tag, multiple, end
-_SIZE = 13  # bytes from method to multiple
+_ACK = struct.Struct(">BHIIQBB")  # kind, channel, size of the next three, method, delivery tag, multiple, end
 
 
 class Lane(Protocol):
@@ -54,11 +53,10 @@ class Own(AioPika):
 
     async def acknowledge(self, channel: Any, acks: Sequence[tuple[int, bool]]) -> None:
         refuse_if_closing(channel)
-        frames = [
-            _ACK.pack(FRAME_METHOD, channel.number, _SIZE, Basic.Ack.index, tag, many, FRAME_END) for tag, many in acks
-        ]
+        head = FRAME_METHOD, channel.number, 13, Basic.Ack.index
+        frames = b"".join(_ACK.pack(*head, tag, many, FRAME_END) for tag, many in acks)
         written = channel.create_future()  # which ends with the channel
-        await channel.write_queue.put(ChannelFrame(b"".join(frames), should_close=False, drain_future=written))
+        await channel.write_queue.put(ChannelFrame(frames, should_close=False, drain_future=written))
         await written
 
 

@@ -54,12 +54,10 @@ def read_quickly(quickly: bool = True) -> None:
     if _decided:
         return
     _decided = True
-    if not quickly:
-        FrameReceiver.get_frame = _library_frame_or_end  # type: ignore[method-assign,assignment]
-        return
-    FrameReceiver.get_frame = _next_frame  # type: ignore[assignment,method-assign]
-    commands.Basic.Deliver.unmarshal = _read_deliver  # type: ignore[assignment,method-assign]
-    Channel._on_deliver_frame = _deliver  # type: ignore[method-assign,assignment]
+    FrameReceiver.get_frame = _next_frame if quickly else _library_frame_or_end  # type: ignore[assignment,method-assign]
+    if quickly:
+        commands.Basic.Deliver.unmarshal = _read_deliver  # type: ignore[assignment,method-assign]
+        Channel._on_deliver_frame = _deliver  # type: ignore[method-assign,assignment]
 
 
 async def _library_frame_or_end(receiver: Any) -> Any:
