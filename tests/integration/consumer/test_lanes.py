@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -233,3 +234,15 @@ async def test_under_an_alarm_acks_are_written_and_the_connection_lives(
         await one.acknowledge(*(await one.has(11))[10:])
     await eventually_true(none_is_out, "all acks have arrived", 30)
     assert (one.lost, set(one.told)) == ([], {None})
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_consumer_works_in_the_lane_that_it_is_told(rig: Any, consumer: Callable[..., Any], name: str) -> None:
+    one = consumer(handlers="examples.bench.handlers:handlers", concurrency=50, lane=name)
+    await one.ready()
+    jobs = [await rig.submit("sleep", {"seconds": number % 7 / 100}) for number in range(300)]
+    ends = await rig.final(*jobs, seconds=60)
+    assert {(str(end.state), end.delivery) for end in ends} == {("succeeded", 0)}
+    one.signal(signal.SIGTERM)
+    assert await one.ended() == 0
+    assert await rig.ready_messages() == 0, "nothing came back as the connection ended"
