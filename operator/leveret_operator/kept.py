@@ -44,7 +44,8 @@ class Kept:
     settled_at: datetime | None = None  # a new queue is on the broker's disk from then on
     no_queue: NoQueue | None = None  # why its queue is not its own
     source: Source | NoSource | None = None  # whose dead letters its consumers take
-    applied: tuple[JobQueue, Source | None] | None = None  # what the Deployment was last made from
+    tried: tuple[JobQueue, Source | None] | None = None  # what a Deployment was last to be made from
+    applied: tuple[JobQueue, Source | None] | None = None  # what it was last made from
     fingerprint: str | None = None  # of the Deployment as it was after that
     applying: Pause = field(default_factory=Pause)
     declaring: Pause = field(default_factory=Pause)

@@ -118,7 +118,6 @@ class CentralLoop:
                 self._keep(jobqueue, tools)
             elif self._kept[name].jobqueue != jobqueue:
                 self._kept[name].jobqueue = jobqueue
-                self._kept[name].applying.end()
         self._assign_queues(tools)
 
     def _assign_queues(self, tools: Tools) -> None:

@@ -13,7 +13,7 @@ from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.deployment import build_deployment
-from leveret_operator.jobqueue import Deployment
+from leveret_operator.jobqueue import Deployment, JobQueue
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.queue_names import TAKEN, NoQueue
@@ -27,16 +27,16 @@ log = structlog.get_logger(__name__)
 SETTLES = timedelta(seconds=2)
 
 
-async def declare_queue(kept: Kept, tools: Tools) -> None:
+async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     """See to it that the queue is on the broker, once in each session and whenever it is found missing."""
     now, session = tools.clock(), say_broker(kept, tools)
     if session is None:
         return
-    if kept.declared_in == session and tools.broker.misses(kept.jobqueue.queue):
+    if kept.declared_in == session and tools.broker.misses(jobqueue.queue):
         kept.declared_in = None
     if kept.declared_in != session and kept.declaring.over(now):
         try:
-            new = await tools.broker.declare(kept.jobqueue.queue)
+            new = await tools.broker.declare(jobqueue.queue)
         except QueueDiffers as problem:
             kept.declaring.longer(now)
             text = f"a queue of this name exists with other arguments: {problem}; delete it once it is empty"
@@ -49,9 +49,9 @@ async def declare_queue(kept: Kept, tools: Tools) -> None:
             kept.declared_in = session
             kept.settled_at = tools.clock() + SETTLES if new else None
     if kept.declared_in == session:
-        kept.say(topology=_declared(kept))
+        kept.say(topology=_declared(jobqueue, kept))
         if kept.settled_at is None or tools.clock() >= kept.settled_at:
-            tools.announcements.define(kept.jobqueue, kept.taken_from, tools.clock())
+            tools.announcements.define(jobqueue, kept.taken_from, tools.clock())
 
 
 def say_broker(kept: Kept, tools: Tools) -> int | None:
@@ -72,9 +72,9 @@ def say_broker(kept: Kept, tools: Tools) -> int | None:
     return session
 
 
-def _declared(kept: Kept) -> State:
+def _declared(jobqueue: JobQueue, kept: Kept) -> State:
     """What is declared, with a word about dead letters that can't be taken: the condition is about its own queue."""
-    queue = kept.jobqueue.queue
+    queue = jobqueue.queue
     text = f"{queue} and {dead_queue(queue)} are declared"
     if isinstance(kept.source, NoSource):
         return State(True, kept.source.reason, f"{text}; {kept.source.message}")
@@ -83,12 +83,12 @@ def _declared(kept: Kept) -> State:
     return State(True, "Declared", text)
 
 
-async def stand_back(kept: Kept, tools: Tools, because: NoQueue) -> None:
+async def stand_back(jobqueue: JobQueue, kept: Kept, tools: Tools, because: NoQueue) -> None:
     """Do nothing for a JobQueue without a queue, but keep its consumers, if there are any, from another's jobs.
 
     There are some where the one that claimed the queue first was seen later: two that were made in the same second.
     """
-    now, there = tools.clock(), tools.registry.deployment_of(kept.jobqueue)
+    now, there = tools.clock(), tools.registry.deployment_of(jobqueue)
     say_broker(kept, tools)
     kept.declared_in, kept.applied, kept.desired = None, None, None
     no = State(False, because.reason, because.message)
@@ -103,23 +103,25 @@ async def stand_back(kept: Kept, tools: Tools, because: NoQueue) -> None:
         log.warning("consumers of another's queue could not be stopped", deployment=there.name, problem=str(problem))
     else:
         kept.scaling.end()
-        tools.registry.scaled(kept.jobqueue.name, 0, revision)
+        tools.registry.scaled(jobqueue.name, 0, revision)
         log.warning(
             "consumers stopped: the queue is another JobQueue's", deployment=there.name, because=because.message
         )
 
 
-async def apply_deployment(kept: Kept, tools: Tools) -> None:
+async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     """See to it that the Deployment is as the JobQueue says; repair what was changed or deleted by hand."""
-    jobqueue, now = kept.jobqueue, tools.clock()
-    there = tools.registry.deployment_of(jobqueue)
+    now, there = tools.clock(), tools.registry.deployment_of(jobqueue)
     if refused := tools.registry.refused.get(jobqueue.name):
         kept.say(deployment=State(False, "SpecInvalid", f"{refused.problem}; {_what_stays(there)}"))
         return
     wanted = (jobqueue, kept.taken_from)
     if kept.applied == wanted and there is not None and there.fingerprint == kept.fingerprint:
         return
-    if not kept.applying.over(now):
+    if kept.tried != wanted:
+        kept.tried = wanted
+        kept.applying.end()
+    elif not kept.applying.over(now):
         return
     try:
         manifest = build_deployment(jobqueue, tools.around, kept.taken_from)

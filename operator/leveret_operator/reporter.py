@@ -12,7 +12,7 @@ from leveret.scaling.memory import Look
 from leveret.topology import dead_queue
 from leveret_operator.conditions import changed, conditions
 from leveret_operator.deployment import selector_text
-from leveret_operator.jobqueue import Condition, Deployment
+from leveret_operator.jobqueue import Condition, Deployment, JobQueue
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.metrics import NOTHING_KNOWN, QueueNumbers
@@ -20,24 +20,24 @@ from leveret_operator.status import Status, build_status, worth_writing
 from leveret_operator.tools import Tools
 
 
-async def report(kept: Kept, tools: Tools, seen: Look | None) -> None:
-    numbers = _numbers(kept, tools, seen)
-    tools.metrics.show(kept.jobqueue.queue, numbers)
-    tools.announcements.observe(kept.jobqueue, _observed(numbers, seen, tools.clock()))
-    await _tell(kept, tools, seen, numbers)
+async def report(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None) -> None:
+    numbers = _numbers(jobqueue, kept, tools, seen)
+    tools.metrics.show(jobqueue.queue, numbers)
+    tools.announcements.observe(jobqueue, _observed(numbers, seen, tools.clock()))
+    await _tell(jobqueue, kept, tools, seen, numbers)
 
 
-async def report_standing_back(kept: Kept, tools: Tools) -> None:
+async def report_standing_back(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     """Tell of a JobQueue without a queue: the numbers of that name are another's to tell."""
-    there = tools.registry.deployment_of(kept.jobqueue)
-    await _tell(kept, tools, None, _pods_of(NOTHING_KNOWN, there))
+    there = tools.registry.deployment_of(jobqueue)
+    await _tell(jobqueue, kept, tools, None, _pods_of(NOTHING_KNOWN, there))
 
 
-async def _tell(kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
+async def _tell(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
     """Bring the conditions up to date; write the status, and Events about what is new."""
-    jobqueue, now, before = kept.jobqueue, tools.clock(), kept.conditions
+    now, before = tools.clock(), kept.conditions
     kept.conditions = conditions(kept.states, before, generation=jobqueue.generation, now=now)
-    await _write_status(kept, tools, seen, numbers)
+    await _write_status(jobqueue, kept, tools, seen, numbers)
     for condition in changed(before, kept.conditions):
         if _is_news(condition, before):
             text = f"{condition.type}: {condition.message}"
@@ -59,9 +59,9 @@ def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:
     return not (calm and condition.type == "ConsumersAvailable")
 
 
-def _numbers(kept: Kept, tools: Tools, seen: Look | None) -> QueueNumbers:
-    there = tools.registry.deployment_of(kept.jobqueue)
-    dead = tools.bulk.depth(dead_queue(kept.jobqueue.queue))
+def _numbers(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None) -> QueueNumbers:
+    there = tools.registry.deployment_of(jobqueue)
+    dead = tools.bulk.depth(dead_queue(jobqueue.queue))
     demand = seen.demand if seen else None
     numbers = QueueNumbers(
         ready=demand.backlog.ready if demand else None,
@@ -97,18 +97,18 @@ def _observed(numbers: QueueNumbers, seen: Look | None, now: datetime) -> QueueO
     )
 
 
-async def _write_status(kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
+async def _write_status(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
     now = tools.clock()
     status = build_status(
         Status(
-            generation=kept.jobqueue.generation,
+            generation=jobqueue.generation,
             conditions=kept.conditions,
             demand=seen.demand if seen else None,
             dead_letters=numbers.dead_letters,
             replicas=numbers.replicas,
             ready_replicas=numbers.ready_replicas,
             desired=numbers.desired_replicas,
-            selector=selector_text(kept.jobqueue),
+            selector=selector_text(jobqueue),
             decisions=kept.decisions,
         )
     )
@@ -116,7 +116,7 @@ async def _write_status(kept: Kept, tools: Tools, seen: Look | None, numbers: Qu
     if not kept.saying.over(now) or not worth_writing(status, kept.status, since_last):
         return
     try:
-        await tools.api.write_status(kept.jobqueue, status)
+        await tools.api.write_status(jobqueue, status)
     except ApiRefused as problem:
         kept.saying.longer(now)
         if problem.status != 404:  # the JobQueue is just being deleted

@@ -17,7 +17,7 @@ from leveret_operator.available import judge
 from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
 from leveret_operator.dead_letter_sources import Source
-from leveret_operator.jobqueue import Decided
+from leveret_operator.jobqueue import Decided, JobQueue
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.live_depths import QueueMissing
@@ -30,45 +30,45 @@ log = structlog.get_logger(__name__)
 ACTIVE_FOR = timedelta(seconds=30)  # so long after the last sign of work the live depth is read
 
 
-def look_at_consumers(kept: Kept, tools: Tools) -> None:
+def look_at_consumers(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     """Say whether the consumers can run, and if not, why."""
-    there, pods = tools.registry.deployment_of(kept.jobqueue), tools.registry.pods_of(kept.jobqueue)
-    kept.availability = judge(there, pods, kept.availability, tools.clock(), kept.jobqueue.consumer.startup_timeout)
+    there, pods = tools.registry.deployment_of(jobqueue), tools.registry.pods_of(jobqueue)
+    kept.availability = judge(there, pods, kept.availability, tools.clock(), jobqueue.consumer.startup_timeout)
     kept.say(consumers=kept.availability.state)
 
 
-async def observe(kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
+async def observe(jobqueue: JobQueue, kept: Kept, tools: Tools) -> tuple[Look, Decision] | None:
     """Look at the queue; None while there is no Deployment to decide about."""
-    there = tools.registry.deployment_of(kept.jobqueue)
+    there = tools.registry.deployment_of(jobqueue)
     if there is None:
         kept.say(scaling=State(False, "NoDeployment", "there is no Deployment to scale"))
         return None
     if not kept.replicas_known:
         kept.replicas_known = True
         kept.memory = replace(kept.memory, wants=begin(there.wanted, tools.clock()).wants)
-    bulk = tools.bulk.depth(kept.jobqueue.queue)
+    bulk = tools.bulk.depth(jobqueue.queue)
     if kept.declared_in is not None and (there.wanted or bulk is None or _lately_active(kept, tools.clock())):
-        await _read_live(kept, tools)
+        await _read_live(jobqueue, kept, tools)
     now = tools.clock()
     before = kept.memory
     source = (kept.source_live, tools.bulk.depth(kept.taken_from.dead_queue)) if kept.taken_from else None
-    seen = look(kept.jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now, source=source)
+    seen = look(jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now, source=source)
     kept.memory, decision = seen.memory, seen.decision
     if decision.replicas == 0 < there.wanted and not kept.availability.may_go(now):
         decision = keep_last(decision, "none of its kind was ready yet, so the last one stays for 10 min to show why")
-    if decision.replicas == 0 < there.wanted and not await _is_empty(kept, tools):
-        log.info("not scaled to zero: not every queue answered that it is empty", queue=kept.jobqueue.queue)
-        decision, kept.memory = not_empty_after_all(kept.jobqueue.policy, kept.memory, before, seen.observation)
+    if decision.replicas == 0 < there.wanted and not await _is_empty(jobqueue, kept, tools):
+        log.info("not scaled to zero: not every queue answered that it is empty", queue=jobqueue.queue)
+        decision, kept.memory = not_empty_after_all(jobqueue.policy, kept.memory, before, seen.observation)
     kept.say(metrics=_freshness(seen, tools))
     return seen, decision
 
 
-async def _read_live(kept: Kept, tools: Tools) -> None:
-    match await tools.broker.live(kept.jobqueue.queue):
+async def _read_live(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
+    match await tools.broker.live(jobqueue.queue):
         case QueueMissing():
             kept.live, kept.declared_in = None, None
             kept.say(topology=State(False, "QueueMissing", "the queue was deleted; it is declared again"))
-            await declare_queue(kept, tools)
+            await declare_queue(jobqueue, kept, tools)
         case None:
             kept.live = None
         case depth:
@@ -91,16 +91,16 @@ async def _read_source(source: Source, tools: Tools) -> Depth | None:
             return answer
 
 
-async def _is_empty(kept: Kept, tools: Tools) -> bool:
+async def _is_empty(jobqueue: JobQueue, kept: Kept, tools: Tools) -> bool:
     """The last check before zero, of everything that the consumers take from."""
-    if not await tools.broker.is_empty(kept.jobqueue.queue):
+    if not await tools.broker.is_empty(jobqueue.queue):
         return False
     return kept.taken_from is None or await tools.broker.has_none_ready(kept.taken_from.dead_queue)
 
 
-async def act(kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:
+async def act(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:
     """Write the size if it is another than the Deployment was told."""
-    jobqueue, now, before = kept.jobqueue, tools.clock(), seen.observation.replicas
+    now, before = tools.clock(), seen.observation.replicas
     kept.desired = decision.replicas
     if seen.demand.backlog.total is None:
         kept.say(scaling=State(False, "SignalsStale", decision.message))
@@ -123,12 +123,11 @@ async def act(kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:
         if kept.work_since is not None:
             tools.metrics.reacted(jobqueue.queue, max(0.0, (written - kept.work_since).total_seconds()))
         kept.work_since = None
-    await _record(kept, tools, Decided(written, before, decision.replicas, decision.reason, decision.message))
+    await _record(jobqueue, kept, tools, Decided(written, before, decision.replicas, decision.reason, decision.message))
 
 
-async def _record(kept: Kept, tools: Tools, decided: Decided) -> None:
+async def _record(jobqueue: JobQueue, kept: Kept, tools: Tools, decided: Decided) -> None:
     """A decision goes to the status, the store, the metrics, the log and the Events."""
-    jobqueue = kept.jobqueue
     kept.decisions = add_decision(kept.decisions, decided)
     tools.metrics.decided(jobqueue.queue, decided.reason)
     log.info(

@@ -1,6 +1,7 @@
 """Whole turns, with a cluster and a broker that are played: what is written, in which order, and what is not."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from played import Scene
@@ -78,6 +79,61 @@ async def test_a_template_that_cannot_be_merged_is_told(scene: Scene) -> None:
     await scene.turn(0)
     assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
     assert scene.message("Ready").endswith("; no Deployment is made until it is mended")
+
+
+@pytest.mark.parametrize("refused", [pytest.param(False, id="applied"), pytest.param(True, id="refused")])
+@pytest.mark.parametrize(
+    ("whose", "call"),
+    [
+        pytest.param("broker", "declare", id="declare"),
+        pytest.param("cluster", "apply_deployment", id="apply"),
+        pytest.param("broker", "live", id="live"),
+        pytest.param("cluster", "scale", id="scale"),
+        pytest.param("cluster", "tell", id="event"),
+        pytest.param("cluster", "write_status", id="status"),
+    ],
+)
+async def test_no_status_speaks_of_a_spec_that_changed_in_its_turn(
+    scene: Scene, whose: str, call: str, refused: bool
+) -> None:
+    """Whatever the turn waits for meanwhile."""
+    tried: list[int] = []  # generations
+    told: list[tuple[int, list[int]]] = []
+    there, real = getattr(scene, whose), getattr(getattr(scene, whose), call)
+    apply, write = scene.cluster.apply_deployment, scene.cluster.write_status
+
+    async def applied(manifest: Any, name: str) -> Any:
+        tried.append(int(manifest["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]))
+        return await apply(manifest, name)
+
+    async def written(jobqueue: JobQueue, status: Any) -> None:
+        told.append((status["observedGeneration"], [one["observedGeneration"] for one in status["conditions"]]))
+        assert set(told[-1][1]) == {told[-1][0]} <= set(tried)
+        await write(jobqueue, status)
+
+    scene.cluster.apply_deployment, scene.cluster.write_status = applied, written  # type: ignore[method-assign]
+    real = {"apply_deployment": applied, "write_status": written}.get(call, real)
+
+    def changes(generation: int) -> None:
+        consumer = replace(scene.kept.jobqueue.consumer, image=f"shop:{generation}")
+        scene.kept.jobqueue = replace(scene.kept.jobqueue, consumer=consumer, generation=generation)
+
+    async def meanwhile(*args: Any, **more: Any) -> Any:
+        changes(4)
+        setattr(there, call, real)
+        return await real(*args, **more)
+
+    changes(3)
+    if refused:
+        scene.cluster.refuses["apply"] = ApiRefused(422, "Invalid", "no")
+    else:
+        await scene.turn(0)
+    setattr(there, call, meanwhile)
+    scene.broker.missing = call == "declare" and not refused
+    await scene.turn(1, bulk=(900, 0))
+    await scene.turn(1.1, bulk=(900, 0))
+    await scene.turn(2, bulk=(900, 0))
+    assert told[-1][0] == tried[-1] == scene.kept.jobqueue.generation
 
 
 async def test_another_objects_deployment_is_not_scaled(scene: Scene) -> None:
