@@ -35,6 +35,7 @@ DECLARE_TIMEOUT = 20.0  # s
 LOOKS_AFTER_EVERY = 10.0  # s
 SILENT_AFTER = timedelta(seconds=10)  # without an answer on a connection that looks alive
 ASK_AGAIN = timedelta(seconds=5)  # then
+NOT_TRIED = "no connection was made yet"
 
 
 class QueueDiffers(Exception):
@@ -77,7 +78,7 @@ class BrokerLink:
         self._sessions = 0
         self._silent_since: datetime | None = None
         self._asked_at: datetime | None = None
-        self.problem = "no connection was made yet"
+        self.problem = NOT_TRIED
         self.too_old = False
 
     @property

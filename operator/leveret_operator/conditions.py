@@ -1,6 +1,7 @@
 """The conditions of a JobQueue: what works and what doesn't, with a sentence for a person.
 
-A condition's `lastTransitionTime` moves only when its status does, so that people see since when something is so.
+A condition's `lastTransitionTime` moves only when its status does, so that people see since when something is so. What an
+operator that has just started doesn't know yet stays as an earlier one recorded it.
 """
 
 from collections.abc import Iterable
@@ -35,6 +36,11 @@ class States:
     metrics: State = UNKNOWN
 
     @property
+    def not_yet_known(self) -> bool:
+        """Whether there is something that was not looked at since the start."""
+        return UNKNOWN in (self.broker, self.topology, self.deployment, self.consumers, self.scaling, self.metrics)
+
+    @property
     def ready(self) -> State:
         """Broker reached, topology declared, Deployment applied, consumers available; the first that isn't says why."""
         for state in (self.deployment, self.broker, self.topology, self.consumers):
@@ -47,7 +53,7 @@ class States:
 
 
 def conditions(states: States, before: Iterable[Condition], *, generation: int, now: datetime) -> tuple[Condition, ...]:
-    """Return all conditions, keeping the transition time of those whose status is what it was."""
+    """Return all conditions, keeping those that nothing is known of, and the transition time where the status is the same."""
     earlier = {condition.type: condition for condition in before}
     named = {
         "Ready": states.ready,
@@ -59,8 +65,11 @@ def conditions(states: States, before: Iterable[Condition], *, generation: int, 
     }
     made = []
     for type_, state in named.items():
-        status = "Unknown" if state.good is None else str(state.good)
         old = earlier.get(type_)
+        if state == UNKNOWN and old:
+            made.append(old)
+            continue
+        status = "Unknown" if state.good is None else str(state.good)
         since = old.since if old and old.status == status else now
         troubled = state.good is False or state.wrong
         made.append(Condition(type_, status, state.reason, state.message, since, generation, troubled))

@@ -39,6 +39,7 @@ class Kept:
     conditions: tuple[Condition, ...]
     decisions: tuple[Decided, ...]  # the newest first
     memory: Memory
+    since: datetime  # when it was first seen
     states: States = field(default_factory=States)
     declared_in: int | None = None  # the broker session
     settled_at: datetime | None = None  # a new queue is on the broker's disk from then on

@@ -147,8 +147,8 @@ class CentralLoop:
 
     def _keep(self, jobqueue: JobQueue, tools: Tools) -> None:
         recorded = tools.registry.recorded.get(jobqueue.uid, Recorded())
-        memory = begin(0, tools.clock())
-        kept = Kept(jobqueue, recorded.conditions, recorded.decisions, memory)
+        now = tools.clock()
+        kept = Kept(jobqueue, recorded.conditions, recorded.decisions, begin(0, now), since=now)
         kept.availability = recall(recorded.conditions)
         self._kept[jobqueue.name] = kept
 

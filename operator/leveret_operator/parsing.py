@@ -156,6 +156,7 @@ def _condition(entry: Json) -> Condition | None:
         message=str(entry.get("message", "")),
         since=since,
         generation=whole(entry.get("observedGeneration"), 0),
+        troubled=entry.get("status") == "False",
     )
 
 

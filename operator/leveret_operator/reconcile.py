@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from leveret.topology import dead_queue
-from leveret_operator.broker import NotDeclared, QueueDiffers
+from leveret_operator.broker import NOT_TRIED, NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.deployment import build_deployment
@@ -55,8 +55,10 @@ async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
 
 
 def say_broker(kept: Kept, tools: Tools) -> int | None:
-    """Say how the broker is; return the session, None while there is none."""
+    """Say how the broker is, if that is known; return the session, None while there is none."""
     session = tools.broker.session
+    if session is None and tools.broker.problem == NOT_TRIED:
+        return None
     if session is None:
         away = f"the broker does not answer ({tools.broker.problem}); everything goes on when it does"
         reason = "NotConnected"

@@ -37,12 +37,20 @@ async def _tell(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None,
     """Bring the conditions up to date; write the status, and Events about what is new."""
     now, before = tools.clock(), kept.conditions
     kept.conditions = conditions(kept.states, before, generation=jobqueue.generation, now=now)
-    await _write_status(jobqueue, kept, tools, seen, numbers)
+    if not _is_as_recorded(kept, before):
+        await _write_status(jobqueue, kept, tools, seen, numbers)
     for condition in changed(before, kept.conditions):
         if _is_news(condition, before):
             text = f"{condition.type}: {condition.message}"
             kind: Literal["Normal", "Warning"] = "Warning" if condition.troubled else "Normal"
             await tools.events.tell(jobqueue, kind, condition.reason, text, now=now)
+
+
+def _is_as_recorded(kept: Kept, before: tuple[Condition, ...]) -> bool:
+    """Whether all that is known since the start is written already; the numbers there would be lost for some seconds."""
+    same = [(one.type, one.status, one.reason, one.generation) for one in kept.conditions]
+    recorded = [(one.type, one.status, one.reason, one.generation) for one in before]
+    return kept.status is None and kept.states.not_yet_known and same == recorded
 
 
 def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:

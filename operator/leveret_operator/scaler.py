@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from leveret.events import QueueDecided
-from leveret.scaling.backlog import Depth
+from leveret.scaling.backlog import BULK_GOOD_FOR, Depth
 from leveret.scaling.decide import Decision, keep_last
 from leveret.scaling.memory import Look, begin, look, not_empty_after_all
 from leveret_operator.available import judge
 from leveret_operator.broker import NotDeclared, QueueDiffers
-from leveret_operator.conditions import State
+from leveret_operator.conditions import UNKNOWN, State
 from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import Decided, JobQueue
 from leveret_operator.kept import Kept
@@ -59,7 +59,7 @@ async def observe(jobqueue: JobQueue, kept: Kept, tools: Tools) -> tuple[Look, D
     if decision.replicas == 0 < there.wanted and not await _is_empty(jobqueue, kept, tools):
         log.info("not scaled to zero: not every queue answered that it is empty", queue=jobqueue.queue)
         decision, kept.memory = not_empty_after_all(jobqueue.policy, kept.memory, before, seen.observation)
-    kept.say(metrics=_freshness(seen, tools))
+    kept.say(metrics=_freshness(seen, kept, tools))
     return seen, decision
 
 
@@ -102,7 +102,9 @@ async def act(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look, decision
     """Write the size if it is another than the Deployment was told."""
     now, before = tools.clock(), seen.observation.replicas
     kept.desired = decision.replicas
-    if seen.demand.backlog.total is None:
+    if _may_come(seen, kept, now):
+        kept.say(scaling=UNKNOWN)
+    elif seen.demand.backlog.total is None:
         kept.say(scaling=State(False, "SignalsStale", decision.message))
     else:
         kept.say(scaling=State(True, "Deciding", "the size follows the backlog"))
@@ -152,7 +154,14 @@ def _lately_active(kept: Kept, now: datetime) -> bool:
     return last_work is not None and now - last_work < ACTIVE_FOR
 
 
-def _freshness(seen: Look, tools: Tools) -> State:
+def _may_come(seen: Look, kept: Kept, now: datetime) -> bool:
+    """Whether the numbers are missing because the operator, or the queue, has only just begun."""
+    return seen.demand.backlog.total is None and now - kept.since < BULK_GOOD_FOR
+
+
+def _freshness(seen: Look, kept: Kept, tools: Tools) -> State:
+    if _may_come(seen, kept, tools.clock()):
+        return UNKNOWN
     if seen.demand.backlog.total is not None:
         return State(True, "Fresh", "the broker's numbers are at most 10 s old")
     because = tools.bulk.problem or "the broker has no numbers of this queue yet"

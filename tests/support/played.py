@@ -1,5 +1,6 @@
 """A cluster and a broker that are played, for tests of the operator's turns: they keep what is written to them."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -40,11 +41,14 @@ class Cluster:
     status: dict[str, Any] = field(default_factory=dict)  # as written last, of whichever JobQueue
     statuses: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the JobQueue's name
     told: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)  # the part of it that is bad news
+    writes: Counter[str] = field(default_factory=Counter)  # by the JobQueue's name; Events are not counted
 
     async def apply_deployment(self, manifest: Any, name: str) -> Deployment:
         self._maybe("apply")
         self.applied.append(manifest)
         jobqueue = manifest["metadata"]["labels"]["leveret.dev/jobqueue"]
+        self.writes[jobqueue] += 1
         return Deployment(
             name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready,
             version=version_of(manifest["spec"]),
@@ -53,14 +57,18 @@ class Cluster:
     async def scale(self, deployment: str, replicas: int) -> int:
         self._maybe("scale")
         self.sizes.append(replicas)
+        self.writes[deployment.removesuffix("-consumer")] += 1
         self.replicas = replicas
         return 100 + len(self.sizes)
 
     async def write_status(self, jobqueue: JobQueue, status: dict[str, Any]) -> None:
         self.status = self.statuses[jobqueue.name] = status
+        self.writes[jobqueue.name] += 1
 
     async def tell(self, jobqueue: JobQueue, kind: str, reason: str, message: str, *, now: datetime) -> None:
         self.told.append(reason)
+        if kind == "Warning":
+            self.warned.append(f"{reason} of {jobqueue.name}: {message}")
 
     def _maybe(self, what: str) -> None:
         if what in self.refuses:
@@ -128,7 +136,7 @@ class Scene:
         self.now = START
         self.cluster, self.broker = Cluster(), PlayedBroker(lambda: self.now)
         self.registry = Registry(lambda name: None)
-        self.kept = Kept(jobqueue, (), (), begin(0, START))
+        self.kept = Kept(jobqueue, (), (), begin(0, START), since=START)
         played: dict[str, Any] = {"api": self.cluster, "broker": self.broker, "events": self.cluster}
         self.tools = Tools(
             **played,
