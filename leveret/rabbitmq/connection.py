@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
+from aiormq import spec
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from leveret.ending import end
@@ -58,6 +59,8 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     heed_closing()
     keep_channels_few()
     beat_and_look()
+    # As the library has it for the login: without that a refused virtual host is called an invalid frame, and why is lost.
+    spec.Connection.Open.valid_responses = ["Connection.OpenOk", "Connection.Close"]
     url = make_url(broker.url(), heartbeat=heartbeat)
     context = await asyncio.to_thread(tls_context, broker.tls) if broker.tls else None
     connection = LiveConnection(

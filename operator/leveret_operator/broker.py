@@ -45,6 +45,10 @@ class QueueDiffers(Exception):
 class NotDeclared(Exception):
     """The broker did not take the declaration; it is tried again."""
 
+    @property
+    def refused(self) -> bool:
+        return _refused(str(self))
+
 
 @dataclass(slots=True)
 class _Session:
@@ -80,6 +84,11 @@ class BrokerLink:
         self._asked_at: datetime | None = None
         self.problem = NOT_TRIED
         self.too_old = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker doesn't take who we say we are, or doesn't let them do what is needed."""
+        return _refused(self.problem)
 
     @property
     def session(self) -> int | None:
@@ -196,6 +205,11 @@ class BrokerLink:
         finally:
             self._session = None
             await end(tasks)
+
+
+def _refused(problem: str) -> bool:
+    """By the names that AMQP gives its reply codes 403 and 530."""
+    return "ACCESS_REFUSED" in problem or "NOT_ALLOWED" in problem
 
 
 async def _look_after(session: _Session, every: float) -> None:

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 # RabbitMQ writes down that it has a new quorum queue up to half a second after it has answered. If it is killed before
 # that, it makes the queue anew, empty, and what it had confirmed is lost. So nobody is told of a new queue before.
 SETTLES = timedelta(seconds=2)
+ACCESS_REFUSED = "AccessRefused"
+MISSING = State(False, "QueueMissing", "something of the queue was deleted; it is declared again")
 
 
 async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
@@ -34,6 +36,7 @@ async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
         return
     if kept.declared_in == session and tools.broker.misses(jobqueue.queue):
         kept.declared_in = None
+        kept.say(topology=MISSING)
     if kept.declared_in != session and kept.declaring.over(now):
         try:
             new = await tools.broker.declare(jobqueue.queue)
@@ -43,11 +46,17 @@ async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
             kept.say(topology=State(False, "QueueDiffers", text))
         except NotDeclared as problem:
             kept.declaring.longer(now)
-            kept.say(topology=State(False, "NotDeclared", f"the broker did not take the queue: {problem}"))
+            reason, text = "NotDeclared", f"the broker did not take the queue: {problem}"
+            if problem.refused:
+                reason, text = ACCESS_REFUSED, _let_in(str(problem), tools)
+            kept.say(topology=State(False, reason, text))
         else:
             kept.declaring.end()
             kept.declared_in = session
             kept.settled_at = tools.clock() + SETTLES if new else None
+            if kept.states.topology == MISSING:
+                lost = "it was gone, and what was in it" if new else "its dead letters' queue, or what it is bound to, was gone"
+                await tools.events.tell(jobqueue, "Warning", MISSING.reason, f"{jobqueue.queue}: {lost}; declared again", now=now)
     if kept.declared_in == session:
         kept.say(topology=_declared(jobqueue, kept))
         if kept.settled_at is None or tools.clock() >= kept.settled_at:
@@ -64,6 +73,8 @@ def say_broker(kept: Kept, tools: Tools) -> int | None:
         reason = "NotConnected"
         if tools.broker.too_old:
             away, reason = tools.broker.problem, "BrokerTooOld"
+        elif tools.broker.refused:
+            away, reason = _let_in(tools.broker.problem, tools), ACCESS_REFUSED
         kept.declared_in = None
         kept.say(broker=State(False, reason, away), topology=State(None, "BrokerNotConnected", away))
     elif tools.broker.silent:
@@ -72,6 +83,14 @@ def say_broker(kept: Kept, tools: Tools) -> int | None:
     else:
         kept.say(broker=State(True, "Connected", "the broker is connected"))
     return session
+
+
+def _let_in(problem: str, tools: Tools) -> str:
+    return (
+        f"the broker refuses the operator ({problem}); put the user, the password and the virtual host in the Secret "
+        f"{tools.around.broker_secret} right, or let an administrator of the broker give that user the rights to configure, write "
+        "and read there; nothing is lost, and the Secret is read anew at each try, within seconds"
+    )
 
 
 def _declared(jobqueue: JobQueue, kept: Kept) -> State:

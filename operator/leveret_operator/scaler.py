@@ -21,7 +21,7 @@ from leveret_operator.jobqueue import Decided, JobQueue
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.live_depths import QueueMissing
-from leveret_operator.reconcile import declare_queue
+from leveret_operator.reconcile import MISSING, declare_queue
 from leveret_operator.status import add_decision
 from leveret_operator.tools import Tools
 
@@ -67,7 +67,7 @@ async def _read_live(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     match await tools.broker.live(jobqueue.queue):
         case QueueMissing():
             kept.live, kept.declared_in = None, None
-            kept.say(topology=State(False, "QueueMissing", "the queue was deleted; it is declared again"))
+            kept.say(topology=MISSING)
             await declare_queue(jobqueue, kept, tools)
         case None:
             kept.live = None

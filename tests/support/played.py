@@ -86,6 +86,7 @@ class PlayedBroker:
     session: int | None = 1
     silent: bool = False
     too_old: bool = False
+    refused: bool = False
     problem: str = "refused"
     ready: int = 0
     missing: bool = False

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,11 +19,23 @@ from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.declare import Declared
 from leveret.rabbitmq.publisher import Publisher
 from leveret.rabbitmq.signalling import Signalling
+from leveret.retry import LEVELS
 from leveret.settings import Broker
 from leveret.signals import Hint, JobQueueTold, Signal, encode, routing_key
-from leveret.topology import DEAD, EVENTS, JOBS, SIGNALS, Binding, dead_queue, for_queue, shared
+from leveret.topology import (
+    DEAD,
+    EVENTS,
+    JOBS,
+    SIGNALS,
+    UNROUTABLE,
+    Binding,
+    dead_queue,
+    delay_exchange,
+    for_queue,
+    shared,
+)
 from leveret_operator.announcements import Announcements
-from leveret_operator.broker import BrokerLink, NotDeclared, QueueDiffers
+from leveret_operator.broker import NOT_TRIED, BrokerLink, NotDeclared, QueueDiffers
 from leveret_operator.live_depths import QueueMissing
 from leveret_operator.present_versions import PresentVersions
 
@@ -55,17 +68,28 @@ def versions() -> PresentVersions:
 async def link(
     broker: Broker, heard: list[Signal], announcements: Announcements, versions: PresentVersions
 ) -> AsyncIterator[BrokerLink]:
+    async with linked(lambda: broker, announcements, versions, heard.append) as link:
+        await until(lambda: link.session is not None)
+        yield link
+
+
+@contextlib.asynccontextmanager
+async def linked(
+    read: Callable[[], Broker],
+    announcements: Announcements | None = None,
+    versions: PresentVersions | None = None,
+    heard: Callable[[Signal], None] = lambda _: None,
+) -> AsyncIterator[BrokerLink]:
     link = BrokerLink(
-        announcements,
-        versions,
-        heard=heard.append,
+        announcements or Announcements("leveret"),
+        versions or PresentVersions(),
+        heard=heard,
         changed=lambda: None,
         clock=lambda: datetime.now(UTC),
         asked=lambda kind: None,
         looks_after_every=1.0,
     )
-    task = asyncio.create_task(link.run(lambda: broker, "test-operator"))
-    await until(lambda: link.session is not None)
+    task = asyncio.create_task(link.run(read, "test-operator"))
     yield link
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -101,6 +125,46 @@ async def test_a_queue_of_the_same_name_with_other_arguments_is_told(link: Broke
     with pytest.raises(QueueDiffers, match="inequivalent arg"):
         await link.declare(QUEUE)
     await link.declare("leveret.another")  # the session goes on
+
+
+def user(rabbitmq: Server, broker: Broker, name: str, configure: str) -> Broker:
+    """One who may configure only what matches."""
+    management(rabbitmq, f"users/{name}", "PUT", {"password": "right", "tags": ""})
+    rights = {"configure": configure, "write": ".*", "read": ".*"}
+    management(rabbitmq, f"permissions/{broker.vhost}/{name}", "PUT", rights)
+    return replace(broker, username=name, password="right")
+
+
+async def test_an_operator_that_the_broker_refuses_says_so_and_goes_on_when_it_is_let_in(
+    rabbitmq: Server, broker: Broker, subtests: pytest.Subtests
+) -> None:
+    scant, nobody = user(rabbitmq, broker, "scant", "^(?!leveret.jobs)"), replace(broker, username="nobody")
+    cases = {
+        "wrong-password": replace(broker, password="wrong"),
+        "unknown-user": nobody,
+        "unknown-virtual-host": replace(broker, vhost="nowhere"),
+        "another-virtual-host": replace(scant, vhost="/"),
+        "no-right-to-configure": scant,
+    }
+    for name, bad in cases.items():
+        with subtests.test(name):
+            now = bad
+
+            async with linked(lambda: now) as link:  # noqa: B023 - read at each try
+                assert link.problem == NOT_TRIED
+                await until(lambda: link.problem != NOT_TRIED)
+                assert link.refused, link.problem
+                now = broker
+                await until(lambda: link.session is not None)
+    async with linked(lambda: replace(broker, port=1)) as link:
+        await until(lambda: link.problem != NOT_TRIED)
+        assert not link.refused, "away is another thing"
+    few = user(rabbitmq, broker, "few", "^(?!leveret.bench)")
+    async with linked(lambda: few) as link:
+        await until(lambda: link.session is not None)
+        with pytest.raises(NotDeclared) as problem:
+            await link.declare(QUEUE)
+        assert problem.value.refused
 
 
 async def test_hints_arrive_and_what_is_no_signal_does_no_harm(
@@ -181,6 +245,14 @@ UNMISSED: list[tuple[str, list[Deleted]]] = [
     ("bindings", [Binding(JOBS, QUEUE, QUEUE), Binding(DEAD, dead_queue(QUEUE), QUEUE), Binding(DEAD, EVENTS, QUEUE)]),
     ("exchanges", [f"exchange {name}" for name in (DEAD, JOBS, SIGNALS)]),
     ("queues", [f"queue {name}" for name in (EVENTS, dead_queue(QUEUE), QUEUE)]),
+    (
+        "delay levels",
+        [f"{what} {delay_exchange(level)}" for level in (0, LEVELS - 1) for what in ("queue", "exchange")],
+    ),
+    ("a delay level's binding", [Binding(delay_exchange(3), delay_exchange(3))]),
+    ("where what no queue took goes", [f"queue {UNROUTABLE}", f"exchange {UNROUTABLE}"]),
+    ("all exchanges", [f"exchange {one.name}" for one in shared().exchanges]),
+    ("all queues", [f"queue {one.name}" for one in (*shared().queues, *for_queue(QUEUE).queues)]),
 ]
 
 

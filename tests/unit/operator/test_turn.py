@@ -242,6 +242,9 @@ async def test_what_was_deleted_by_hand_is_made_again(scene: Scene) -> None:
     scene.registry.deployment_is_gone(scene.registry.deployments["url-check"])
     await scene.turn(1)
     assert (len(scene.broker.declared), len(scene.cluster.applied)) == (2, 2)
+    assert scene.cluster.warned == [
+        "QueueMissing of url-check: leveret.url-check: it was gone, and what was in it; declared again"
+    ]
     changed = replace(scene.registry.deployments["url-check"], fingerprint="edited by hand", revision=50)
     scene.registry.deployment_is(changed)
     await scene.turn(2)
@@ -255,6 +258,8 @@ async def test_a_binding_or_a_queue_of_dead_letters_that_is_missing_is_declared_
     await scene.turn(2)
     assert scene.broker.declared == ["leveret.url-check", "leveret.url-check"]
     assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    (told,) = scene.cluster.warned
+    assert "dead letters' queue, or what it is bound to, was gone; declared again" in told
 
 
 async def test_a_template_that_changes_ours_leaves_the_last_good_deployment(scene: Scene) -> None:
@@ -297,6 +302,16 @@ async def test_a_broker_that_is_too_old_is_named(scene: Scene) -> None:
     assert scene.cluster.condition("Ready") == ("False", "BrokerTooOld")
     (ready,) = [entry for entry in scene.cluster.status["conditions"] if entry["type"] == "Ready"]
     assert "3.13.7" in ready["message"]
+
+
+async def test_refused_credentials_are_named_with_what_to_do(scene: Scene) -> None:
+    scene.broker.session, scene.broker.refused = None, True
+    scene.broker.problem = "ProbableAuthenticationError: ACCESS_REFUSED - Login was refused"
+    await scene.turn(0, bulk=None)
+    assert scene.cluster.condition("BrokerReachable") == ("False", "AccessRefused")
+    assert scene.cluster.condition("Ready") == ("False", "AccessRefused")
+    assert "the Secret leveret-broker right" in scene.message("Ready")
+    assert "everything goes on" not in scene.message("Ready")
 
 
 TAKEN_BY_OTHER = NoQueue(
