@@ -51,20 +51,31 @@ class States:
             text = f"{text}; {self.consumers.reason}: {self.consumers.message}"
         return State(True, "Reconciled", text)
 
+    @property
+    def spec_invalid(self) -> State | None:
+        """That the JobQueue itself can't be carried out. It is bad when True, and absent while it isn't."""
+        no = self.deployment
+        if no.good is not False or no.reason not in ("SpecInvalid", "TemplateInvalid"):
+            return None
+        return State(True, no.reason, no.message, wrong=True)
+
 
 def conditions(states: States, before: Iterable[Condition], *, generation: int, now: datetime) -> tuple[Condition, ...]:
     """Return all conditions, keeping those that nothing is known of, and the transition time where the status is the same."""
     earlier = {condition.type: condition for condition in before}
-    named = {
+    named: dict[str, State | None] = {
         "Ready": states.ready,
         "BrokerReachable": states.broker,
         "TopologyReady": states.topology,
         "ConsumersAvailable": states.consumers,
         "ScalingActive": states.scaling,
         "MetricsFresh": states.metrics,
+        "SpecInvalid": states.spec_invalid,
     }
     made = []
     for type_, state in named.items():
+        if state is None:
+            continue
         old = earlier.get(type_)
         if state == UNKNOWN and old:
             made.append(old)

@@ -55,6 +55,8 @@ class JobQueue:
     policy: Policy
     queue_spec: QueueSpec = QueueSpec()
     created: datetime = NOT_KNOWN
+    problem: str | None = None  # why the newest spec can't be understood; the rest is then as it was understood last
+    going: bool = False  # somebody deleted it, and something keeps it for now
 
     @property
     def queue(self) -> str:

@@ -7,6 +7,7 @@ order) is refused here as well, so that an object stored under an older schema i
 import hashlib
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 from leveret.durations import parse_duration
@@ -59,11 +60,29 @@ def parse_jobqueue(body: Json) -> JobQueue:
             ),
             queue_spec=_queue(map_in(spec, "queue")),
             created=time_of(meta.get("creationTimestamp")) or NOT_KNOWN,
+            going="deletionTimestamp" in meta,
         )
     except KeyError as missing:
         raise BadSpec(f"the field {missing.args[0]} is missing") from missing
     except ValueError as problem:
         raise BadSpec(str(problem)) from problem
+
+
+def parse_refused(body: Json, problem: BadSpec) -> JobQueue:
+    """Read of one that can't be understood what keeps its queue and its size; the rest is as if it were left out."""
+    queue, scaling = (map_in(map_in(body, "spec"), part) for part in ("queue", "scaling"))
+    sizes: dict[str, object] = {key: scaling.get(key) for key in ("minReplicas", "maxReplicas")}
+    sizes["objective"] = {"backlogPerReplica": map_in(scaling, "objective").get("backlogPerReplica")}
+    readable = {
+        "consumer": {"image": "", "handlers": ""},
+        "queue": {key: queue[key] for key in ("name", "from") if key in queue},
+        "scaling": sizes,
+    }
+    try:
+        read = parse_jobqueue({**body, "spec": readable})
+    except BadSpec:
+        read = parse_jobqueue({**body, "spec": {**readable, "scaling": {}}})
+    return replace(read, problem=str(problem))
 
 
 def parse_recorded(body: Json) -> Recorded:

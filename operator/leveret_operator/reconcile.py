@@ -55,11 +55,17 @@ async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
             kept.declared_in = session
             kept.settled_at = tools.clock() + SETTLES if new else None
             if kept.states.topology == MISSING:
-                lost = "it was gone, and what was in it" if new else "its dead letters' queue, or what it is bound to, was gone"
-                await tools.events.tell(jobqueue, "Warning", MISSING.reason, f"{jobqueue.queue}: {lost}; declared again", now=now)
+                lost = (
+                    "it was gone, and what was in it"
+                    if new
+                    else "its dead letters' queue, or what it is bound to, was gone"
+                )
+                await tools.events.tell(
+                    jobqueue, "Warning", MISSING.reason, f"{jobqueue.queue}: {lost}; declared again", now=now
+                )
     if kept.declared_in == session:
         kept.say(topology=_declared(jobqueue, kept))
-        if kept.settled_at is None or tools.clock() >= kept.settled_at:
+        if jobqueue.problem is None and (kept.settled_at is None or tools.clock() >= kept.settled_at):
             tools.announcements.define(jobqueue, kept.taken_from, tools.clock())
 
 
@@ -133,8 +139,9 @@ async def stand_back(jobqueue: JobQueue, kept: Kept, tools: Tools, because: NoQu
 async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     """See to it that the Deployment is as the JobQueue says; repair what was changed or deleted by hand."""
     now, there = tools.clock(), tools.registry.deployment_of(jobqueue)
-    if refused := tools.registry.refused.get(jobqueue.name):
-        kept.say(deployment=State(False, "SpecInvalid", f"{refused.problem}; {_what_stays(there)}"))
+    if jobqueue.problem is not None:
+        kept.tried, kept.applied = None, None
+        kept.say(deployment=State(False, "SpecInvalid", f"{jobqueue.problem}; {_what_stays(there)}"))
         return
     wanted = (jobqueue, kept.taken_from)
     if kept.applied == wanted and there is not None and there.fingerprint == kept.fingerprint:

@@ -5,20 +5,12 @@ may miss: an object that was deleted while the watch was being set up anew.
 """
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from leveret_operator.jobqueue import BadSpec, Deployment, JobQueue, Recorded
+from leveret_operator.jobqueue import Deployment, JobQueue, Recorded
 from leveret_operator.pods import Pod
 
 Wake = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A JobQueue whose newest spec can't be understood."""
-
-    uid: str
-    problem: BadSpec
 
 
 class Registry:
@@ -27,30 +19,26 @@ class Registry:
     def __init__(self, wake: Wake) -> None:
         self.jobqueues: dict[str, JobQueue] = {}
         self.recorded: dict[str, Recorded] = {}  # by uid: the status as it was when the object was first seen
-        self.refused: dict[str, Refused] = {}
         self.deployments: dict[str, Deployment] = {}
         self._pods: dict[str, dict[str, Pod]] = {}  # by the JobQueue's name and the pod's uid
         self._wake = wake
 
     def jobqueue_is(self, jobqueue: JobQueue, recorded: Recorded) -> None:
-        self.refused.pop(jobqueue.name, None)
+        """Take it; one that can't be understood keeps running as it was, if it ran before."""
         self.recorded.setdefault(jobqueue.uid, recorded)
         before = self.jobqueues.get(jobqueue.name)
-        if before is not None and before.uid == jobqueue.uid and before.generation > jobqueue.generation:
-            return  # an old event that comes late
+        if before is not None and before.uid == jobqueue.uid:
+            if before.generation > jobqueue.generation:
+                return  # an old event that comes late
+            if jobqueue.problem is not None:
+                new = jobqueue
+                jobqueue = replace(before, generation=new.generation, problem=new.problem, going=new.going)
         self.jobqueues[jobqueue.name] = jobqueue
         if before != jobqueue:
             self._wake(jobqueue.name)
 
-    def jobqueue_is_bad(self, name: str, uid: str, problem: BadSpec) -> None:
-        """It keeps running as it was, if it ran before."""
-        self.refused[name] = Refused(uid, problem)
-        self._wake(name)
-
     def jobqueue_is_gone(self, name: str, uid: str | None = None) -> None:
-        refused, jobqueue = self.refused.get(name), self.jobqueues.get(name)
-        if refused is not None and uid in (None, refused.uid):
-            del self.refused[name]
+        jobqueue = self.jobqueues.get(name)
         if jobqueue is None or uid not in (None, jobqueue.uid):
             return
         del self.jobqueues[name]
@@ -94,9 +82,9 @@ class Registry:
     def pods_of(self, jobqueue: JobQueue) -> tuple[Pod, ...]:
         return tuple(self._pods.get(jobqueue.name, {}).values())
 
-    def queues(self) -> dict[str, str | None]:
-        """Return the queue of each JobQueue there is, None for one that was never understood."""
-        return {**dict.fromkeys(self.refused), **{name: known.queue for name, known in self.jobqueues.items()}}
+    def queues(self) -> dict[str, str]:
+        """Return the queue of each JobQueue there is."""
+        return {name: known.queue for name, known in self.jobqueues.items()}
 
     def scaled(self, jobqueue: str, replicas: int, revision: int) -> None:
         """Our own write, known before the watch tells it."""
@@ -106,15 +94,13 @@ class Registry:
 
     def uids(self) -> frozenset[str]:
         """Return the uid of everything that is known."""
-        deployments, pods = self.deployments.values(), self._all_pods()
-        others = {known.uid for known in deployments} | {known.uid for known in pods}
-        return frozenset({uid for _, uid in self._named()} | others)
+        known: list[JobQueue | Deployment | Pod] = [*self.jobqueues.values(), *self.deployments.values()]
+        return frozenset(one.uid for one in (*known, *self._all_pods()))
 
     def drop(self, uids: Set[str]) -> None:
         """Forget what a full list does not hold."""
-        for name, uid in self._named():
-            if uid in uids:
-                self.jobqueue_is_gone(name, uid)
+        for jobqueue in [known for known in self.jobqueues.values() if known.uid in uids]:
+            self.jobqueue_is_gone(jobqueue.name, jobqueue.uid)
         for deployment in [known for known in self.deployments.values() if known.uid in uids]:
             self.deployment_is_gone(deployment)
         for pod in [known for known in self._all_pods() if known.uid in uids]:
@@ -122,8 +108,3 @@ class Registry:
 
     def _all_pods(self) -> list[Pod]:
         return [pod for pods in self._pods.values() for pod in pods.values()]
-
-    def _named(self) -> list[tuple[str, str]]:
-        """The JobQueues' names and uids; two of one name where the newer one was never understood."""
-        understood = [(name, known.uid) for name, known in self.jobqueues.items()]
-        return understood + [(name, known.uid) for name, known in self.refused.items()]

@@ -54,6 +54,9 @@ async def observe(jobqueue: JobQueue, kept: Kept, tools: Tools) -> tuple[Look, D
     source = (kept.source_live, tools.bulk.depth(kept.taken_from.dead_queue)) if kept.taken_from else None
     seen = look(jobqueue.policy, before, (kept.live, bulk), replicas=there.wanted, now=now, source=source)
     kept.memory, decision = seen.memory, seen.decision
+    if jobqueue.problem is not None and decision.replicas < there.wanted:
+        text = f"{decision.message}; nothing is taken away until the spec can be understood"
+        decision = replace(decision, replicas=there.wanted, message=text)
     if decision.replicas == 0 < there.wanted and not kept.availability.may_go(now):
         decision = keep_last(decision, "none of its kind was ready yet, so the last one stays for 10 min to show why")
     if decision.replicas == 0 < there.wanted and not await _is_empty(jobqueue, kept, tools):

@@ -16,6 +16,8 @@ from leveret_operator.tools import Tools
 async def take_turn(kept: Kept, tools: Tools) -> None:
     """Raise ApiGone if the API server doesn't answer; the next turn goes on from there."""
     jobqueue = kept.jobqueue
+    if jobqueue.going:
+        return  # nothing new for it: what is deleted beside it would be made again
     if kept.no_queue is not None:
         await stand_back(jobqueue, kept, tools, kept.no_queue)
         await report_standing_back(jobqueue, kept, tools)
@@ -34,6 +36,6 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
 
 def _tell_present_version(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
     """That of the handlers that the consumers should run: the newest spec's, unless that could not be applied."""
-    there = tools.registry.deployment_of(jobqueue) if kept.applying.until else None
+    there = tools.registry.deployment_of(jobqueue) if kept.applying.until or jobqueue.problem else None
     version = there.version if there is not None and there.version else jobqueue.version
     tools.versions.present(jobqueue.queue, version, kept.memory.signals.runs.value)

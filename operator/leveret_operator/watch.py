@@ -17,7 +17,7 @@ import structlog
 from leveret.telemetry.probes import Readiness
 from leveret_operator.jobqueue import LABEL, BadSpec, Json
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused, KubernetesApi
-from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded, parse_refused
 from leveret_operator.pod_parsing import parse_pod
 from leveret_operator.registry import Registry
 from leveret_operator.watch_lag import WatchLag
@@ -132,12 +132,14 @@ class Watch:
         return False
 
     def _take_jobqueue(self, body: Json) -> None:
-        name = _name(body)
         try:
-            self._registry.jobqueue_is(parse_jobqueue(body), parse_recorded(body))
+            jobqueue = parse_jobqueue(body)
         except BadSpec as problem:
-            log.warning("a JobQueue can't be understood; it stays as it was", jobqueue=name, problem=str(problem))
-            self._registry.jobqueue_is_bad(name, _uid(body), problem)
+            log.warning(
+                "a JobQueue can't be understood; it stays as it was", jobqueue=_name(body), problem=str(problem)
+            )
+            jobqueue = parse_refused(body, problem)
+        self._registry.jobqueue_is(jobqueue, parse_recorded(body))
 
     async def list_all(self) -> bool:
         """List everything; return whether that worked. Raises WatchStandsStill."""

@@ -8,7 +8,7 @@ import pytest
 from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.scaling.decide import Policy
 from leveret_operator.jobqueue import BadSpec, QueueSpec
-from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded
+from leveret_operator.parsing import parse_deployment, parse_jobqueue, parse_recorded, parse_refused
 
 
 def body(**spec: object) -> dict[str, Any]:
@@ -77,6 +77,31 @@ def test_one_that_nobody_dated_is_later_than_all_others() -> None:
 def test_what_cannot_be_understood_is_named(spec: dict[str, object], says: str) -> None:
     with pytest.raises(BadSpec, match=says):
         parse_jobqueue(body(**spec))
+
+
+BAD = {
+    "timeout": {"timeout": "soon"},
+    "no-consumer": {"consumer": 7},
+    "retry": {"retry": {"maxAttempts": []}},
+    "jitter": {"retry": {"backoff": {"jitter": "much"}}},
+    "stabilization": {"scaling": {"minReplicas": 2, "maxReplicas": 7, "scaleDownStabilization": "soon"}},
+    "replicas": {"scaling": {"minReplicas": {}, "maxReplicas": 7}},
+    "objective": {"scaling": {"objective": {"backlogPerReplica": "many"}}},
+    "everything": {"consumer": [], "retry": [], "scaling": [], "timeout": []},
+}
+
+
+@pytest.mark.parametrize("spec", [pytest.param(spec, id=name) for name, spec in BAD.items()])
+def test_one_that_cannot_be_understood_keeps_its_claim_and_its_size(spec: dict[str, object]) -> None:
+    bad = body(**{"queue": {"name": "shop.mails", "deliveryLimit": 21, "from": {"deadLettersOf": "o"}}, **spec})
+    bad["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z"}
+    with pytest.raises(BadSpec) as problem:
+        parse_jobqueue(bad)
+    read = parse_refused(bad, problem.value)
+    assert (read.queue, read.queue_spec.dead_letters_of, read.uid, read.generation) == ("shop.mails", "o", "u", 2)
+    assert (read.created, read.going, read.problem) == (datetime(2026, 1, 1, tzinfo=UTC), True, str(problem.value))
+    sizes = (2, 7) if "scaleDownStabilization" in str(spec) else (0, 10)
+    assert (read.policy.min_replicas, read.policy.max_replicas, read.policy.backlog_per_replica) == (*sizes, 100)
 
 
 def test_the_version_is_that_of_the_handlers_only() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from leveret_operator.jobqueue import BadSpec, Deployment, JobQueue, Recorded
+from leveret_operator.jobqueue import Consumer, Deployment, JobQueue, Recorded
 from leveret_operator.registry import Registry
 
 DEPLOYMENT = Deployment("url-check-consumer", "url-check", "d1", revision=5, wanted=1, there=1, fingerprint="f")
@@ -45,23 +45,31 @@ def test_a_list_finds_what_the_watch_missed(jobqueue: JobQueue) -> None:
     registry = Registry(Woken())
     registry.jobqueue_is(jobqueue, Recorded())
     registry.deployment_is(DEPLOYMENT)
-    registry.jobqueue_is_bad("bad", "b1", BadSpec("timeout"))
+    registry.jobqueue_is(replace(jobqueue, name="bad", uid="b1", problem="timeout"), Recorded())
     assert registry.uids() == {jobqueue.uid, DEPLOYMENT.uid, "b1"}
     registry.drop({"of something else"})
     assert registry.jobqueues
     registry.drop({jobqueue.uid, DEPLOYMENT.uid, "b1"})
     assert not registry.jobqueues
     assert not registry.deployments
-    assert not registry.refused
 
 
-def test_one_that_was_never_understood_is_forgotten_when_it_is_gone() -> None:
-    registry = Registry(Woken())
-    registry.jobqueue_is_bad("bad", "b1", BadSpec("timeout"))
-    registry.jobqueue_is_gone("bad", uid="of an earlier one")
-    assert registry.queues() == {"bad": None}
-    registry.jobqueue_is_gone("bad", uid="b1")
-    assert registry.queues() == {}
+def test_one_that_is_no_longer_understood_is_as_it_was_and_says_so(jobqueue: JobQueue) -> None:
+    woken = Woken()
+    registry = Registry(woken)
+    registry.jobqueue_is(jobqueue, Recorded())
+    other = replace(jobqueue, consumer=Consumer("", "", 1), generation=4, problem="timeout", going=True)
+    registry.jobqueue_is(other, Recorded())
+    registry.jobqueue_is(jobqueue, Recorded())  # an old event that comes late
+    assert registry.jobqueues == {
+        "url-check": replace(jobqueue, generation=4, problem="timeout", going=True),
+    }
+    registry.jobqueue_is(replace(jobqueue, generation=5), Recorded())
+    assert registry.jobqueues["url-check"].problem is None
+    registry.jobqueue_is(replace(other, uid="made anew", generation=1), Recorded())
+    assert registry.jobqueues["url-check"].consumer.image == "", "another one's specification is not its own"
+    assert len(woken) == 4
+    assert registry.queues() == {"url-check": "leveret.url-check"}
 
 
 def test_a_deployment_that_only_carries_the_label_is_not_the_consumers() -> None:

@@ -10,9 +10,10 @@ from played import START, Scene
 
 from leveret.scaling.backlog import Depth
 from leveret_operator.broker import NOT_TRIED
-from leveret_operator.jobqueue import JobQueue, Recorded
+from leveret_operator.jobqueue import Consumer, Deployment, JobQueue, QueueSpec, Recorded
 from leveret_operator.loop import CentralLoop
 from leveret_operator.parsing import parse_recorded
+from leveret_operator.registry import Registry
 from leveret_operator.turn import take_turn
 
 SERVED = 20
@@ -129,6 +130,39 @@ async def test_what_was_wrong_before_a_restart_is_said_until_it_is_known_to_be_w
     await take_turn(kept, scene.tools)
     ready = conditions(scene.cluster.status)["Ready"]
     assert ready == (first["Ready"] if session is None else ("True", "2026-01-01T00:01:11.000Z"))
+
+
+@pytest.mark.parametrize("replicas", [pytest.param(3, id="with-consumers"), pytest.param(0, id="at-zero")])
+async def test_one_that_an_upgrade_no_longer_understands_keeps_queue_and_size_over_restarts(
+    jobqueue: JobQueue, replicas: int
+) -> None:
+    scene = Scene(jobqueue)
+    scene.cluster.replicas = replicas
+    await Operator(scene, [jobqueue]).works()
+    scene.cluster.replicas = replicas
+    scene.cluster.sizes.clear()
+    bad = replace(jobqueue, consumer=Consumer("", "", 10), generation=4, problem="timeout: 'soon' is no duration")
+    later = replace(jobqueue, name="later", uid="l", queue_spec=QueueSpec(jobqueue.queue))
+    for _ in range(2):
+        scene.registry = Registry(lambda name: None)
+        scene.registry.deployment_is(
+            Deployment("url-check-consumer", "url-check", "d1", 1, replicas, replicas, "f", ready=replicas)
+        )
+        scene.tools = replace(scene.tools, registry=scene.registry)
+        created = replace(bad, created=START)
+        operator = Operator(scene, [later, created])
+        await operator.works()
+        assert scene.cluster.sizes == []
+        assert scene.cluster.condition("TopologyReady", "later") == ("False", "QueueNameTaken")
+        assert scene.cluster.condition("SpecInvalid", "url-check") == ("True", "SpecInvalid")
+        assert scene.cluster.condition("Ready", "url-check") == ("False", "SpecInvalid")
+        assert scene.cluster.statuses["url-check"]["observedGeneration"] == 4
+        said = conditions(scene.cluster.statuses["url-check"])["SpecInvalid"]
+        assert said == ("True", "2026-01-01T00:10:00.000Z"), "since the first of them, whatever restarted"
+    scene.broker.bulk = Depth(scene.now, 900, 0)
+    await take_turn(operator.loop._kept["url-check"], scene.tools)
+    assert scene.cluster.sizes == [9], "it is served all the same"
+    assert len(scene.cluster.applied) == 1, "by what ran before"
 
 
 async def test_a_spec_that_changed_while_no_operator_ran_is_told_when_it_is_applied(jobqueue: JobQueue) -> None:

@@ -79,6 +79,8 @@ async def test_a_template_that_cannot_be_merged_is_told(scene: Scene) -> None:
     await scene.turn(0)
     assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
     assert scene.message("Ready").endswith("; no Deployment is made until it is mended")
+    assert scene.cluster.condition("SpecInvalid") == ("True", "TemplateInvalid")
+    assert len(scene.cluster.warned) == 1, "Ready has told it"
 
 
 @pytest.mark.parametrize("refused", [pytest.param(False, id="applied"), pytest.param(True, id="refused")])
@@ -270,7 +272,48 @@ async def test_a_template_that_changes_ours_leaves_the_last_good_deployment(scen
     assert len(scene.cluster.applied) == 1
     assert scene.cluster.condition("Ready") == ("False", "TemplateInvalid")
     assert scene.message("Ready").endswith("; the last good Deployment stays")
+    assert scene.cluster.condition("SpecInvalid") == ("True", "TemplateInvalid")
     assert scene.cluster.condition("ScalingActive") == ("True", "Deciding")
+
+
+async def test_one_that_is_no_longer_understood_holds_its_size_until_it_is_mended(scene: Scene) -> None:
+    scene.cluster.replicas = 3
+    await scene.turn(0)
+    assert scene.cluster.condition("SpecInvalid") == ("", "")
+    good = scene.kept.jobqueue
+    scene.kept.jobqueue = replace(good, generation=4, problem="timeout: 'soon' is not a duration")
+    for second in range(1, 900, 5):
+        await scene.turn(second)
+    assert (scene.cluster.sizes, len(scene.cluster.applied)) == ([], 1)
+    for condition, status in (("Ready", "False"), ("SpecInvalid", "True")):
+        assert scene.cluster.condition(condition) == (status, "SpecInvalid")
+        assert scene.message(condition) == "timeout: 'soon' is not a duration; the last good Deployment stays"
+    assert scene.cluster.status["observedGeneration"] == 4
+    assert scene.cluster.status["reason"] == "SpecInvalid"
+    await scene.turn(900, bulk=(900, 0))
+    assert scene.cluster.sizes == [9], "more is given all the same"
+    scene.kept.jobqueue = good
+    await scene.turn(901, bulk=(900, 0))
+    assert len(scene.cluster.applied) == 2
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    assert scene.cluster.condition("SpecInvalid") == ("", "")
+
+
+async def test_one_that_is_being_deleted_gets_nothing_new(scene: Scene) -> None:
+    await scene.turn(0)
+    before = (list(scene.broker.declared), dict(scene.cluster.writes), scene.tools.announcements.waiting)
+    scene.kept.jobqueue = replace(scene.kept.jobqueue, going=True, generation=4)
+    scene.broker.missing = scene.broker.unbound = True  # as by hand
+    scene.registry.deployment_is_gone(scene.registry.deployments["url-check"])  # as the garbage collector does first
+    for second in range(1, 200, 5):
+        await scene.turn(second, bulk=(900, 0))
+    assert (scene.broker.declared, scene.cluster.writes, scene.tools.announcements.waiting) == before
+
+
+async def test_one_without_a_queue_that_is_being_deleted_gets_nothing_new(scene: Scene) -> None:
+    scene.kept.jobqueue, scene.kept.no_queue = replace(scene.kept.jobqueue, going=True), TAKEN_BY_OTHER
+    await scene.turn(0)
+    assert not scene.cluster.writes
 
 
 async def test_what_the_api_server_refuses_is_a_condition_and_tried_again_later(scene: Scene) -> None:
