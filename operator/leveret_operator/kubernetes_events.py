@@ -1,7 +1,7 @@
 """Kubernetes Events about a JobQueue, as `kubectl describe jq` shows them.
 
-What happens again raises the count of the Event that is there instead of making another. An Event that can't be written is
-dropped: it is news, and the status is the record.
+What happens again raises the count of the Event that is there instead of making another, with any number of JobQueues. An
+Event that can't be written is dropped: it is news, and the status is the record.
 """
 
 import itertools
@@ -17,7 +17,6 @@ from leveret_operator.kubernetes_api import ApiGone, ApiRefused, KubernetesApi
 log = structlog.get_logger(__name__)
 
 SAME_FOR = timedelta(minutes=30)  # the API server forgets an Event after an hour
-KEPT = 1_000
 
 
 @dataclass(slots=True)
@@ -30,7 +29,7 @@ class _Posted:
 class KubernetesEvents:
     def __init__(self, api: KubernetesApi, pod: str) -> None:
         self._api, self._pod = api, pod
-        self._posted: dict[tuple[str, str], _Posted] = {}
+        self._posted: dict[tuple[str, str], _Posted] = {}  # those of the last 30 min, the oldest first
         self._numbers = itertools.count(1)
 
     async def tell(
@@ -38,10 +37,12 @@ class KubernetesEvents:
     ) -> None:
         """Write one Event, or count it onto the last one of the same reason."""
         key = (jobqueue.uid, reason)
-        posted = self._posted.get(key)
+        while self._posted and now - next(iter(self._posted.values())).at >= SAME_FOR:
+            self._posted.pop(next(iter(self._posted)))
         try:
-            if posted is not None and now - posted.at < SAME_FOR:
+            if (posted := self._posted.pop(key, None)) is not None:
                 posted.count, posted.at = posted.count + 1, now
+                self._posted[key] = posted
                 change = {"count": posted.count, "lastTimestamp": _time(now), "message": message[:1024], "type": kind}
                 try:
                     await self._api.update_event(posted.name, change)
@@ -54,8 +55,6 @@ class KubernetesEvents:
             await self._api.create_event(self._event(jobqueue, name, kind, reason, message, now))
         except (ApiGone, ApiRefused) as problem:
             log.warning("a Kubernetes Event could not be written", jobqueue=jobqueue.name, problem=str(problem))
-        while len(self._posted) > KEPT:
-            self._posted.pop(next(iter(self._posted)))
 
     def _event(self, jobqueue: JobQueue, name: str, kind: str, reason: str, message: str, now: datetime) -> Json:
         return {

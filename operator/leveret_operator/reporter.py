@@ -39,8 +39,10 @@ async def _tell(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None,
     kept.conditions = conditions(kept.states, before, generation=jobqueue.generation, now=now)
     if not _is_as_recorded(kept, before):
         await _write_status(jobqueue, kept, tools, seen, numbers)
+    told = set[str]()
     for condition in changed(before, kept.conditions):
-        if _is_news(condition, before):
+        if _is_news(condition, before) and condition.reason not in told:  # one cause shows in several conditions
+            told.add(condition.reason)
             text = f"{condition.type}: {condition.message}"
             kind: Literal["Normal", "Warning"] = "Warning" if condition.troubled else "Normal"
             await tools.events.tell(jobqueue, kind, condition.reason, text, now=now)
