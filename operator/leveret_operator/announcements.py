@@ -1,7 +1,8 @@
 """What producers must know about queues, published to `leveret.events` with confirms.
 
 A definition is repeated every minute and on each connection, and so is the list of all JobQueues; an observation is made
-at most every 5 s: all these may be lost and come again. Decisions are kept until they are confirmed (at most the last 1,000).
+at most every 5 s. Each of these is a state: what waits is the newest of each queue, however many there are and however long the
+broker takes nothing. Decisions are a log, and each waits until it is confirmed (at most the last 10,000).
 """
 
 import asyncio
@@ -34,7 +35,9 @@ REPEAT_EVERY = timedelta(seconds=60)
 OBSERVED_EVERY = timedelta(seconds=5)
 # Of a queue whose length is limited also what has not changed: the front door believes no number older than 30 s.
 LIMITED_EVERY = timedelta(seconds=15)
-KEPT = 1_000
+DECISIONS_KEPT = 10_000
+
+_Slot = tuple[str, object]  # routing key; and the kind of what is a state, or the decision itself
 
 
 class Publishes(Protocol):
@@ -48,7 +51,8 @@ class Announcements:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._waiting: deque[tuple[str, QueueEvent | JobQueuesListed]] = deque(maxlen=KEPT)
+        self._waiting: dict[_Slot, QueueEvent | JobQueuesListed] = {}  # in the order in which it is published
+        self._decisions: deque[_Slot] = deque()  # the last ones, confirmed or not
         self._listed_at: datetime | None = None
         self._there_is_some = asyncio.Event()
         self._defined: dict[str, QueueDefined] = {}
@@ -72,7 +76,7 @@ class Announcements:
         """Call often, once every JobQueue there is is known; `queues` gives each one's queue, None where it has none."""
         if self._listed_at is None or now - self._listed_at >= REPEAT_EVERY:
             self._listed_at = now
-            self._say(f"jobqueues.{self._namespace}", JobQueuesListed(now, dict(queues())))
+            self._say((f"jobqueues.{self._namespace}", JobQueuesListed), JobQueuesListed(now, dict(queues())))
 
     def define(self, jobqueue: JobQueue, source: Source | None, now: datetime) -> None:
         """Call whenever the queue is known to be on the broker; `source` is where its consumers take dead letters from."""
@@ -101,11 +105,17 @@ class Announcements:
             self._say_of(queue, seen)
 
     def decide(self, queue: str, decided: QueueDecided) -> None:
-        self._say_of(queue, decided)
+        slot = (f"queue.{queue}", decided)
+        self._say(slot, decided)
+        self._decisions.append(slot)
+        if len(self._decisions) > DECISIONS_KEPT:
+            self._waiting.pop(self._decisions.popleft(), None)
 
     def remove(self, queue: str, now: datetime) -> None:
         self._defined.pop(queue, None)
         self._observed.pop(queue, None)
+        for kind in (QueueDefined, QueueObserved):
+            self._waiting.pop((f"queue.{queue}", kind), None)
         self._say_of(queue, QueueRemoved(now))
 
     async def publish(self, publisher: Publishes) -> None:
@@ -114,22 +124,22 @@ class Announcements:
             if not self._waiting:
                 self._there_is_some.clear()
                 await self._there_is_some.wait()
-            routing_key, event = self._waiting[0]
+            slot, event = next(iter(self._waiting.items()))
             try:
-                await publisher.publish(EVENTS, routing_key, persistent_json(encode(event)))
+                await publisher.publish(EVENTS, slot[0], persistent_json(encode(event)))
             except NotConfirmed as problem:
                 log.warning("an event about a queue was not confirmed; it is tried again", because=str(problem))
                 if not isinstance(problem.__cause__, TimeoutError):
                     raise BrokerGone(f"events can't be published: {problem}") from problem  # declares anew
                 continue
-            if self._waiting and self._waiting[0][1] is event:
-                self._waiting.popleft()
+            if self._waiting.get(slot) is event:  # else something newer has its slot
+                del self._waiting[slot]
 
     def _say_of(self, queue: str, event: QueueEvent) -> None:
-        self._say(f"queue.{queue}", event)
+        self._say((f"queue.{queue}", type(event)), event)
 
-    def _say(self, routing_key: str, event: QueueEvent | JobQueuesListed) -> None:
-        self._waiting.append((routing_key, event))
+    def _say(self, slot: _Slot, event: QueueEvent | JobQueuesListed) -> None:
+        self._waiting[slot] = event
         self._there_is_some.set()
 
 

@@ -102,8 +102,8 @@ async def test_the_second_claim_waits_until_the_first_is_gone(looping: Looping) 
     looping.registry.jobqueue_is_gone("first")
     await until(lambda: looping.ready("third") == READY)
     assert looping.applied() == ["first-consumer", "third-consumer"]
-    waiting = looping.tools.announcements._waiting
-    told = [type(event).__name__ for key, event in waiting if key == "queue.leveret.mails"]
+    waiting = looping.tools.announcements._waiting.items()
+    told = [type(event).__name__ for (key, _), event in waiting if key == "queue.leveret.mails"]
     assert told.count("QueueRemoved") == 1  # the second one's end was nobody's business
     assert told.index("QueueRemoved") < len(told) - 1 - told[::-1].index("QueueDefined")
 
@@ -131,7 +131,7 @@ async def test_a_jobqueue_that_is_made_anew_with_another_queue_leaves_the_old_on
     await until(lambda: looping.ready("first") == READY)
     looping.applies("first", "leveret.new", uid="2", second=1)  # its deletion was not seen
     await until(lambda: "leveret.new" in looping.broker.declared)
-    told = [(key, type(event).__name__) for key, event in looping.tools.announcements._waiting]
+    told = [(key, type(event).__name__) for (key, _), event in looping.tools.announcements._waiting.items()]
     assert ("queue.leveret.old", "QueueRemoved") in told
     assert ("queue.leveret.new", "QueueRemoved") not in told
 
