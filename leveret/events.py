@@ -99,11 +99,12 @@ class HandlerInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_seconds: float | None = None
 
 
-class HandlersRegistered(msgspec.Struct, frozen=True):
-    """A consumer started and can run these types."""
+class HandlersRegistered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A consumer started and can run these types; or it is back on the broker, and says so for a store that was lost."""
 
     version: str  # of the handlers: what the operator gave the consumer as LEVERET_VERSION
     types: dict[str, HandlerInfo]
+    again: bool = False  # told before: what others of that version have told since, from another image perhaps, stays
 
 
 class QueueDefined(msgspec.Struct, frozen=True, tag="defined", omit_defaults=True):

@@ -69,7 +69,7 @@ async def check_marks(handlers: Handlers) -> None:
             log.warning(said, type=handler.type, because=f"{type(problem).__name__}: {problem}")
 
 
-def registration(handlers: Handlers, version: str) -> HandlersRegistered:
+def registration(handlers: Handlers, version: str, *, again: bool) -> HandlersRegistered:
     types = {
         handler.type: HandlerInfo(
             schema=handler.schema(),
@@ -78,7 +78,7 @@ def registration(handlers: Handlers, version: str) -> HandlersRegistered:
         )
         for handler in handlers.values()
     }
-    return HandlersRegistered(version, types)
+    return HandlersRegistered(version, types, again)
 
 
 def _module(name: str) -> object:

@@ -67,6 +67,7 @@ class Process(msgspec.Struct, frozen=True):
     control: ControlInbox
     prefetching: Prefetching
     lane: Lane
+    registered: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
 class Session:
@@ -195,11 +196,13 @@ class Session:
 
     async def _register(self) -> None:
         """Tell of the handlers. Beside consuming: under an alarm the confirm may take as long as the alarm."""
-        settings = self._process.settings
-        message = persistent_json(events.encode(registration(self._process.handlers, settings.version)))
+        settings, registered = self._process.settings, self._process.registered
+        told = registration(self._process.handlers, settings.version, again=registered.is_set())
+        message = persistent_json(events.encode(told))
         name = f"handlers.{settings.queue}"
         publish = partial(self._publisher.publish, topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
         await until_confirmed(publish, "the registration of the handlers")
+        registered.set()
         await asyncio.Event().wait()  # done, and no reason for the session to end
 
     async def _publish_events(self, batch: list[JobEvent]) -> None:

@@ -35,7 +35,7 @@ def ordered(told: Iterable[Told]) -> list[Told]:
 
 
 def _older(one: Told, other: Told) -> bool:
-    """Registrations have no time: the last to come counts."""
+    """Registrations have no time: the last to come counts, of consumers that have just started."""
     if isinstance(one[1], HandlersRegistered) or isinstance(other[1], HandlersRegistered):
-        return False
+        return isinstance(one[1], HandlersRegistered) and one[1].again
     return one[1].at < other[1].at

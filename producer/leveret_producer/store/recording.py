@@ -149,8 +149,8 @@ async def _tell(
     locked: Sequence[str],
 ) -> None:
     match event:
-        case HandlersRegistered(version, types):
-            values = {"queue": queue, "version": _name(version), "types": sql.encode(types)}
+        case HandlersRegistered(version, types, again):
+            values = {"queue": queue, "version": _name(version), "types": sql.encode(types), "again": again}
             await connection.execute(sql.HANDLERS, values)
         case QueueDefined():
             of = None if event.dead_letters_of is None else _name(event.dead_letters_of)

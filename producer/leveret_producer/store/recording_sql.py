@@ -173,10 +173,11 @@ LOCK_QUEUES = text(
     """
 )
 
+# Of two images under one tag, and so under one version, the one counts whose consumer started last.
 HANDLERS = text(
     """
     INSERT INTO handlers (queue, version, types) VALUES (:queue, :version, :types)
-    ON CONFLICT (queue, version) DO UPDATE SET types = excluded.types, registered_at = now()
+    ON CONFLICT (queue, version) DO UPDATE SET types = excluded.types, registered_at = now() WHERE NOT :again
     """
 )
 # A time that an operator whose clock is ahead wrote would win over the right ones: none is later than the database's, and

@@ -7,10 +7,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
+from containers import Server, management
 
 from leveret import signals, topology, wire
 from leveret.events import JobEvent
@@ -150,3 +152,34 @@ async def test_what_is_told_is_heard_though_exchange_and_queue_are_deleted_and_m
     assert not task.done()
     task.cancel()
     await asyncio.wait({task})
+
+
+async def test_a_consumer_that_is_back_says_so_of_its_handlers_and_one_that_starts_does_not(
+    rig: Any, consumer: Callable[..., Any], rabbitmq: Server
+) -> None:
+    """The image behind a tag may have changed since the one that is back started."""
+    await consumer(**OLD).ready()
+
+    async def registered(number: int) -> list[bool]:
+        async with asyncio.timeout(60):
+            while len(rig.registered) < number:  # noqa: ASYNC110 - the consumer tells
+                await asyncio.sleep(0.05)
+        return [told.again for told in rig.registered]
+
+    assert await registered(1) == [False]
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(close_consumers, rabbitmq, rig.broker.vhost):  # noqa: ASYNC110 - those pages know later
+            await asyncio.sleep(0.2)
+    assert await registered(2) == [False, True]
+    await consumer(**OLD).ready()
+    assert await registered(3) == [False, True, False]
+
+
+def close_consumers(rabbitmq: Server, vhost: str) -> bool:
+    """Close the consumers' connections; say whether the management pages knew any."""
+    found = management(rabbitmq, f"vhosts/{vhost}/connections")
+    assert isinstance(found, list)
+    theirs = [one for one in found if str(one.get("user_provided_name")).startswith("leveret-consumer")]
+    for one in theirs:
+        management(rabbitmq, f"connections/{quote(one['name'], safe='')}", "DELETE")
+    return bool(theirs)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from leveret.events import (
+    HandlerInfo,
     HandlersRegistered,
     JobQueuesListed,
     QueueDecided,
@@ -80,6 +81,32 @@ async def test_of_many_observations_of_one_batch_the_newest_counts_and_all_decis
     seen = await Queues(store).view(QUEUE)
     assert seen is not None
     assert (seen.ready, [decision.after for decision in seen.decisions]) == (9, [9, 3, 1])
+
+
+OLD, NEW = ({"t": HandlerInfo({"type": type_})} for type_ in ("string", "integer"))
+
+
+@pytest.mark.parametrize("batches", [pytest.param(True, id="one-by-one"), pytest.param(False, id="in-one-batch")])
+@pytest.mark.parametrize(
+    ("told", "counts"),
+    [
+        pytest.param([(OLD, False), (NEW, False)], NEW, id="the-new-image-starts"),
+        pytest.param([(OLD, False), (NEW, False), (OLD, True)], NEW, id="a-pod-of-the-old-image-is-back-on-the-broker"),
+        pytest.param([(OLD, False), (NEW, False), (OLD, True), (NEW, True), (OLD, True)], NEW, id="all-are-back"),
+        pytest.param([(NEW, False), (OLD, False)], OLD, id="one-of-the-old-image-starts-last"),
+        pytest.param([(OLD, True)], OLD, id="the-database-was-lost"),
+        pytest.param([(OLD, True), (NEW, True), (NEW, False)], NEW, id="and-then-one-starts"),
+    ],
+)
+async def test_of_two_images_under_one_tag_the_one_whose_consumer_started_last_counts(
+    store: Postgres, told: list[tuple[dict[str, HandlerInfo], bool]], counts: dict[str, HandlerInfo], batches: bool
+) -> None:
+    events: list[Told] = [(QUEUE, HandlersRegistered("v1", types, again)) for types, again in told]
+    await Recording(store).record((), [defined(QUEUE, now())])
+    for batch in [[one] for one in events] if batches else [events]:
+        await Recording(store).record((), batch)
+    known = (await Queues(store).known())[QUEUE]
+    assert known.handlers == counts
 
 
 @pytest.mark.parametrize(
