@@ -1,0 +1,145 @@
+"""The operator beside a real broker, its cluster played: it starts anew, and somebody deletes what it has declared."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from containers import Server, management
+from deletions import Deleted, delete
+from played import Cluster, Scene
+
+from leveret.rabbitmq.connection import open_connection
+from leveret.retry import LEVELS, RetryPolicy
+from leveret.scaling.decide import Policy
+from leveret.settings import Broker
+from leveret.topology import DEAD, JOBS, Binding, dead_queue, delay_exchange, for_queue, shared
+from leveret_operator.announcements import Announcements
+from leveret_operator.broker import BrokerLink
+from leveret_operator.broker_statistics import BrokerStatistics
+from leveret_operator.bulk import Bulk
+from leveret_operator.jobqueue import Consumer, JobQueue
+from leveret_operator.loop import CentralLoop
+from leveret_operator.parsing import parse_recorded
+from leveret_operator.present_versions import PresentVersions
+from leveret_operator.registry import Registry
+
+SERVED = 20
+WATCHED = 20.0  # s
+POLICY = Policy(1, 10, 100, timedelta(seconds=60), timedelta(minutes=2))
+JOBQUEUES = [
+    JobQueue("leveret", f"q{n}", f"u{n}", 3, Consumer("i", "a:b", 1), RetryPolicy(), timedelta(seconds=30), POLICY)
+    for n in range(SERVED)
+]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Operators:
+    """Starts one after the other; the cluster and the broker stay."""
+
+    cluster: Cluster
+    broker: Broker
+    statistics: BrokerStatistics
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        loop, announcements, versions = CentralLoop(), Announcements("leveret"), PresentVersions()
+        changed, nobody = loop.wake_all, lambda _: None
+        link = BrokerLink(announcements, versions, heard=loop.hear, changed=changed, clock=now, asked=nobody)
+        bulk, registry = Bulk(self.statistics, lambda: self.broker, now), Registry(loop.wake)
+        for jobqueue in JOBQUEUES:
+            recorded = parse_recorded({"status": self.cluster.statuses.get(jobqueue.name, {})})
+            registry.jobqueue_is(jobqueue, recorded)
+        scene = Scene(JOBQUEUES[0])
+        own: dict[str, Any] = {"api": self.cluster, "events": self.cluster}
+        tools = replace(
+            scene.tools,
+            **own, broker=link, bulk=bulk, registry=registry, announcements=announcements, versions=versions, clock=now,
+        )  # fmt: skip
+        works = (loop.run(tools), link.run(lambda: self.broker, "test-operator"), bulk.run())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def conditions(self) -> dict[str, dict[str, tuple[str, str]]]:
+        return {
+            name: {one["type"]: (one["status"], one["lastTransitionTime"]) for one in status["conditions"]}
+            for name, status in self.cluster.statuses.items()
+        }
+
+    def all_well(self) -> bool:
+        said = [status for one in self.conditions().values() for status, _ in one.values()]
+        return len(said) == 6 * SERVED and set(said) == {"True"}
+
+
+@pytest.fixture
+def operators(broker: Broker, statistics: Callable[..., BrokerStatistics]) -> Operators:
+    return Operators(Cluster(), broker, statistics())
+
+
+async def until(probe: Callable[[], bool], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not probe():  # noqa: ASYNC110 - the operator works beside us
+            await asyncio.sleep(0.05)
+
+
+async def test_a_restart_beside_twenty_jobqueues_is_seen_by_nobody(operators: Operators) -> None:
+    async with operators.one():
+        await until(operators.all_well)
+        await asyncio.sleep(10)  # what is worth a write is written
+    before, cluster = operators.conditions(), operators.cluster
+    cluster.told.clear()
+    cluster.warned.clear()
+    cluster.writes.clear()
+    async with operators.one():
+        await asyncio.sleep(WATCHED)
+    assert operators.conditions() == before
+    assert (cluster.told, cluster.warned) == ([], [])
+    assert len(cluster.writes) == SERVED, "it did work"
+    assert max(cluster.writes.values()) <= 3
+
+
+async def test_what_somebody_deletes_is_there_again_within_a_minute(
+    operators: Operators, rabbitmq: Server, broker: Broker, subtests: pytest.Subtests
+) -> None:
+    one, other = JOBQUEUES[0].queue, JOBQUEUES[1].queue
+    cases: dict[str, list[Deleted]] = {
+        "exchanges": [f"exchange {JOBS}", f"exchange {DEAD}"],
+        "bindings": [Binding(JOBS, one, one), Binding(DEAD, dead_queue(other), other)],
+        "delay-levels": [f"queue {delay_exchange(0)}", f"exchange {delay_exchange(LEVELS - 1)}"],
+        "dead-letter-queue": [f"queue {dead_queue(one)}"],
+        "queue": [f"queue {other}"],
+    }
+    wanted = {
+        (it.exchange, it.queue, it.key)
+        for topology in (shared(), *(for_queue(jobqueue.queue) for jobqueue in JOBQUEUES))
+        for it in topology.bindings
+    }
+
+    async def whole() -> bool:
+        found: Any = await asyncio.to_thread(management, rabbitmq, f"bindings/{broker.vhost}")
+        return wanted <= {(it["source"], it["destination"], it["routing_key"]) for it in found}
+
+    async with operators.one(), await open_connection(broker, "vandal") as vandal:
+        await until(operators.all_well)
+        for name, those in cases.items():
+            with subtests.test(name):
+                await delete(vandal, *those)
+                async with asyncio.timeout(60):
+                    while not await whole():  # noqa: ASYNC110 - the broker tells
+                        await asyncio.sleep(0.5)
+        await until(lambda: len(operators.cluster.warned) >= 2)
+    told = "".join(operators.cluster.warned)
+    assert f"QueueMissing of {JOBQUEUES[0].name}: {one}: its dead letters' queue" in told
+    assert f"QueueMissing of {JOBQUEUES[1].name}: {other}: it was gone, and what was in it" in told
