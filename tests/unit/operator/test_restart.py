@@ -9,6 +9,7 @@ import pytest
 from played import START, Scene
 
 from leveret.scaling.backlog import Depth
+from leveret.scaling.demand import Beat, hear_beat
 from leveret_operator.broker import NOT_TRIED
 from leveret_operator.jobqueue import Consumer, Deployment, JobQueue, QueueSpec, Recorded
 from leveret_operator.loop import CentralLoop
@@ -41,13 +42,16 @@ class Operator:
                 scene.broker.session = 1
             scene.broker.bulk = Depth(scene.now, 0, 0) if after >= numbers else None
             for kept in self.loop._kept.values():
+                if after.total_seconds() % 5 == 3:  # their consumers heed no operator's restart
+                    said = Beat(scene.now, 0, 100, "0.2.0", 5.0)
+                    kept.hear(hear_beat(kept.memory.signals, "a consumer", said, scene.now))
                 await take_turn(kept, scene.tools)
 
 
 def ticks() -> Iterator[timedelta]:
     """A turn each second at first, then every ten."""
     yield from (timedelta(seconds=second) for second in range(30))
-    yield from (timedelta(seconds=second) for second in range(30, 610, 10))
+    yield from (timedelta(seconds=second) for second in range(33, 610, 5))
 
 
 def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -87,7 +91,7 @@ async def test_a_restart_moves_no_transition_time_and_warns_of_nothing(
     assert {name: status["queue"] for name, status in scene.cluster.statuses.items()} == numbers
     assert scene.cluster.told == []
     assert len(scene.cluster.writes) == SERVED
-    assert max(scene.cluster.writes.values()) <= 3
+    assert max(scene.cluster.writes.values()) <= 3, [*scene.cluster.writes.values()]
 
 
 @pytest.mark.parametrize("late", LATE)
@@ -143,6 +147,7 @@ async def test_one_that_an_upgrade_no_longer_understands_keeps_queue_and_size_ov
     scene.cluster.sizes.clear()
     bad = replace(jobqueue, consumer=Consumer("", "", 10), generation=4, problem="timeout: 'soon' is no duration")
     later = replace(jobqueue, name="later", uid="l", queue_spec=QueueSpec(jobqueue.queue))
+    since = scene.now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     for _ in range(2):
         scene.registry = Registry(lambda name: None)
         scene.registry.deployment_is(
@@ -158,7 +163,7 @@ async def test_one_that_an_upgrade_no_longer_understands_keeps_queue_and_size_ov
         assert scene.cluster.condition("Ready", "url-check") == ("False", "SpecInvalid")
         assert scene.cluster.statuses["url-check"]["observedGeneration"] == 4
         said = conditions(scene.cluster.statuses["url-check"])["SpecInvalid"]
-        assert said == ("True", "2026-01-01T00:10:00.000Z"), "since the first of them, whatever restarted"
+        assert said == ("True", since), "since the first of them, whatever restarted"
     scene.broker.bulk = Depth(scene.now, 900, 0)
     await take_turn(operator.loop._kept["url-check"], scene.tools)
     assert scene.cluster.sizes == [9], "it is served all the same"
