@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +11,7 @@ import aio_pika
 import pytest
 from containers import Server, management
 from deletions import Deleted, delete
+from operator_link import linked, until
 
 from leveret import signals
 from leveret.events import QueueDecided, QueueRemoved, decode
@@ -35,18 +35,12 @@ from leveret.topology import (
     shared,
 )
 from leveret_operator.announcements import Announcements
-from leveret_operator.broker import NOT_TRIED, BrokerLink, NotDeclared, QueueDiffers
+from leveret_operator.broker import BrokerLink, NotDeclared, QueueDiffers
 from leveret_operator.live_depths import QueueMissing
 from leveret_operator.present_versions import PresentVersions
 
 QUEUE = "leveret.bench"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-async def until(probe: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not probe():  # noqa: ASYNC110 - what is waited for happens in the broker
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -71,28 +65,6 @@ async def link(
     async with linked(lambda: broker, announcements, versions, heard.append) as link:
         await until(lambda: link.session is not None)
         yield link
-
-
-@contextlib.asynccontextmanager
-async def linked(
-    read: Callable[[], Broker],
-    announcements: Announcements | None = None,
-    versions: PresentVersions | None = None,
-    heard: Callable[[Signal], None] = lambda _: None,
-) -> AsyncIterator[BrokerLink]:
-    link = BrokerLink(
-        announcements or Announcements("leveret"),
-        versions or PresentVersions(),
-        heard=heard,
-        changed=lambda: None,
-        clock=lambda: datetime.now(UTC),
-        asked=lambda kind: None,
-        looks_after_every=1.0,
-    )
-    task = asyncio.create_task(link.run(read, "test-operator"))
-    yield link
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_queue_is_declared_and_declared_again_when_it_is_gone(
@@ -125,46 +97,6 @@ async def test_a_queue_of_the_same_name_with_other_arguments_is_told(link: Broke
     with pytest.raises(QueueDiffers, match="inequivalent arg"):
         await link.declare(QUEUE)
     await link.declare("leveret.another")  # the session goes on
-
-
-def user(rabbitmq: Server, broker: Broker, name: str, configure: str) -> Broker:
-    """One who may configure only what matches."""
-    management(rabbitmq, f"users/{name}", "PUT", {"password": "right", "tags": ""})
-    rights = {"configure": configure, "write": ".*", "read": ".*"}
-    management(rabbitmq, f"permissions/{broker.vhost}/{name}", "PUT", rights)
-    return replace(broker, username=name, password="right")
-
-
-async def test_an_operator_that_the_broker_refuses_says_so_and_goes_on_when_it_is_let_in(
-    rabbitmq: Server, broker: Broker, subtests: pytest.Subtests
-) -> None:
-    scant, nobody = user(rabbitmq, broker, "scant", "^(?!leveret.jobs)"), replace(broker, username="nobody")
-    cases = {
-        "wrong-password": replace(broker, password="wrong"),
-        "unknown-user": nobody,
-        "unknown-virtual-host": replace(broker, vhost="nowhere"),
-        "another-virtual-host": replace(scant, vhost="/"),
-        "no-right-to-configure": scant,
-    }
-    for name, bad in cases.items():
-        with subtests.test(name):
-            now = bad
-
-            async with linked(lambda: now) as link:  # noqa: B023 - read at each try
-                assert link.problem == NOT_TRIED
-                await until(lambda: link.problem != NOT_TRIED)
-                assert link.refused, link.problem
-                now = broker
-                await until(lambda: link.session is not None)
-    async with linked(lambda: replace(broker, port=1)) as link:
-        await until(lambda: link.problem != NOT_TRIED)
-        assert not link.refused, "away is another thing"
-    few = user(rabbitmq, broker, "few", "^(?!leveret.bench)")
-    async with linked(lambda: few) as link:
-        await until(lambda: link.session is not None)
-        with pytest.raises(NotDeclared) as problem:
-            await link.declare(QUEUE)
-        assert problem.value.refused
 
 
 async def test_hints_arrive_and_what_is_no_signal_does_no_harm(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from containers import Server, management
 from deletions import Deleted, delete
+from operator_link import until
 from played import Cluster, Scene
 
 from leveret.rabbitmq.connection import open_connection
@@ -86,12 +87,6 @@ class Operators:
 @pytest.fixture
 def operators(broker: Broker, statistics: Callable[..., BrokerStatistics]) -> Operators:
     return Operators(Cluster(), broker, statistics())
-
-
-async def until(probe: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not probe():  # noqa: ASYNC110 - the operator works beside us
-            await asyncio.sleep(0.05)
 
 
 async def test_a_restart_beside_twenty_jobqueues_is_seen_by_nobody(operators: Operators) -> None:
