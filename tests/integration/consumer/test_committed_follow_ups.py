@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,13 +12,14 @@ import pytest
 from commit_proxy import Loss, commit_proxy
 from follow_up_jobs import ROWS, handlers_with
 from sqlalchemy import event
-from transacting import Rows, engine_of
+from transacting import Rows, engine_of, url_of
 
 from leveret import Context, Handlers, Retry, marks
 from leveret.sdk.follow_ups import FollowUp
 from leveret.settings import Database
 from leveret_consumer.testing import DeadLetter, Outcome, Succeeded, run_attempt
 
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "transactions.md"
 WITHOUT_THE_COLUMN = "ALTER TABLE leveret_marks DROP COLUMN follow_ups"
 
 
@@ -146,3 +148,26 @@ async def test_what_a_transaction_costs(
     await run(handlers, two, children=children)
     assert [found[1] for one in said if (found := WHAT.match(one))] == [*OURS, "rows", LAST, *after_the_last]
     assert len(said) == 5 + len(after_the_last)
+
+
+async def test_the_example_on_the_page_submits_what_it_says(
+    database: Database, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DATABASE_URL", url_of("asyncpg", database).render_as_string(hide_password=False))
+    await rows.do("CREATE TABLE items (n integer)")
+    page: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[:2]:
+        exec(block, page)  # noqa: S102
+    job = uuid4()
+    for _ in range(2):
+        outcome = await run_attempt(page["handlers"], "order", {"rows": 3, "customer": "ada"}, job_id=job)
+        told = [(one.queue, one.type, one.payload, one.run_at is None) for one in follow_ups(outcome)]
+        assert told == [
+            ("leveret.mails", "confirm", b'{"to":"ada"}', True),
+            ("test.queue", "remind", b'{"to":"ada"}', False),
+        ]
+    assert await rows.ask("SELECT count(*) FROM items") == 3
+    assert (
+        json.loads(await rows.ask("SELECT convert_from(follow_ups, 'UTF8') FROM leveret_marks"))[0]["type"] == "confirm"
+    )
+    await page["engine"].dispose()
