@@ -218,8 +218,7 @@ def _committed(connection: Connection, key: Key) -> Mark | None:
 
 
 def _mark(connection: Connection, key: Key) -> Mark:
-    row = connection.execute(_MARK, key.words).first()
-    result, follow_ups = row or (None, None)
+    result, follow_ups = connection.execute(_MARK, key.words).first() or (None, None)
     return Mark(result, earlier=True, follow_ups=_read(follow_ups) if follow_ups else ())
 
 
