@@ -10,10 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from leveret.sdk.follow_ups import FollowUp, FollowUps
+from leveret.sdk.follow_ups import FollowUp
+
+if TYPE_CHECKING:
+    from leveret.sdk.submitting import FollowUps
 
 # s: how long the database has to tell what is committed, each time that it's asked; and between those, the last one for ever
 ANSWERS_WITHIN, PAUSES = 15.0, (0.1, 0.3, 1.0, 3.0)
@@ -55,7 +59,7 @@ class Commit:
     """The one commit that an attempt may have. `write` makes JSON of a result; `refused` says why there is none."""
 
     submitted: tuple[FollowUp, ...] = ()  # beside a transaction; it counts if the handler succeeds
-    _follow_ups: FollowUps | None = None  # made with the first one, which few have
+    _follow_ups: "FollowUps | None" = None  # made with the first one, which few have
 
     def __init__(self, write: Callable[[object], bytes] = msgspec.json.encode, refused: str | None = None) -> None:
         self.write, self._refused = write, refused
@@ -66,6 +70,8 @@ class Commit:
 
     def follow_up(self, one: FollowUp, *, in_transaction: bool = False) -> FollowUp:
         """Note a follow-up, for its transaction only count it; return it under its id. Raises as `FollowUps.add`."""
+        from leveret.sdk.submitting import FollowUps
+
         with _submitting:
             if self._has_ended:
                 raise RuntimeError("the attempt is over: this follow-up was not submitted")

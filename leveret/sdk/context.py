@@ -12,10 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, SupportsFloat, overload
 from uuid import UUID
 
-from leveret.client.values import NewJob
 from leveret.jobs import DeadLetterInfo
 from leveret.sdk.commit import Commit
-from leveret.sdk.follow_ups import follow_up
 
 if TYPE_CHECKING:  # SQLAlchemy is there where a handler has an engine
     from sqlalchemy import Engine
@@ -109,8 +107,11 @@ class Context:
         to be submitted exactly if a transaction is committed goes to `tx.submit`. Raises `leveret.client.Unsendable` for what
         can't be a job, and for more than 1,000 or 8 MiB of payloads; RuntimeError in a thread that outlives its attempt.
         """
-        job = NewJob(type, payload, run_at, delay)
-        return self.commit.follow_up(follow_up(self, job, queue, datetime.now(UTC))).id
+        from leveret.client.values import NewJob
+        from leveret.sdk.submitting import follow_up
+
+        one = follow_up(self, NewJob(type, payload, run_at, delay), queue, datetime.now(UTC))
+        return self.commit.follow_up(one).id
 
     @property
     def cancelled(self) -> bool:

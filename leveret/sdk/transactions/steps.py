@@ -10,7 +10,8 @@ from leveret import marks
 from leveret.client.values import NewJob
 from leveret.sdk.commit import PAUSES, AlreadyDone, Mark, TransactionRefused
 from leveret.sdk.context import Context
-from leveret.sdk.follow_ups import FollowUp, follow_up
+from leveret.sdk.follow_ups import FollowUp
+from leveret.sdk.submitting import follow_up
 
 COMMITS_WITHIN = 5.0  # s; then the database is asked beside it
 LETS_GO_WITHIN = 2.0  # s for ROLLBACK, and as long to give a connection up: less than a handler has after its time-out

@@ -15,7 +15,7 @@ from leveret import Context, TransactionRefused
 from leveret.client import NewJob, Unsendable
 from leveret.jobs import made_at
 from leveret.sdk.commit import Commit
-from leveret.sdk.follow_ups import MOST, MOST_BYTES, follow_up
+from leveret.sdk.submitting import MOST, MOST_BYTES, follow_up
 from leveret.sdk.transactions.steps import Steps
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
