@@ -12,7 +12,9 @@ import msgspec
 import pytest
 import uuid_utils.compat as uuid_utils
 from commit_proxy import Loss, commit_proxy
+from containers import Server, management
 from follow_up_jobs import ROWS
+from producers import eventually_true, known, message_ids, operating, producing, ready
 from runs import until
 from transacting import Rows, url_of
 
@@ -20,7 +22,7 @@ from leveret import Context, topology, wire
 from leveret.jobs import Envelope, State
 from leveret.rabbitmq.declare import declare
 from leveret.rabbitmq.publisher import Nacked, Publisher, persistent_json
-from leveret.settings import Database
+from leveret.settings import Broker, Database
 from leveret.topology import Binding, Queue, Topology
 
 SUPPORT = Path(__file__).parents[2] / "support"
@@ -145,3 +147,50 @@ async def test_a_child_that_waits_is_cancelled_as_any_job(rig: Any, start: Calla
     await start().ready()
     assert [end.state for end in await rig.final(parent.id, runs, waits)] == ["succeeded", "succeeded", "cancelled"]
     assert (await rows.of(runs), await rows.of(waits)) == (ROWS, 0)
+
+
+async def test_with_a_producer_they_are_published_once_there_is_room_and_what_no_queue_takes_is_a_dead_letter(
+    broker: Broker, rabbitmq: Server, database: Database, start: Callable[..., Any], rows: Rows
+) -> None:
+    limit = {"pattern": f"^{OTHER}$", "definition": {"max-length": 1}, "apply-to": "queues"}
+    async with producing(broker, database) as producer, operating(broker, QUEUE, OTHER) as operator:
+        await ready(producer)
+        await known(producer, QUEUE)
+        management(rabbitmq, f"policies/{broker.vhost}/full", "PUT", limit)
+        filling = partial(operator.publish, topology.JOBS, OTHER, persistent_json(b"{}"))
+        with pytest.raises(Nacked):
+            await endless(filling)
+        parents = [
+            {"type": "beside", "payload": {"queue": queue, "children": 3}} for queue in (OTHER, "leveret.nowhere")
+        ]
+        ids = [one["id"] for one in (await producer.submit(*parents, queue=QUEUE)).json()["jobs"]]
+        await start().ready()
+
+        async def shown(state: str, *jobs: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = []
+
+            async def all_there() -> bool:
+                answers = [await producer.http.get(f"/v1/jobs/{job}") for job in jobs]
+                found[:] = [answer.json() for answer in answers]
+                return all(one.get("state") == state for one in found)
+
+            await eventually_true(all_there, f"they are {state}")
+            return found
+
+        full, nowhere = [one["result"] for one in await shown("succeeded", *ids)]
+        assert {one["queue"] for one in await shown("retrying", *full)} == {OTHER}
+        assert {one["error"]["reason"] for one in await shown("dead", *nowhere)} == {"QueueGone"}
+        management(rabbitmq, f"policies/{broker.vhost}/full", "DELETE")
+        assert await came(broker, full) == sorted(full)
+
+
+async def came(broker: Broker, jobs: list[str]) -> list[str]:
+    """Take from the other queue until all of them have come; return them as often as they came."""
+    found: list[str] = []
+
+    async def all_there() -> bool:
+        found.extend(one for one in await message_ids(broker, OTHER) if one in jobs)
+        return {*found} == {*jobs}
+
+    await eventually_true(all_there, "they are published")
+    return sorted(found)
