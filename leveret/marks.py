@@ -15,14 +15,17 @@ from datetime import timedelta
 from typing import Any, overload
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from leveret.daemons import Daemons
 from leveret.sdk.commit import Mark, MarksMissing, TransactionRefused
+from leveret.sdk.follow_ups import FollowUp
 
 TABLE = "leveret_marks"
+_ADD = f"ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS follow_ups bytea"  # a table that was made before
 _CREATE = (
     f"""CREATE TABLE IF NOT EXISTS {TABLE} (
     job uuid NOT NULL,
@@ -31,9 +34,12 @@ _CREATE = (
     made_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job, generation)
 )""",
+    _ADD,
     f"CREATE INDEX IF NOT EXISTS {TABLE}_made_at ON {TABLE} (made_at)",
 )
 DDL = ";\n".join(_CREATE) + ";"
+
+_read = msgspec.json.Decoder(tuple[FollowUp, ...]).decode
 
 PRUNES_ONE_IN = 20  # commits; each makes one mark, and may take away
 STEP = 1_000  # marks
@@ -45,13 +51,21 @@ _INSERT = text(
     f"INSERT INTO {TABLE} (job, generation) VALUES (:job, :generation) ON CONFLICT DO NOTHING RETURNING job"  # noqa: S608
 )
 _WAITS_AS_BEFORE = text("SELECT set_config('lock_timeout', :was, true)")
-_RESULT = text(f"SELECT result FROM {TABLE} WHERE job = :job AND generation = :generation")  # noqa: S608
+# By the row as a whole, which has the column or not: a statement that names one that is missing ends the transaction.
+_MARK = text(
+    f"SELECT result, CAST(to_jsonb(mark) ->> 'follow_ups' AS bytea) FROM {TABLE} AS mark "  # noqa: S608
+    "WHERE job = :job AND generation = :generation"
+)
 # A transaction whose client vanishes before COMMIT would hold up the job's next run for hours.
 _LAST = text(
     f"SELECT set_config('idle_in_transaction_session_timeout', '30s', true) FROM {TABLE} "  # noqa: S608
     "WHERE job = :job AND generation = :generation"
 )
 _KEEP = text(f"UPDATE {TABLE} SET result = :result WHERE job = :job AND generation = :generation")  # noqa: S608
+_KEEP_FOLLOW_UPS = text(
+    f"UPDATE {TABLE} SET result = :result, follow_ups = :follow_ups "  # noqa: S608
+    "WHERE job = :job AND generation = :generation"
+)
 _BOUNDED = text("SELECT set_config('lock_timeout', '5s', true), set_config('statement_timeout', '10s', true)")
 _PRUNE = text(
     f"""DELETE FROM {TABLE} WHERE ctid = ANY (ARRAY(
@@ -140,19 +154,31 @@ def insert(connection: Connection, key: Key, patience: timedelta) -> Mark | None
 def _insert(connection: Connection, key: Key, patience: str) -> Mark | None:
     was = connection.execute(_WAITS, {"patience": patience}).one()[0]
     if connection.execute(_INSERT, key.words).first() is None:
-        return Mark(connection.execute(_RESULT, key.words).scalar_one_or_none(), earlier=True)
+        return _mark(connection, key)
     connection.execute(_WAITS_AS_BEFORE, {"was": was})
     return None
 
 
-def finish(connection: Connection, key: Key, result: bytes | None) -> bool:
+def finish(connection: Connection, key: Key, mark: Mark) -> bool:
     """Do what comes last before COMMIT; tell whether the mark is there. Fails where a statement has failed before: COMMIT
-    would not, and roll back.
+    would not, and roll back. Raises MarksMissing for follow-ups where the table has no place for them.
     """
     there = connection.execute(_LAST, key.words).first() is not None
-    if there and result is not None:
-        connection.execute(_KEEP, {**key.words, "result": result})
+    if there and mark.follow_ups:
+        _keep_follow_ups(connection, key, mark)
+    elif there and mark.result is not None:
+        connection.execute(_KEEP, {**key.words, "result": mark.result})
     return there
+
+
+def _keep_follow_ups(connection: Connection, key: Key, mark: Mark) -> None:
+    kept = {"result": mark.result, "follow_ups": msgspec.json.encode(mark.follow_ups)}
+    try:
+        connection.execute(_KEEP_FOLLOW_UPS, {**key.words, **kept})
+    except DBAPIError as problem:
+        if sqlstate(problem) == "42703":  # no such column
+            raise _missing(connection, "column follow_ups in the table", _ADD) from problem
+        raise
 
 
 def is_committed(connection: Connection, key: Key) -> bool:
@@ -188,7 +214,12 @@ def _committed(connection: Connection, key: Key) -> Mark | None:
         if sqlstate(problem) == "42P01":  # no such table, so no mark
             return None
         raise
-    return Mark(connection.execute(_RESULT, key.words).scalar_one_or_none(), earlier=True)
+    return _mark(connection, key)
+
+
+def _mark(connection: Connection, key: Key) -> Mark:
+    result, follow_ups = connection.execute(_MARK, key.words).first() or (None, None)
+    return Mark(result, earlier=True, follow_ups=_read(follow_ups) if follow_ups else ())
 
 
 def prunes(key: Key) -> bool:
@@ -208,10 +239,10 @@ def sqlstate(problem: DBAPIError) -> str | None:
     return getattr(problem.orig, "sqlstate", None)
 
 
-def _missing(connection: Connection) -> MarksMissing:
+def _missing(connection: Connection, what: str = "table", ddl: str = DDL) -> MarksMissing:
     return MarksMissing(
-        f"the database {connection.engine.url.database} has no table {TABLE}, in which transactions leave their done-marks: "
-        f"run leveret.marks.create(engine) once, or these statements:\n{DDL}"
+        f"the database {connection.engine.url.database} has no {what} {TABLE}, in which transactions leave their done-marks: "
+        f"run leveret.marks.create(engine) once, or these statements:\n{ddl}"
     )
 
 

@@ -35,6 +35,7 @@ from leveret_consumer.outcome import (
     by_deadline,
     by_mark,
     failure_of,
+    follow_ups,
     interrupted,
     not_started,
     stopped_at,
@@ -126,11 +127,12 @@ class Attempts:
         mark = await commit.settled()
         if mark and not mark.earlier and not isinstance(end, bytes | Cancelled):
             log.warning(_FAILED_AFTERWARDS, **log_fields(job), error=end.error.type, detail=end.error.message)
+        submitted = follow_ups(end, mark, commit.submitted)
         end = by_mark(end, mark)
         if isinstance(end, Cancelled):
             outcome: Outcome = await _cancelled(job, handler)
         else:
-            outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()))
+            outcome = after_attempt(end, policy, job.attempt, Draws(self._draw(), self._draw()), submitted)
             outcome = by_deadline(outcome, job, self._now())
         return Finished(outcome, policy.max_attempts, started_at, seconds, told.end())
 
@@ -223,4 +225,4 @@ def _of(done: "asyncio.Future[End]", handler: Handler) -> End:
 async def _cancelled(job: Envelope, handler: Handler) -> Cancelled | Succeeded:
     """Of a job that an earlier run has committed, and nobody was told of, the commit is what counts."""
     mark = await committed_before(job, handler)
-    return Succeeded(by_mark(b"null", mark)) if mark else Cancelled()
+    return Succeeded(by_mark(b"null", mark), mark.follow_ups) if mark else Cancelled()

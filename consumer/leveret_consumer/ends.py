@@ -16,6 +16,7 @@ import msgspec
 
 from leveret.events import Error
 from leveret.jobs import DeadReason
+from leveret.sdk.follow_ups import FollowUp
 
 FAILED, TIMED_OUT = "Failed", "TimedOut"
 
@@ -60,6 +61,7 @@ End = bytes | Failure | Unfit  # the result as JSON, or what went wrong
 
 class Succeeded(msgspec.Struct, frozen=True):
     result: bytes  # JSON
+    follow_ups: tuple[FollowUp, ...] = ()  # to be published before anything is told of it
 
 
 class RetryAfter(msgspec.Struct, frozen=True):

@@ -102,6 +102,11 @@ def finished(job: Envelope, consumer: str, at: datetime, how: Finished) -> JobEv
             return msgspec.structs.replace(event, error=error, reply_to=job.reply_to)
 
 
+def queued(job: Envelope, consumer: str, at: datetime) -> JobEvent:
+    """That the broker has a job which another one has submitted; of no attempt, so whatever else is told of it counts more."""
+    return msgspec.structs.replace(_about(job, consumer, State.QUEUED, at, None, None, None), attempt=0)
+
+
 def _from_store(job: Envelope, publish_at: datetime) -> dict[str, object]:
     """What the store publishes a message by: it may never have seen a job that a foreign client submitted."""
     return {

@@ -26,6 +26,7 @@ from leveret.jobs import DeadReason, Envelope
 from leveret.reply import may_reply_to
 from leveret.retry import GiveUp, RetryPolicy
 from leveret.sdk.commit import Mark
+from leveret.sdk.follow_ups import FollowUp
 from leveret.sdk.retry import Reject, RetryLater
 from leveret.wire import as_time
 from leveret_consumer.ends import (
@@ -34,6 +35,7 @@ from leveret_consumer.ends import (
     Cancelled,
     DeadLetter,
     Deferred,
+    End,
     Failed,
     Failure,
     Outcome,
@@ -84,6 +86,12 @@ def by_mark(end: E, mark: Mark | None) -> E | bytes:
     if mark is None or (isinstance(end, bytes) and mark.result is None and not mark.earlier):
         return end
     return b"null" if mark.result is None else mark.result
+
+
+def follow_ups(end: End | Cancelled, mark: Mark | None, submitted: tuple[FollowUp, ...]) -> tuple[FollowUp, ...]:
+    """Return the follow-ups of a run: those that are committed, and those beside the transaction if the handler succeeded."""
+    beside = submitted if isinstance(end, bytes) else ()
+    return mark.follow_ups + beside if mark else beside
 
 
 def failure_of(problem: BaseException, policy: RetryPolicy | None) -> Failure:
@@ -147,11 +155,13 @@ class Draws(msgspec.Struct, frozen=True):
     level: float
 
 
-def after_attempt(end: bytes | Failure, policy: RetryPolicy, attempt: int, draws: Draws) -> Outcome:
+def after_attempt(
+    end: bytes | Failure, policy: RetryPolicy, attempt: int, draws: Draws, follow_ups: tuple[FollowUp, ...] = ()
+) -> Outcome:
     """Return what follows the end of attempt `attempt` (1…)."""
     match end:
         case bytes():
-            return Succeeded(end)
+            return Succeeded(end, follow_ups)
         case Refused(error, reason):
             return DeadLetter(reason, error)
         case Failed(error):

@@ -15,7 +15,7 @@ from leveret.wire import Unreadable
 from leveret_consumer.acks import Delivered, give_back
 from leveret_consumer.attempt import Attempts
 from leveret_consumer.deliveries import Deliveries, Held
-from leveret_consumer.ends import Succeeded
+from leveret_consumer.ends import Outcome, Succeeded
 from leveret_consumer.load import Load, Slot
 from leveret_consumer.reading import Reading
 from leveret_consumer.remembered import Attempt, Remembered, key_of
@@ -116,7 +116,7 @@ class Plain(Held):
         if task.cancelled():  # with another delivery of it
             self._all.let_go(self)
             self.message.in_background(give_back(self.message))
-        elif task.exception() or attempt.lock.locked() or not isinstance(attempt.task.result().outcome, Succeeded):
+        elif task.exception() or attempt.lock.locked() or not _is_plain(attempt.task.result().outcome):
             self._carry_on()
         else:
             attempt.take_lock()
@@ -163,3 +163,7 @@ class Plain(Held):
         self._withdrawn = True
         self._all.let_go(self)
         self.message.in_background(self._all.deliveries.carry_on(self.message))
+
+
+def _is_plain(outcome: Outcome) -> bool:
+    return isinstance(outcome, Succeeded) and not outcome.follow_ups

@@ -146,7 +146,7 @@ def _size(task: asyncio.Task[Finished]) -> int:
     if outcome is None or isinstance(outcome, Deferred | Cancelled):
         return 0
     if isinstance(outcome, Succeeded):
-        return len(outcome.result)
+        return len(outcome.result) + sum(len(one.payload) for one in outcome.follow_ups)
     return len(outcome.error.message) + len(outcome.error.traceback or "")
 
 

@@ -33,7 +33,8 @@ MOST_IN_FLIGHT = 8  # batches whose confirm is awaited
 
 _NOT_WRITTEN = (TypeError, ValueError, OverflowError, RecursionError)  # what encoding raises
 
-PublishBatch = Callable[[list[JobEvent]], Awaitable[None]]  # returns once confirmed, raises NotConfirmed
+# Of a queue's jobs, None for the consumer's own; returns once confirmed, raises NotConfirmed.
+PublishBatch = Callable[[list[JobEvent], str | None], Awaitable[None]]
 
 
 class Unreportable(Exception):
@@ -60,6 +61,7 @@ Made = Callable[[], JobEvent | None]  # None: there is nothing to tell any more
 class _Waiting:
     event: JobEvent
     confirmed: Confirmed | None
+    queue: str | None = None
 
 
 class Reports:
@@ -90,20 +92,22 @@ class Reports:
         if self._publish:
             self._add(make)
 
-    async def confirmed(self, event: JobEvent) -> None:
-        """Send an event and wait until the broker has it; raise BrokerGone if the connection ends before, or Unreportable."""
+    async def confirmed(self, event: JobEvent, queue: str | None = None) -> None:
+        """Send an event, on another queue's job if that is given, and wait until the broker has it; raise BrokerGone if the
+        connection ends before, or Unreportable.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.add_done_callback(self._unconfirmed.discard)
-        self.hand_on(event, future)
+        self.hand_on(event, future, queue)
         await future
 
-    def hand_on(self, event: JobEvent, confirmed: Confirmed) -> None:
+    def hand_on(self, event: JobEvent, confirmed: Confirmed, queue: str | None = None) -> None:
         """Send an event; `confirmed` is told what `confirmed()` returns or raises."""
         if not self._publish:
             confirmed.set_exception(BrokerGone("not connected"))
             return
         self._unconfirmed.add(confirmed)
-        self._add(_Waiting(event, confirmed))
+        self._add(_Waiting(event, confirmed, queue))
 
     async def flush(self) -> None:
         """Wait until all that was sent is confirmed."""
@@ -148,7 +152,7 @@ class Reports:
                 taken += 1
                 continue
             size += _size(waiting.event)
-            if batch and (len(batch) == MOST_EVENTS or size > LARGEST_BATCH):
+            if batch and (len(batch) == MOST_EVENTS or size > LARGEST_BATCH or waiting.queue != batch[0].queue):
                 break
             batch.append(waiting)
             taken += 1
@@ -165,7 +169,7 @@ class Reports:
         while batch:
             try:
                 some = [waiting.event for waiting in batch]
-                await until_confirmed(partial(publish, some), "events", events=len(some))
+                await until_confirmed(partial(publish, some, batch[0].queue), "events", events=len(some))
                 break
             except _NOT_WRITTEN:
                 # Looked for only now: writing each event twice would cost all that can be written.

@@ -205,8 +205,8 @@ class Session:
         registered.set()
         await asyncio.Event().wait()  # done, and no reason for the session to end
 
-    async def _publish_events(self, batch: list[JobEvent]) -> None:
-        name = f"job.{self._process.settings.queue}"
+    async def _publish_events(self, batch: list[JobEvent], queue: str | None) -> None:
+        name = f"job.{queue or self._process.settings.queue}"
         message = persistent_json(events.encode(batch))
         await self._publisher.publish(topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
 

@@ -1,9 +1,9 @@
 """Carry out the outcome of a delivery: publish the copy, the event and the reply, acknowledge.
 
-The order is what makes it at least once. The copy (a dead letter, or the next attempt in its delay level) is confirmed,
-then the event is confirmed, then the reply of a job that is final, then comes the single ack. A crash between two steps
-repeats an earlier one and loses nothing. A next attempt that waits in the store has no copy: the event is what the store
-publishes it from. Nor has a job that is dead by its deadline, where a reply tells of it, or one that is cancelled.
+The order is what makes it at least once. The copy (a dead letter, or the next attempt in its delay level) or the follow-ups of
+a success are confirmed, then the event is confirmed, then the reply of a job that is final, then comes the single ack. A crash
+between two steps repeats an earlier one and loses nothing. A next attempt that waits in the store has no copy: the event is what
+the store publishes it from. Nor has a job that is dead by its deadline, where a reply tells of it, or one that is cancelled.
 
 The broker closes the channel for a copy that it doesn't take, and the session ends with it. So a delivery that comes
 again is settled with care: a copy that the broker takes nowhere is not published, and the message goes to the dead
@@ -14,7 +14,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
 from uuid import UUID
 
 import aio_pika
@@ -45,6 +44,7 @@ from leveret_consumer.ends import (
 from leveret_consumer.job_events import log_fields
 from leveret_consumer.remembered import Steps
 from leveret_consumer.reports import Confirmed, Reports
+from leveret_consumer.submitting import Publish, Submitting
 
 log = structlog.get_logger(__name__)
 _lines = logging.getLogger(__name__)
@@ -54,12 +54,6 @@ MILLISECOND = timedelta(milliseconds=1)
 
 class NotTaken(Exception):
     """What can be neither copied nor left to the broker."""
-
-
-class Publish(Protocol):
-    async def __call__(
-        self, exchange: str, routing_key: str, message: aio_pika.Message, timeout: float, *, mandatory: bool = True
-    ) -> None: ...
 
 
 # Tells whether the broker would; raises NotConfirmed if that's unknown.
@@ -82,6 +76,7 @@ class Settling:
         self._queue, self._consumer, self._reports = queue, consumer, reports
         self._publish, self._would_take, self._now, self._new_id = publish, would_take, now, new_id
         self._replies = replies
+        self._submitting = Submitting(queue, consumer, reports, publish, now)
 
     async def job(self, message: Delivered, job: Envelope, finished: Finished, steps: Steps) -> None:
         """Settle a job; what an earlier delivery of the same attempt has had confirmed is left out."""
@@ -151,7 +146,11 @@ class Settling:
 
     async def _copy(self, message: Delivered, job: Envelope, finished: Finished) -> bool:
         match finished.outcome:
-            case Succeeded() | RetryFromStore() | Deferred() | Unkept() | Cancelled():
+            case Succeeded(_, follow_ups):
+                if follow_ups:
+                    await self._submitting.submit(job, follow_ups)
+                return True
+            case RetryFromStore() | Deferred() | Unkept() | Cancelled():
                 return True
             case RetryAfter(level, _):
                 exchange = topology.JOBS if level is None else topology.delay_exchange(level)

@@ -17,4 +17,5 @@ CREATE TABLE IF NOT EXISTS leveret_marks (
     made_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (job, generation)
 );
+ALTER TABLE leveret_marks ADD COLUMN IF NOT EXISTS follow_ups bytea;
 CREATE INDEX IF NOT EXISTS leveret_marks_made_at ON leveret_marks (made_at);

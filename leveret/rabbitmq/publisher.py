@@ -45,6 +45,10 @@ class Unroutable(NotConfirmed):
     """The broker has no queue for this routing key: it does not have the message."""
 
 
+class Nacked(NotConfirmed):
+    """The broker refused it, as for a queue that is full: it does not have the message."""
+
+
 class _Line:
     """A channel that is published on, until it is closed."""
 
@@ -91,7 +95,7 @@ class Publisher:
         *,
         mandatory: bool = True,
     ) -> None:
-        """Return once the broker has confirmed; raise NotConfirmed, or Unroutable if it's mandatory.
+        """Return once the broker has confirmed; raise NotConfirmed, Nacked, or Unroutable if it's mandatory.
 
         `timeout` in seconds, not counting those of an alarm; after LATE_CONFIRM_TIMEOUT all is over, as for `closed`.
         """
@@ -107,7 +111,9 @@ class Publisher:
                 self.confirmed += 1
         except PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
-        except (aio_pika.exceptions.DeliveryError, *BrokerErrors) as problem:
+        except aio_pika.exceptions.DeliveryError as problem:
+            raise Nacked(f"{type(problem).__name__}: {problem}") from problem
+        except BrokerErrors as problem:
             if isinstance(problem, TimeoutError) and timeout >= LATE_CONFIRM_TIMEOUT:
                 self._line.give_up(TimeoutError(f"no confirm for {timeout:.0f} s"))
                 raise BrokerGone(f"no confirm for {timeout:.0f} s") from problem

@@ -9,8 +9,15 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from leveret.sdk.follow_ups import FollowUp
+
+if TYPE_CHECKING:
+    from leveret.sdk.submitting import FollowUps
 
 # s: how long the database has to tell what is committed, each time that it's asked; and between those, the last one for ever
 ANSWERS_WITHIN, PAUSES = 15.0, (0.1, 0.3, 1.0, 3.0)
@@ -42,17 +49,42 @@ class Mark:
 
     result: bytes | None  # JSON; None: tx.result() was not called
     earlier: bool = False  # by an earlier run than this one
+    follow_ups: tuple[FollowUp, ...] = ()  # what tx.submit() was given
+
+
+_submitting = Lock()  # a handler may have several threads; it is held for microseconds
 
 
 class Commit:
     """The one commit that an attempt may have. `write` makes JSON of a result; `refused` says why there is none."""
 
+    submitted: tuple[FollowUp, ...] = ()  # beside a transaction; it counts if the handler succeeds
+    _follow_ups: "FollowUps | None" = None  # made with the first one, which few have
+
     def __init__(self, write: Callable[[object], bytes] = msgspec.json.encode, refused: str | None = None) -> None:
         self.write, self._refused = write, refused
         # Made with the transaction, which few have. Cancelled: forbidden; running: COMMIT is sent; None: rolled back.
         self._mark: Future[Mark | None] | None = None
-        self._is_over = False
+        self._is_over = self._has_ended = False
         self.cancelled = False  # the job, before it was committed; read in any thread
+
+    def follow_up(self, one: FollowUp, *, in_transaction: bool = False) -> FollowUp:
+        """Note a follow-up, for its transaction only count it; return it under its id. Raises as `FollowUps.add`."""
+        from leveret.sdk.submitting import FollowUps
+
+        with _submitting:
+            if self._has_ended:
+                raise RuntimeError("the attempt is over: this follow-up was not submitted")
+            self._follow_ups = self._follow_ups or FollowUps()
+            one = self._follow_ups.add(one)
+            if not in_transaction:
+                self.submitted = (*self.submitted, one)
+            return one
+
+    def close(self) -> tuple[FollowUp, ...]:
+        """Let nothing be submitted from now on, and return what was beside a transaction."""
+        self._has_ended = True
+        return self.submitted
 
     def take(self) -> None:
         """Note that the handler has its transaction; raise TransactionRefused if it may have none, or had one."""
@@ -91,5 +123,5 @@ class Commit:
 
     async def settled(self) -> Mark | None:
         """Let no COMMIT begin from now on, wait for one that has begun, and return the mark that is committed."""
-        self._is_over = True
+        self._is_over = self._has_ended = True  # submits, too
         return None if self._mark is None or self._mark.cancel() else await asyncio.wrap_future(self._mark)

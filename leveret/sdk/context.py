@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, SupportsFloat, overload
 from uuid import UUID
 
@@ -72,6 +72,7 @@ class Context:
     dead_letter: DeadLetterInfo | None = (
         None  # what the job was where it died, in a queue of another one's dead letters
     )
+    submitted_at: datetime | None = None  # in UTC; None where nobody said
     log: JobLog = field(default_factory=_plain_log, repr=False)  # each line carries job, queue, type and attempt
     report_progress: ReportProgress = field(default=_nowhere, repr=False)
     commit: Commit = field(default_factory=Commit, repr=False, compare=False)  # what `transaction` tells the runtime
@@ -90,6 +91,27 @@ class Context:
         from leveret.sdk.transactions import transaction
 
         return transaction(engine, self)
+
+    def submit(
+        self,
+        type: str,
+        payload: object,
+        *,
+        queue: str | None = None,
+        run_at: datetime | None = None,
+        delay: timedelta | str | None = None,
+    ) -> UUID:
+        """Submit a follow-up once the handler has succeeded, in the job's own queue if none is given; return its id.
+
+        The id is the same in each run of the job. Nothing is sent yet, so there is nothing to await; safe in threads. What is
+        to be submitted exactly if a transaction is committed goes to `tx.submit`. Raises `leveret.client.Unsendable` for what
+        can't be a job, and for more than 1,000 or 8 MiB of payloads; RuntimeError in a thread that outlives its attempt.
+        """
+        from leveret.client.values import NewJob
+        from leveret.sdk.submitting import follow_up
+
+        one = follow_up(self, NewJob(type, payload, run_at, delay), queue, datetime.now(UTC))
+        return self.commit.follow_up(one).id
 
     @property
     def cancelled(self) -> bool:

@@ -49,6 +49,7 @@ def context_of(
         max_attempts=max_attempts,
         delivery=job.delivery,
         deadline=deadline,
+        submitted_at=job.submitted_at,
         dead_letter=job.dead_letter,
         log=JobLog(_log, partial(log_fields, job, **fields)),
         report_progress=report_progress,

@@ -27,6 +27,7 @@ with absent("rich"):  # as the consumer itself
     from leveret.telemetry.logs import configure_logs
 
 from leveret.jobs import Envelope
+from leveret.sdk.follow_ups import FollowUp
 from leveret.sdk.handlers import BadPayload, Handler
 from leveret_consumer.ends import Failed, Failure, Postponed, Refused, Unfit, error_of
 from leveret_consumer.loading import load_handlers
@@ -57,6 +58,7 @@ class Reported(msgspec.Struct, frozen=True, tag="reported"):
 
 class Returned(msgspec.Struct, frozen=True, tag="returned"):
     result: bytes  # JSON
+    submitted: tuple[FollowUp, ...] = ()
 
 
 Frame = Ready | Begun | Reported | Returned | Failed | Postponed | Refused | Unfit
@@ -122,10 +124,12 @@ def _run(handler: Handler, request: Request, reports: "_Reports", pipe: Connecti
         payload = handler.read(job.body)
     except BadPayload as problem:
         return Unfit(problem.reason, str(problem))
-    context = context_of(job, request.max_attempts, request.deadline, reports, commit_of(handler), pid=os.getpid())
+    commit = commit_of(handler)
+    context = context_of(job, request.max_attempts, request.deadline, reports, commit, pid=os.getpid())
     try:
         pipe.send_bytes(encode(Begun()))
-        return Returned(checked(handler.write(handler.function(context, payload))))
+        result = checked(handler.write(handler.function(context, payload)))
+        return Returned(result, commit.close())
     except BaseException as problem:  # noqa: BLE001 - SystemExit too: the process serves on
         return failure_of(problem, handler.retry)
 

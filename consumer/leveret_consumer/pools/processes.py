@@ -20,6 +20,7 @@ from threading import Lock
 from typing import Literal
 
 from leveret.events import Error
+from leveret.sdk.commit import Commit
 from leveret.sdk.context import ReportProgress
 from leveret_consumer.ends import FAILED, End, Failed, Failure, Postponed, Refused, Unfit
 from leveret_consumer.pools import Call, Work, child, submit
@@ -95,7 +96,7 @@ class ProcessPool:
 
     def _run(self, one: "Child", request: child.Request, call: Call) -> End:
         try:
-            return one.run(request, call.context.report_progress, call.begun)
+            return one.run(request, call.context.report_progress, call.begun, call.context.commit)
         except BaseException:
             one.kill()
             raise
@@ -138,19 +139,19 @@ class Child:
 
     def boot(self, within: float) -> End | None:
         """Wait until it has imported the handlers; return what kept it from that."""
-        end = self._read(_nothing, _nothing) if self._speaks_or_dies(within) else _boots_too_long(within)
+        end = self._read(_nothing, _nothing, Commit()) if self._speaks_or_dies(within) else _boots_too_long(within)
         if isinstance(end, bytes):
             return None
         self.kill()
         self._pipe.close()
         return end
 
-    def run(self, request: child.Request, report: ReportProgress, begun: Callable[[], object]) -> End:
+    def run(self, request: child.Request, report: ReportProgress, begun: Callable[[], object], commit: Commit) -> End:
         try:
             self._pipe.send_bytes(child.encode(request))
         except OSError:
             return self._died()
-        return self._read(report, begun)
+        return self._read(report, begun, commit)
 
     def alive(self) -> bool:
         return not self._broken and self._process.is_alive()
@@ -177,7 +178,7 @@ class Child:
     def _speaks_or_dies(self, within: float | None = None) -> bool:
         return bool(wait([self._pipe, self._process.sentinel], within))
 
-    def _read(self, report: ReportProgress, begun: Callable[[], object]) -> End:
+    def _read(self, report: ReportProgress, begun: Callable[[], object], commit: Commit) -> End:
         while True:
             self._speaks_or_dies()
             try:
@@ -189,7 +190,8 @@ class Child:
             match frame:
                 case child.Reported(done, total):
                     report(done, total)
-                case child.Returned(result):
+                case child.Returned(result, submitted):
+                    commit.submitted = submitted
                     return result
                 case Failed() | Postponed() | Refused() | Unfit():
                     return frame

@@ -11,10 +11,10 @@ from leveret import marks
 from leveret.ending import looked_at
 from leveret.sdk.commit import ANSWERS_WITHIN
 from leveret.sdk.context import Context
-from leveret.sdk.transactions.steps import COMMITS_WITHIN, LETS_GO_WITHIN, Steps, no_answer
+from leveret.sdk.transactions.steps import COMMITS_WITHIN, LETS_GO_WITHIN, Kept, Steps, no_answer
 
 
-class AsyncTransaction:
+class AsyncTransaction(Kept):
     """For `async def`: write through `connection`, SQLAlchemy's."""
 
     connection: AsyncConnection
@@ -22,13 +22,6 @@ class AsyncTransaction:
     def __init__(self, engine: AsyncEngine, ctx: Context) -> None:
         self._steps, self._engine = Steps(engine.sync_engine, ctx), engine
         self._broken = False
-
-    def result(self, value: object) -> None:
-        """Make this the job's result, in this run and any other; it is committed with the rest.
-
-        Raises ValueError for what a handler could not return, TransactionRefused outside the block.
-        """
-        self._steps.keep(value)
 
     async def __aenter__(self) -> Self:
         self._steps.commit.take()

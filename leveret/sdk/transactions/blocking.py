@@ -12,10 +12,10 @@ from leveret import marks
 from leveret.daemons import Daemons
 from leveret.sdk.commit import ANSWERS_WITHIN, TransactionRefused
 from leveret.sdk.context import Context
-from leveret.sdk.transactions.steps import COMMITS_WITHIN, Steps, no_answer
+from leveret.sdk.transactions.steps import COMMITS_WITHIN, Kept, Steps, no_answer
 
 
-class Transaction:
+class Transaction(Kept):
     """For `def`: write through `connection`, SQLAlchemy's."""
 
     connection: Connection
@@ -23,13 +23,6 @@ class Transaction:
     def __init__(self, engine: Engine, ctx: Context) -> None:
         self._steps, self._engine = Steps(engine, ctx), engine
         self._left: Future[None] | None = None  # a COMMIT that had no good answer, perhaps none yet
-
-    def result(self, value: object) -> None:
-        """Make this the job's result, in this run and any other; it is committed with the rest.
-
-        Raises ValueError for what a handler could not return, TransactionRefused outside the block.
-        """
-        self._steps.keep(value)
 
     def __enter__(self) -> Self:
         with suppress(RuntimeError):  # there is none in a thread

@@ -123,6 +123,7 @@ class Rig:
     broker: Broker
     connection: AbstractConnection
     told: list[JobEvent] = field(default_factory=list)
+    queue_of: dict[UUID, str] = field(default_factory=dict)  # as it was told
     registered: list[HandlersRegistered] = field(default_factory=list)
     dead_letters: list[AbstractIncomingMessage] = field(default_factory=list)
     declared_at: float = 0.0
@@ -178,12 +179,13 @@ class Rig:
         if message.exchange == topology.DEAD:
             return  # a dead letter itself, for the recorder
         queue, what = events.decode(message.routing_key or "", message.body)
-        assert queue == QUEUE
         if isinstance(what, HandlersRegistered):
+            assert queue == QUEUE
             self.registered.append(what)
         else:
             assert isinstance(what, list)
             self.told += what
+            self.queue_of |= {event.id: queue for event in what}
 
     def of(self, job: UUID) -> list[JobEvent]:
         """Return what was told of a job, in the order of its history: a next attempt may be told of before the last one's end."""

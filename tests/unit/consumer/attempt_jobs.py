@@ -25,6 +25,29 @@ def in_a_process(ctx: Context, job: object) -> str:
     return ctx.deadline.isoformat()
 
 
+@handlers.job("submit loop")
+async def submit_on_the_loop(ctx: Context, job: object) -> int:
+    return submit(ctx, job)
+
+
+@handlers.job("submit thread")
+def submit_in_a_thread(ctx: Context, job: object) -> int:
+    return submit(ctx, job)
+
+
+@handlers.job("submit process", cpu=True)
+def submit_in_a_process(ctx: Context, job: object) -> int:
+    return submit(ctx, job)
+
+
+def submit(ctx: Context, job: object) -> int:
+    for n in range(2):
+        ctx.submit("next", n, delay="1m" if n else None)
+    if job:
+        raise ValueError("after it")
+    return 2
+
+
 @handlers.job("hang loop")
 async def hang_on_the_loop(ctx: Context, job: object) -> None:
     await asyncio.Event().wait()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from leveret import Retry
+from leveret import Context, Retry
 from leveret.jobs import Envelope
 from leveret.sdk.handlers import Handlers, Pool
 from leveret_consumer.attempt import STOPS_WITHIN, Attempts, Rules
@@ -71,7 +71,7 @@ async def run(
         commands=Commands("q"),
         stops_within=stops_within,
     )
-    job = Envelope(UUID(int=1), "q", type, b"null", **fields)
+    job = Envelope(UUID(int=1), "q", type, fields.pop("body", b"null"), **fields)
     return await attempts.run(job, handlers[type], await load.take())
 
 
@@ -93,6 +93,26 @@ async def test_a_handler_is_told_the_earlier_of_its_time_out_and_the_jobs_deadli
 ) -> None:
     ended = await run(jobs.handlers, pools, pool, deadline=NOON + timedelta(seconds=seconds))
     assert ended.outcome == Succeeded(f'"{(NOON + timedelta(seconds=min(seconds, 7))).isoformat()}"'.encode())
+
+
+@pytest.mark.parametrize("pool", ["loop", "thread", "process"])
+async def test_a_handlers_follow_ups_are_in_its_outcome_if_it_succeeds(
+    jobs: Any, pools: dict[Pool, WorkPool], pool: str
+) -> None:
+    before = datetime.now(UTC)
+    for _ in range(2):  # in one process: the second job has nothing of the first one's
+        ended = await run(jobs.handlers, pools, f"submit {pool}")
+        assert isinstance(ended.outcome, Succeeded)
+        ids = [Context(job_id=UUID(int=1), queue="q").submit("next", n) for n in range(2)]
+        assert [(one.id, one.queue, one.payload) for one in ended.outcome.follow_ups] == [
+            (ids[0], "q", b"0"),
+            (ids[1], "q", b"1"),
+        ]
+        at_once, later = (one.run_at for one in ended.outcome.follow_ups)
+        assert at_once is None
+        assert later is not None
+        assert before < later - timedelta(minutes=1) < datetime.now(UTC)
+    assert isinstance((await run(jobs.handlers, pools, f"submit {pool}", body=b"true")).outcome, RetryAfter)
 
 
 @pytest.mark.parametrize("type", ["hang loop", "late thread", "hang process"])

@@ -67,7 +67,7 @@ class World:
             stops_within=0.1,
         )
 
-    async def report(self, batch: list[JobEvent]) -> None:
+    async def report(self, batch: list[JobEvent], queue: str | None) -> None:
         self.events += batch
 
     async def run(self, type: str, number: int = 1, **fields: Any) -> Finished:

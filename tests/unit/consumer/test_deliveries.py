@@ -199,7 +199,7 @@ class World:
         self.copies.append((exchange, message))
         self.told.append(f"copy to {exchange}")
 
-    async def _report(self, batch: list[JobEvent]) -> None:
+    async def _report(self, batch: list[JobEvent], queue: str | None) -> None:
         events.encode(batch)
         await self.confirms.wait()
         self.events += batch

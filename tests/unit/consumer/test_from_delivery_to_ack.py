@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aio_pika import DeliveryMode
@@ -70,6 +71,18 @@ async def short(ctx: Context, job: dict[str, object]) -> None:
     await asyncio.sleep(0.05)
 
 
+@handlers.job("submits")
+async def submits(ctx: Context, job: dict[str, object]) -> str:
+    ctx.submit("returns", {"of": str(ctx.job_id)})
+    return "done"
+
+
+@handlers.job("fails after it")
+async def fails_after_it(ctx: Context, job: dict[str, object]) -> None:
+    ctx.submit("returns", 1)
+    raise ValueError("no")
+
+
 def story(work: Callable[[Consumer], Coroutine[Any, Any, None]], **consumer: Any) -> None:
     """Tell it in virtual time, in one session."""
 
@@ -112,6 +125,14 @@ def lines(one: Consumer) -> list[str]:
 ORDERS = [
     pytest.param("returns", {}, ["succeeded", "ack 1"], id="a success"),
     pytest.param("returns", {"reply_to": "answers"}, ["succeeded", "reply", "ack 1"], id="a success with a reply"),
+    pytest.param("submits", {}, ["leveret.jobs", "queued", "succeeded", "ack 1"], id="a success with a follow-up"),
+    pytest.param(
+        "submits",
+        {"reply_to": "answers"},
+        ["leveret.jobs", "queued", "succeeded", "reply", "ack 1"],
+        id="a success with a follow-up and a reply",
+    ),
+    pytest.param("fails after it", {}, ["leveret.delay.2", "retrying", "ack 1"], id="a retry, without its follow-up"),
     pytest.param("raises", {"reply_to": "answers"}, ["leveret.delay.2", "retrying", "ack 1"], id="a retry"),
     pytest.param(
         "raises", {"reply_to": "answers", "attempt": 2}, ["leveret.dead", "dead", "reply", "ack 1"], id="a dead letter"
@@ -161,6 +182,32 @@ def test_of_a_success_the_event_is_written_and_the_ack() -> None:
         }  # fmt: skip
         message = published(one, "leveret.events")[-1]
         assert (message.content_type, message.delivery_mode) == ("application/json", DeliveryMode.PERSISTENT)
+
+    story(work)
+
+
+def test_a_follow_up_is_a_job_of_its_own() -> None:
+    async def work(one: Consumer) -> None:
+        fields = {"reply_to": "answers", "correlation_id": "c", "traceparent": "00-a-b-01", "priority": 3}
+        await one.deliver(1, "submits", deadline=NOON + timedelta(hours=1), generation=2, **fields)
+        (message,) = published(one, "leveret.jobs")
+        child = Context(job_id=UUID(ONE), generation=2, queue="q").submit("returns", {"of": ONE})
+        assert (message.message_id, message.type, message.body) == (
+            str(child),
+            "returns",
+            b'{"of":"%s"}' % ONE.encode(),
+        )
+        assert message.headers == {"leveret-attempt": 1, "leveret-generation": 1, "traceparent": "00-a-b-01"}
+        assert (message.reply_to, message.correlation_id, message.priority) == (None, None, 0)
+        assert (message.delivery_mode, message.timestamp) == (DeliveryMode.PERSISTENT, datetime.fromisoformat(at(one)))
+        (event,) = [event for event in told_of(one) if event["state"] == "queued"]
+        assert event == {
+            "id": str(child), "type": "returns", "state": "queued", "consumer": "pod", "attempt": 0,
+            "at": at(one), "submitted_at": at(one),
+        }  # fmt: skip
+
+    def at(one: Consumer) -> str:
+        return str(next(event["at"] for event in told_of(one) if event["state"] == "queued"))
 
     story(work)
 

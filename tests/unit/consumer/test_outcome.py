@@ -13,8 +13,10 @@ from leveret.events import Error
 from leveret.jobs import DeadReason, Envelope
 from leveret.retry import LONGEST_DELAY, LONGEST_IN_LEVEL, LONGEST_WAIT
 from leveret.sdk.commit import Mark
+from leveret.sdk.follow_ups import FollowUp
 from leveret_consumer.ends import (
     LONGEST_TRACEBACK,
+    Cancelled,
     DeadLetter,
     Deferred,
     End,
@@ -35,6 +37,7 @@ from leveret_consumer.outcome import (
     by_deadline,
     by_mark,
     delivered_too_often,
+    follow_ups,
     too_late,
     unreadable,
 )
@@ -309,3 +312,23 @@ MARKS = [
 @pytest.mark.parametrize(("end", "mark", "becomes"), MARKS)
 def test_what_is_committed_is_done_whatever_came_after(end: End, mark: Mark | None, becomes: End) -> None:
     assert by_mark(end, mark) == becomes
+
+
+OWN, KEPT = (FollowUp(UUID(int=n), "q", "t", b"1") for n in (1, 2))
+KEEPS = Mark(None, follow_ups=(KEPT,))
+FOLLOW = [
+    pytest.param(b"1", None, (OWN,), id="no transaction"),
+    pytest.param(b"1", KEEPS, (KEPT, OWN), id="a transaction, and some beside it"),
+    pytest.param(Failed(FAILED), None, (), id="failed"),
+    pytest.param(Failed(FAILED), KEEPS, (KEPT,), id="failed after the commit"),
+    pytest.param(Failed(FAILED), Mark(b"2", earlier=True, follow_ups=(KEPT,)), (KEPT,), id="done by an earlier run"),
+    pytest.param(Cancelled(), KEEPS, (KEPT,), id="cancelled after the commit"),
+    pytest.param(Cancelled(), None, (), id="cancelled"),
+]
+
+
+@pytest.mark.parametrize(("end", "mark", "published"), FOLLOW)
+def test_committed_follow_ups_are_published_and_others_where_the_handler_succeeded(
+    end: End | Cancelled, mark: Mark | None, published: tuple[FollowUp, ...]
+) -> None:
+    assert follow_ups(end, mark, (OWN,)) == published

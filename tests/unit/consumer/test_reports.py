@@ -39,7 +39,7 @@ class Broker:
         if confirms:
             self.confirm.set()
 
-    async def publish(self, batch: list[JobEvent]) -> None:
+    async def publish(self, batch: list[JobEvent], queue: str | None = None) -> None:
         if self.refuses:
             self.refuses -= 1
             raise NotConfirmed("refused")
@@ -165,7 +165,7 @@ class Slow:
         self.events: list[JobEvent] = []
         self.on_its_way, self.confirm = asyncio.Event(), asyncio.Event()
 
-    async def publish(self, batch: list[JobEvent]) -> None:
+    async def publish(self, batch: list[JobEvent], queue: str | None = None) -> None:
         self.on_its_way.set()
         await self.confirm.wait()
         self.events += batch
@@ -281,7 +281,7 @@ async def test_progress_that_is_on_its_way_is_not_replaced_and_none_outlives_its
 async def test_an_event_that_can_not_be_written_is_left_out_and_who_waits_for_it_is_told(bad: Any) -> None:
     broker = Broker()
 
-    async def publish(batch: list[JobEvent]) -> None:
+    async def publish(batch: list[JobEvent], queue: str | None) -> None:
         events.encode(batch)  # as a session does
         await broker.publish(batch)
 
@@ -300,7 +300,7 @@ async def test_an_event_that_can_not_be_written_is_left_out_and_who_waits_for_it
 
 
 async def test_what_publishing_itself_raises_is_no_events_fault() -> None:
-    async def publish(batch: list[JobEvent]) -> None:
+    async def publish(batch: list[JobEvent], queue: str | None) -> None:
         raise ValueError("of its own")
 
     served = Reports()
@@ -344,7 +344,7 @@ async def test_who_hands_an_event_on_is_told_of_its_confirm_or_of_what_keeps_it_
         served.hand_on(event(3), lost)
         await asyncio.sleep(0.05)
 
-    async def publish(batch: list[JobEvent]) -> None:
+    async def publish(batch: list[JobEvent], queue: str | None) -> None:
         events.encode(batch)
         await broker.publish(batch)
 

@@ -5,12 +5,13 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
 from leveret import Context, Handlers, Retry
 from leveret.wire import as_time, deadline_of, time_of
-from leveret_consumer.testing import DeadLetter, Outcome, Succeeded, run_attempt
+from leveret_consumer.testing import DeadLetter, Outcome, RetryAfter, Succeeded, run_attempt
 
 TIMES_OUT = """
 import asyncio
@@ -114,3 +115,21 @@ async def test_a_handler_sees_generation_and_attempt(given: dict[str, int]) -> N
     )
     assert outcome == Succeeded(b"[%d,%d]" % (given.get("generation", 1), given.get("attempt", 1)))
     assert Context().generation == 1
+
+
+@pytest.mark.parametrize("cpu", [False, True], ids=["thread", "process"])
+async def test_what_a_handler_submits_is_seen(cpu: bool) -> None:
+    handlers = Handlers()
+
+    @handlers.job("parent", cpu=cpu)
+    def parent(ctx: Context, fails: bool) -> None:
+        ctx.submit("mail", {"to": "ada"}, queue="leveret.mails")
+        if fails:
+            raise ValueError("no")
+
+    outcome = await run_attempt(handlers, "parent", False, job_id=UUID(int=7))
+    assert isinstance(outcome, Succeeded)
+    (mail,) = outcome.follow_ups
+    assert (mail.queue, mail.type, mail.payload, mail.run_at) == ("leveret.mails", "mail", b'{"to":"ada"}', None)
+    assert outcome == await run_attempt(handlers, "parent", False, job_id=UUID(int=7)), "also its id"
+    assert isinstance(await run_attempt(handlers, "parent", True), RetryAfter)

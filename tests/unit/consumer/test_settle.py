@@ -100,7 +100,7 @@ class Told(Reports):
         super().__init__()
         self.told = told
 
-    async def confirmed(self, event: JobEvent) -> None:
+    async def confirmed(self, event: JobEvent, queue: str | None = None) -> None:
         self.told.append(f"event {event.state}")
 
 
