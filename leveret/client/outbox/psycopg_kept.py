@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import psycopg
 
-_CONNECT = 5  # s
+_CONNECT, _SILENCE = 5, 10  # s
 
 
 class Kept:
@@ -20,7 +20,10 @@ class Kept:
         import psycopg
 
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=_CONNECT)
+            self._connection = psycopg.connect(
+                self._conninfo, autocommit=True, connect_timeout=_CONNECT, keepalives_idle=_SILENCE,
+                keepalives_interval=_SILENCE, tcp_user_timeout=_SILENCE * 1000,
+            )  # fmt: skip
         try:
             yield self._connection
         except BaseException:

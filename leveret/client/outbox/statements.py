@@ -7,7 +7,7 @@ drivers, whatever they make of types and names of parameters.
 # ruff: noqa: S608 - the names and numbers in the statements are our own
 
 TABLE = "leveret_outbox"
-LEASE = 30  # s that rows are one relay's; then any may send them again
+LEASE = 10  # s that rows are one relay's; then any may send them again, which does no harm
 MOST = 200  # rows of each queue that are taken at once: 50 MiB, if all are as large as can be
 
 LOCK = "SELECT pg_advisory_xact_lock(5463019278)"  # of those who create the table at once: PostgreSQL would fail one of them
