@@ -14,7 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from leveret.client.decide import Patience
-from leveret.client.errors import LeveretError, QueueFull, Refused, UnknownQueue, Unsendable
+from leveret.client.errors import QueueFull, Refused, UnknownQueue, Unsendable
 from leveret.client.outbox.rows import Row
 from leveret.client.outbox.statements import DELETE, MOST, PUT_BACK, TAKE
 from leveret.client.values import NewJob
@@ -53,7 +53,7 @@ class Heard:
     woken: bool = False
 
 
-Talk = Generator[Run | Post | Wait, Heard, "LeveretError | None"]
+Talk = Generator[Run | Post | Wait, Heard, Exception | None]
 
 
 _rows = msgspec.json.Decoder(list[Row])
@@ -109,7 +109,6 @@ class Relaying:
             self.held[queue] = heard.now + wait, times
             yield self._put_back(rows, error, wait)
             return None
-        assert isinstance(error, LeveretError)
         yield self._put_back(rows, error, AWAY.wait(failures, self.draw()))
         return error
 

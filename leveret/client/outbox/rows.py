@@ -35,11 +35,13 @@ class Row(msgspec.Struct, frozen=True):
         return NewJob(self.type, msgspec.Raw(self.payload.encode()), self.run_at, id=self.id)
 
 
-def rows_of(queue: str, jobs: Iterable[NewJob | Mapping[str, object]], new_id: Callable[[], UUID]) -> list[Row]:
+def rows_of(
+    queue: str, jobs: Iterable[NewJob | Mapping[str, object]], now: datetime, new_id: Callable[[], UUID]
+) -> list[Row]:
     """Return the rows; raise Unsendable."""
     if not queue or "\0" in queue:
         raise Unsendable(f"{queue!r:.80} is no name of a queue. Nothing was stored")
-    return [_row(queue, job, f"job {index}", new_id) for index, job in enumerate(new_jobs(jobs))]
+    return [_row(queue, job, f"job {index}", now, new_id) for index, job in enumerate(new_jobs(jobs))]
 
 
 def uuid7(milliseconds: int, random: bytes) -> UUID:
@@ -48,7 +50,7 @@ def uuid7(milliseconds: int, random: bytes) -> UUID:
     return UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | low)
 
 
-def _row(queue: str, job: NewJob, where: str, new_id: Callable[[], UUID]) -> Row:
+def _row(queue: str, job: NewJob, where: str, now: datetime, new_id: Callable[[], UUID]) -> Row:
     written = msgspec.json.decode(encode(job, where), type=_Written)
     if not 1 <= len(job.type.encode()) <= _LONGEST_TYPE or any(letter < " " or letter == "\x7f" for letter in job.type):
         raise Unsendable(
@@ -58,15 +60,15 @@ def _row(queue: str, job: NewJob, where: str, new_id: Callable[[], UUID]) -> Row
         raise Unsendable(f"{where} has both run_at and delay; give one of them. Nothing was stored")
     if written.id is not None and written.id.version != 7:
         raise Unsendable(f"the id of {where} is no UUIDv7. Nothing was stored")
-    delay = None if job.delay is None else _seconds(job.delay, where)
-    return Row(written.id or new_id(), queue, job.type, bytes(written.payload).decode(), job.run_at, delay)
+    delay = None if job.delay is None else _delay(job.delay, where)
+    if max(delay or timedelta(), job.run_at - now if job.run_at else timedelta()) > _LONGEST_WAIT:
+        raise Unsendable(f"{where} is to wait for longer than {_LONGEST_WAIT.days} days, the most. Nothing was stored")
+    seconds = None if delay is None else delay / timedelta(seconds=1)
+    return Row(written.id or new_id(), queue, job.type, bytes(written.payload).decode(), job.run_at, seconds)
 
 
-def _seconds(delay: timedelta | str, where: str) -> float:
+def _delay(delay: timedelta | str, where: str) -> timedelta:
     try:
-        wait = parse_duration(delay) if isinstance(delay, str) else delay
+        return parse_duration(delay) if isinstance(delay, str) else delay
     except (ValueError, OverflowError) as problem:
         raise Unsendable(f"the delay of {where} {problem!s:.200}. Nothing was stored") from problem
-    if wait > _LONGEST_WAIT:
-        raise Unsendable(f"the delay of {where} is longer than {_LONGEST_WAIT.days} days, the most. Nothing was stored")
-    return wait / timedelta(seconds=1)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from uuid import UUID
 
@@ -44,7 +44,7 @@ def submit(
 
     `delay` counts from now, by the database's clock. Raises Unsendable, and what the driver does.
     """
-    rows = rows_of(queue, [NewJob(type, payload, run_at, delay)], _new_id)
+    rows = rows_of(queue, [NewJob(type, payload, run_at, delay)], datetime.now(UTC), _new_id)
     return _insert(connection, rows, rows[0].id)
 
 
@@ -54,7 +54,7 @@ def submit_many(connection: "InLoop", queue: str, jobs: _Jobs) -> Coroutine[Any,
 def submit_many(connection: Any, queue: str, jobs: _Jobs) -> list[UUID]: ...
 def submit_many(connection: Any, queue: str, jobs: _Jobs) -> list[UUID] | Coroutine[Any, Any, list[UUID]]:
     """The same for many, in one statement; their ids are in their order."""
-    rows = rows_of(queue, jobs, _new_id)
+    rows = rows_of(queue, jobs, datetime.now(UTC), _new_id)
     return _insert(connection, rows, [row.id for row in rows])
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
@@ -205,6 +205,7 @@ def test_what_cannot_be_sent_is_refused_while_it_can_be_rolled_back(world_dsn: s
             {"type": "a", "payload": float("nan")},
             {"type": "a", "payload": 1, "delay": "soon"},
             {"type": "a", "payload": 1, "delay": timedelta(days=400)},
+            {"type": "a", "payload": 1, "run_at": datetime.max.replace(tzinfo=timezone(-timedelta(hours=12)))},
             {"type": "a", "payload": 1, "delay": "1s", "run_at": datetime.now(UTC)},
             {"type": "a", "payload": 1, "id": UUID(int=4)},
         ):

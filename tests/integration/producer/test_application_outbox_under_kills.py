@@ -1,7 +1,7 @@
 """Applications commit orders with a job each, while they, their relays and their database are killed.
 
 Each committed order's job is stored once and published once, and no other job is. The database of the application is a server
-of its own. LEVERET_TEST_ORDERS is how many orders each driver commits, LEVERET_TEST_KILLS how often it is killed at least.
+of its own. LEVERET_TEST_ORDERS is how many orders each driver commits, LEVERET_TEST_KILLS how often it is killed, and the database.
 """
 
 import asyncio
@@ -84,6 +84,7 @@ class Application:
         wanted = len(await self.orders()) + more
 
         async def committed() -> bool:
+            assert self.processes["application"].returncode is None, "it ended by itself"
             return len(await self.orders()) >= wanted
 
         await eventually_true(committed, f"orders are committed by {self.driver}, {self.killed}")
@@ -103,8 +104,8 @@ async def _orders_are_committed(application: Application, kills: int) -> None:
     await application.start("application")
     await application.start("relay")
     while application.killed.total() < kills or len(await application.orders()) < ORDERS:
-        await application.goes_on(random.randint(1, max(1, ORDERS // 6)))
-        victim = random.choice(("application", "application", "relay"))
+        await application.goes_on(random.randint(1, ORDERS // kills))
+        victim = "relay" if application.killed.total() % 3 == 1 else "application"
         await application.kill(victim)
         await application.start(victim)
     await application.kill("application")
@@ -128,8 +129,10 @@ async def test_each_committed_orders_job_is_published_once(
             applications.append(Application(dsn, driver, str(producer.http.base_url)))
         async with asyncio.TaskGroup() as group:
             going = [group.create_task(_orders_are_committed(one, KILLS)) for one in applications]
-            while not all(one.done() for one in going):
-                await asyncio.sleep(random.uniform(4, 7))
+            for _ in range(KILLS - 1):
+                await asyncio.sleep(random.uniform(1, 5))
+                if all(one.done() for one in going):
+                    break
                 await asyncio.to_thread(orders_server.kill)
                 await asyncio.to_thread(orders_server.start)
         for application, queue in zip(applications, queues, strict=True):
