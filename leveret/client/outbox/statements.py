@@ -36,6 +36,7 @@ INSERT = f"""
         AS new (id uuid, queue text, type text, payload text, run_at timestamptz, delay double precision)
 """
 # Queue by queue, each found by a step in the index from the one before: one with a million rows holds up no other.
+# By an array, as a join with few rows of a large table would read all of it.
 TAKE = f"""
     WITH RECURSIVE steps AS (
         (SELECT queue FROM {TABLE} WHERE NOT refused ORDER BY queue LIMIT 1)
@@ -51,9 +52,9 @@ TAKE = f"""
             ORDER BY next_at, id LIMIT {MOST} FOR UPDATE SKIP LOCKED
         ) AS free
     ), taken AS (
-        UPDATE {TABLE} AS job SET next_at = now() + interval '{LEASE} seconds', tries = tries + 1
-        FROM due WHERE job.id = due.id
-        RETURNING job.id, queue, type, payload, run_at
+        UPDATE {TABLE} SET next_at = now() + interval '{LEASE} seconds', tries = tries + 1
+        WHERE id = ANY(ARRAY(SELECT id FROM due))
+        RETURNING id, queue, type, payload, run_at
     )
     SELECT CAST(coalesce(json_agg(taken ORDER BY id), '[]') AS text) AS found FROM taken
 """
