@@ -54,10 +54,10 @@ class AsyncClient:
 
     async def submit(
         self, queue: str, type: str, payload: object, *, run_at: datetime | None = None,
-        delay: timedelta | str | None = None, key: str | None = None,
+        delay: timedelta | str | None = None, key: str | None = None, id: UUID | None = None,
     ) -> Submitted:  # fmt: skip
-        """Store a job and return its id. The same `key` within 24 hours stores it once, whoever sends it again."""
-        return await self._carry_out(self._talks.submit(queue, NewJob(type, payload, run_at, delay), key))
+        """Store a job and return its id. The same `key` within 24 hours, or the same `id`, stores it once, whoever sends it again."""
+        return await self._carry_out(self._talks.submit(queue, NewJob(type, payload, run_at, delay, id), key))
 
     async def submit_many(
         self, queue: str, jobs: Iterable[NewJob | Mapping[str, object]], key: str | None = None

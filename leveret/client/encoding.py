@@ -30,12 +30,18 @@ def encode(job: NewJob, where: str = "the job") -> bytes:
         fields["run_at"] = _time(job.run_at, where)
     if job.delay is not None:
         fields["delay"] = _delay(job.delay, where)
+    if job.id is not None:
+        fields["id"] = _uuid(job.id, where)
     return _written(fields, f"the type of {where}")
 
 
-def new_jobs(jobs: Iterable[NewJob | Mapping[str, object]]) -> list[bytes]:
-    """Return each as JSON; one may be given as a mapping with the fields of NewJob. Raise Unsendable."""
-    return [encode(_new_job(job, f"job {index}"), f"job {index}") for index, job in enumerate(jobs)]
+def encode_all(jobs: Iterable[NewJob]) -> list[bytes]:
+    return [encode(job, f"job {index}") for index, job in enumerate(jobs)]
+
+
+def new_jobs(jobs: Iterable[NewJob | Mapping[str, object]]) -> list[NewJob]:
+    """Return each as NewJob; one may be given as a mapping with its fields. Raise Unsendable."""
+    return [_new_job(job, f"job {index}") for index, job in enumerate(jobs)]
 
 
 def bodies(jobs: list[bytes]) -> Iterator[tuple[bytes, int]]:
@@ -72,11 +78,11 @@ def _new_job(job: NewJob | Mapping[str, object], where: str) -> NewJob:
         raise Unsendable(f"{where} is no NewJob: {problem}. Nothing was sent") from problem
 
 
-def _uuid(id: UUID | str) -> UUID:
+def _uuid(id: UUID | str, of: str = "a job") -> UUID:
     try:
         return id if isinstance(id, UUID) else UUID(id)
     except (ValueError, TypeError, AttributeError):
-        raise Unsendable(f"{id!r:.80} is no id of a job. Nothing was sent") from None
+        raise Unsendable(f"{id!r:.80} is no id of {of}. Nothing was sent") from None
 
 
 def _time(at: object, where: str) -> datetime:

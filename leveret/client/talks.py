@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from leveret.client.decide import Answer, Lost, Patience, Tries, judge
-from leveret.client.encoding import MOST_IDS, MOST_JOBS, bodies, checked_key, encode, new_jobs, uuids
+from leveret.client.encoding import MOST_IDS, MOST_JOBS, bodies, checked_key, encode, encode_all, new_jobs, uuids
 from leveret.client.errors import (
     PROBLEMS,
     LeveretError,
@@ -78,20 +78,23 @@ class Talks:
     new_key: Callable[[], str]
 
     def submit(self, queue: str, job: NewJob, key: str | None) -> Talk[Submitted]:
-        send = Send("POST", _jobs_of(queue), body=encode(job), key=checked_key(key or self.new_key()))
+        send = Send("POST", _jobs_of(queue), body=encode(job), key=self._key(key, [job]), changes=True)
         return _read((yield from self._ask(send)), Submitted)
 
     def submit_many(
         self, queue: str, jobs: Iterable[NewJob | Mapping[str, object]], key: str | None
     ) -> Talk[list[Submitted]]:
         """Send a list as one request, or as several where it is too long for one; each is stored whole or not at all."""
-        requests, key = list(bodies(new_jobs(jobs))), checked_key(key or self.new_key())
+        listed = new_jobs(jobs)
+        requests = list(bodies(encode_all(listed)))
+        key = self._key(key, listed)
         submitted: list[Submitted] = []
         for index, (body, count) in enumerate(requests):
             # The same list is cut in the same places, so that the same key makes the same requests again.
-            own = key if len(requests) == 1 else f"{key}-{index}"
+            own = key if key is None or len(requests) == 1 else f"{key}-{index}"
+            send = Send("POST", _jobs_of(queue), body=body, key=own, changes=True)
             try:
-                accepted = _read((yield from self._ask(Send("POST", _jobs_of(queue), body=body, key=own))), _Accepted)
+                accepted = _read((yield from self._ask(send)), _Accepted)
                 if len(accepted.jobs) != count:
                     raise NotUnderstood(f"the API answers to {count} jobs with {len(accepted.jobs)}")
             except LeveretError as error:
@@ -99,6 +102,10 @@ class Talks:
                 raise
             submitted += [msgspec.structs.replace(job, warning=accepted.warning) for job in accepted.jobs]
         return submitted
+
+    def _key(self, given: str | None, jobs: Sequence[NewJob]) -> str | None:
+        """Return what makes a request one that is stored once, None where its jobs' ids do."""
+        return None if not given and all(job.id for job in jobs) else checked_key(given or self.new_key())
 
     def get(self, id: UUID | str) -> Talk[Job]:
         return _read((yield from self._ask(Send("GET", f"/v1/jobs/{uuids([id])[0]}"))), Job)

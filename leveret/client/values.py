@@ -18,6 +18,7 @@ class NewJob:
     payload: object  # what msgspec can write as JSON: also dataclasses, datetimes, UUIDs; and pydantic's models
     run_at: datetime | None = None  # with its offset; not before then
     delay: timedelta | str | None = None  # instead of run_at: not before so long from now; as text `30s`
+    id: UUID | None = None  # a UUIDv7; with it the job is stored once, whoever submits it again, as long as it is kept
 
 
 class Submitted(msgspec.Struct, frozen=True):

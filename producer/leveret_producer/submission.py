@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 
@@ -38,6 +39,7 @@ _STEP = re.compile(r"\[(\d+)\]|\.([^.\[]+)|\[\.\.\.\]")
 _MEANT = {
     "/run_at": 'is not a time: write a text as RFC 3339 has it, with an offset, such as "2026-05-01T15:00:00Z"',
     "/delay": 'is not a duration: write a text with a number and one of ms, s, m, h, such as "30s"',
+    "/id": "is no UUIDv7, written as a text",
 }
 
 
@@ -48,6 +50,10 @@ _Deadline = Annotated[
     datetime, msgspec.Meta(tz=True, description="No attempt starts or runs after it; with an offset, cut to the ms")
 ]
 _Delay = Annotated[str, msgspec.Meta(description="Instead of run_at: not before so long from now, such as 10m")]
+_Id = Annotated[
+    UUID,
+    msgspec.Meta(description="A UUIDv7 of at most an hour ahead: with it the job is stored once, whoever sends it"),
+]
 
 
 class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +64,7 @@ class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run_at: _Time | None = None
     delay: _Delay | None = None  # `leveret_producer.scheduling` reads it
     deadline: _Deadline | None = None
+    id: _Id | None = None
 
 
 _job = msgspec.json.Decoder(Submission)

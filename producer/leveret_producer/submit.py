@@ -6,7 +6,7 @@ looked for only when nothing could be stored, so what comes for the first time c
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -21,12 +21,13 @@ from leveret_producer.metrics import Metrics
 from leveret_producer.outbox.bound import RETRY_AFTER, Bound, Known, OutboxFull
 from leveret_producer.outbox.hinting import Hinting
 from leveret_producer.outbox.relay import Relay
+from leveret_producer.own_ids import of_others, own_ids
 from leveret_producer.problems import Flaw, Refused
 from leveret_producer.queue_bound import QueueBound
 from leveret_producer.scheduling import run_times
 from leveret_producer.schemas import MOST_FLAWS, Schemas
 from leveret_producer.slices import Slices, Steps
-from leveret_producer.store.jobs import Jobs, NewJob
+from leveret_producer.store.jobs import Jobs, NewJob, OfOtherQueues
 from leveret_producer.store.keys import First, Key, Keys, KeyTaken
 from leveret_producer.store.postgres import nothing_stored
 from leveret_producer.store.queues import KnownQueue
@@ -61,11 +62,11 @@ class FrontDoor:
     slices: Slices = field(default_factory=Slices)
 
     async def submit(self, queue: str, asked: Sequence[Submission], *, in_list: bool, key: Key | None = None) -> Stored:
-        """Return what was stored, now or before with this key; raise Refused or DatabaseUnavailable."""
+        """Return what was stored, now or before with this key or these ids; raise Refused or DatabaseUnavailable."""
         if key is None:
-            return await self._store(queue, asked, None, in_list=in_list)
+            return await self._once(queue, asked, None, in_list=in_list)
         try:
-            return await self._store(queue, asked, key, in_list=in_list)
+            return await self._once(queue, asked, key, in_list=in_list)
         except (Refused, KeyTaken) as problem:
             first = await self.keys.first(key)
             if first is None:
@@ -74,23 +75,47 @@ class FrontDoor:
             raise idempotency.reused(key.name)
         return await self.slices.run(_again(first, queue, asked, in_list=in_list))
 
-    async def _store(self, queue: str, asked: Sequence[Submission], key: Key | None, *, in_list: bool) -> Stored:
+    async def _once(self, queue: str, asked: Sequence[Submission], key: Key | None, *, in_list: bool) -> Stored:
+        """Store jobs, but for those with ids that are there. If all are, that is answered whatever holds others up."""
+        ids = own_ids(asked, self.clock(), in_list=in_list)
+        try:
+            there = await self.jobs.there(queue, ids) if ids else {}
+            if key is None and len(there) == len(asked):
+                before = [Envelope(own, queue, one.type, b"") for own, one in zip(ids, asked, strict=True)]
+                return Stored([NewJob(job, None, there=there[job.id]) for job in before], None)
+            return await self._store(queue, asked, key, there.keys(), own_ids=bool(ids), in_list=in_list)
+        except OfOtherQueues as problem:
+            raise invalid(of_others(asked, problem.queues, in_list=in_list)) from None
+
+    async def _store(
+        self,
+        queue: str,
+        asked: Sequence[Submission],
+        key: Key | None,
+        there: Set[UUID],
+        *,
+        own_ids: bool,
+        in_list: bool,
+    ) -> Stored:
         known = await self.catalog.find(queue)
         self.metrics.begin(queue)
         if flaws := await self.slices.run(self._flaws(known, asked, in_list=in_list)):
             raise invalid(flaws)
         now, ids = self.clock(), iter(uuid_utils.compat.uuid7, None)
         new = await self.slices.run(_made(queue, asked, now, ids, known.attempts_for, in_list=in_list))
-        at_once = [one.job for one in new if one.due_at is None]
+        at_once = [one.job for one in new if one.due_at is None and one.job.id not in there]
         said = warning(known, {one.type for one in asked})
         with self._room(known, len(at_once)), self._room_in_outbox(len(at_once)):
             asked_at, lease = self.relay.clock(), self.relay.lease_for(len(at_once))
-            until = await self.jobs.insert(new, now, lease, key, said)
+            inserted = await self.jobs.insert(new, now, lease, key, said, own_ids=own_ids)
+        if before := inserted.there:  # the bounds learn with their next counts of what came in between
+            at_once = [job for job in at_once if job.id not in before]
+            new = [replace(one, there=before.get(one.job.id)) for one in new]
         if at_once:
             if lease > 0:
-                await self.slices.run(self._hand_over(at_once, until, asked_at, self.bound.known(own=True)))
+                await self.slices.run(self._hand_over(at_once, inserted.until, asked_at, self.bound.known(own=True)))
             self.hinting.committed(queue, len(at_once))
-        self.metrics.submitted.labels(queue).inc(len(new))
+        self.metrics.submitted.labels(queue).inc(len(new) - len(before))
         return Stored(new, said)
 
     def _flaws(self, queue: KnownQueue, asked: Sequence[Submission], *, in_list: bool) -> Steps[list[Flaw]]:
@@ -167,9 +192,8 @@ def _outbox_full(full: OutboxFull) -> Refused:
 
 def _again(first: First, queue: str, asked: Sequence[Submission], *, in_list: bool) -> Steps[Stored]:
     """Make what was stored before from what was kept of it and the same request."""
-    new = yield from _made(
-        queue, asked, first.created_at, iter(first.ids), lambda _: first.max_attempts, in_list=in_list
-    )
+    ids = (made for made, one in zip(first.ids, asked, strict=True) if one.id is None)
+    new = yield from _made(queue, asked, first.created_at, ids, lambda _: first.max_attempts, in_list=in_list)
     return Stored(new, first.warning, before=True)
 
 
@@ -187,7 +211,9 @@ def _made(
         some = asked[start : start + AT_ONCE]
         for one, run_at in zip(some, run_times(some, now, in_list=in_list, first=start), strict=True):
             deadline = one.deadline and deadline_of(one.deadline)
-            job = Envelope(next(ids), queue, one.type, bytes(one.payload), submitted_at=now, deadline=deadline)
+            job = Envelope(
+                one.id or next(ids), queue, one.type, bytes(one.payload), submitted_at=now, deadline=deadline
+            )
             made.append(NewJob(job, attempts_for(one.type), run_at, run_at if run_at and run_at > now else None))
         yield
     return made

@@ -34,7 +34,7 @@ QUEUE = "team-1.queue-1"
 CALLS = (
     "insert", "pending", "take", "renew", "mark", "running", "retrying", "succeeded", "foreign", "dead", "put back", "get",
     "page", "dead letters", "dead letter", "redrive", "purge", "sweep", "queues", "known", "oldest",
-    "insert once", "first answer", "outcomes", "cancel",
+    "insert by id", "insert once", "first answer", "outcomes", "cancel",
 )  # fmt: skip
 _T = TypeVar("_T")
 
@@ -68,6 +68,10 @@ class Hot:
         dead = [replace(event, attempt=5, state=State.DEAD, error=boom) for event in running]
         new = [NewJob(_envelope(one), 5) for one in ids]
         await did("insert", Jobs(self.postgres).insert(new, now, 0.0))
+        again = [*new, *(NewJob(_envelope(one), 5, due_at=datetime.max.replace(tzinfo=UTC)) for one in _ids(5))]
+        assert (
+            len((await did("insert by id", Jobs(self.postgres).insert(again, now, 0.0, own_ids=True))).there) == batch
+        )
         key = Key("c", str(ids[0]), b"", (1, -1))
         once = [NewJob(_envelope(one), 5, due_at=datetime.max.replace(tzinfo=UTC)) for one in _ids(5)]
         await did("insert once", Jobs(self.postgres).insert(once, now, 0.0, key))

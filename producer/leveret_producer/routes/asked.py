@@ -2,6 +2,7 @@
 as a length in bytes, the schema allows a little less than the server, never more.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from leveret.jobs import FINAL, State
@@ -12,6 +13,7 @@ TYPE = rf"^([\x20-\x7e]{{1,{LONGEST_TYPE}}}|[^\x00-\x1f\x7f]{{1,{LONGEST_TYPE //
 # Up to 366 days.
 DELAY = r"^([0-9]{1,3}h|[0-9]{1,5}m|[0-9]{1,7}s|[0-9]{1,10}ms|[0-9]{1,3}\.[0-9]{1,6}(h|m|s|ms))$"
 _REST = r"-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_OF_UUID = "[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _ZONE = r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9])$"
 
 
@@ -24,6 +26,9 @@ def narrow(schemas: dict[str, Any], year: int) -> None:
     job["type"].pop("minLength", None)
     job["delay"]["pattern"] = DELAY
     job["run_at"]["pattern"] = f"^({'|'.join(str(one) for one in range(year - 30, year + 1))}){_REST}{_ZONE}"
+    end_of_year = int(datetime(year + 1, 1, 1, tzinfo=UTC).timestamp() * 1000)
+    times = "|".join(f"{one:03x}" for one in range((end_of_year >> 36) + 1))
+    job["id"]["pattern"] = f"^({times})[0-9a-f]{{5}}-[0-9a-f]{{4}}-7{_OF_UUID}$"
     submission["anyOf"] = [_absent("run_at"), _absent("delay")]
     going = [str(state) for state in State if state not in FINAL]
     schemas["JobFilter"]["properties"]["state"] = {"type": "string", "nullable": True, "enum": [*going, None]}

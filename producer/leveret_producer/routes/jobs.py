@@ -39,6 +39,8 @@ async def submit(queue: str, request: Request, parts: Serving) -> Response:
         stored = await front_door.submit(queue, [asked], in_list=False, key=key)
         [one] = stored.jobs
         headers = {"Location": f"/v1/jobs/{one.job.id}", **_told(stored)}
+        if one.there and (before := await parts.jobs.get(one.job.id)):
+            return Response(encode(before), 202, headers, JSON)
         return Response(encode(_accepted(one, stored.warning)), 202, headers, JSON)
 
 

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - what the statements are made of is our own
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.keys import CLAIM, Key, KeyTaken, claim_values
-from leveret_producer.store.postgres import Postgres
+from leveret_producer.store.postgres import DataRefused, Postgres, TryAgain
 from leveret_producer.views import NOT_ASKED_FOR, Attempt, Job, ListedJob, raw, shown_payload
 
 # One round trip, of which each costs more than what it does. Without a lease the row's ends when the job came: so it shows
@@ -32,15 +32,39 @@ _STORE = """
         FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS text[]), CAST(:states AS text[]),
                     CAST(:max_attempts AS integer[]), CAST(:run_at AS timestamptz[]), CAST(:due_at AS timestamptz[]),
                     CAST(:deadlines AS timestamptz[]))
-             AS new (id, type, state, max_attempts, run_at, due_at, deadline), lease
+             AS new (id, type, state, max_attempts, run_at, due_at, deadline), lease {unless_there}
     ), kept AS (
         INSERT INTO payloads (id, body)
-        SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body), lease
+        SELECT id, body FROM unnest(CAST(:ids AS uuid[]), CAST(:bodies AS text[])) AS new (id, body), lease {if_stored}
     )
-    SELECT until FROM lease
+    SELECT until{and_stored} FROM lease
     """
-_INSERT = text(_STORE.format(claim="", claimed=""))
-_INSERT_ONCE = text(_STORE.format(claim=CLAIM, claimed="FROM claimed"))
+# Of jobs that bring their ids. A row that is there only since somebody asked for a cancel becomes the job, which ends as it.
+_UNLESS_THERE = """
+        ORDER BY new.id ON CONFLICT (id) DO UPDATE SET type = excluded.type, state = excluded.state,
+            merge_key = excluded.merge_key, max_attempts = excluded.max_attempts, created_at = excluded.created_at,
+            run_at = excluded.run_at, due_at = excluded.due_at, lease_until = excluded.lease_until,
+            deadline = excluded.deadline, over_amqp = false, published_at = NULL
+        WHERE jobs.type = '' AND jobs.state = 'queued' AND jobs.queue = excluded.queue
+        RETURNING id"""
+_WITHOUT_IDS = {"unless_there": "", "if_stored": "", "and_stored": ""}
+_WITH_IDS = {
+    "unless_there": _UNLESS_THERE,
+    "if_stored": "WHERE id IN (SELECT id FROM stored) ON CONFLICT DO NOTHING",
+    "and_stored": ", ARRAY(SELECT id FROM stored) AS stored",
+}
+_WITHOUT_KEY, _WITH_KEY = {"claim": "", "claimed": ""}, {"claim": CLAIM, "claimed": "FROM claimed"}
+_INSERT = {
+    (keyed, ids): text(_STORE.format(**(_WITH_KEY if keyed else _WITHOUT_KEY), **(_WITH_IDS if ids else _WITHOUT_IDS)))
+    for keyed in (False, True)
+    for ids in (False, True)
+}
+_THERE = text(
+    """
+    SELECT id, queue, state FROM jobs
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND (type <> '' OR state <> 'queued' OR queue <> :queue)
+    """
+)
 AT_ONCE = 1_000  # jobs in a statement: the driver writes all its values in one turn of the loop
 MOST_ATTEMPTS, MOST_LISTED_ATTEMPTS = 1_000, 20  # of a job: alone, and in a list
 # An error is stored as we encode it: the traceback is its last field, and within its strings all quotes are escaped.
@@ -88,10 +112,25 @@ class NewJob:
     max_attempts: int | None
     run_at: datetime | None = None  # as it was asked for
     due_at: datetime | None = None  # the same, if it is ahead
+    there: State | None = None  # it was stored before, and is in this state now
 
     @property
     def state(self) -> State:
-        return State.ACCEPTED if self.due_at is None else State.SCHEDULED
+        return self.there or (State.ACCEPTED if self.due_at is None else State.SCHEDULED)
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    until: datetime  # when the lease ends, by the database's clock
+    there: Mapping[UUID, State]  # not stored, as they were there already
+
+
+class OfOtherQueues(DataRefused):
+    """Ids that jobs bring are those of other queues' jobs; nothing was stored."""
+
+    def __init__(self, queues: dict[UUID, str]) -> None:
+        super().__init__(f"jobs of the queues {', '.join(sorted(set(queues.values())))} have the ids")
+        self.queues = queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,30 +181,46 @@ class Jobs:
         lease_seconds: float,
         key: Key | None = None,
         warning: str | None = None,
-    ) -> datetime:
+        *,
+        own_ids: bool = False,
+    ) -> Inserted:
         """Store jobs of one queue, all or none; those for now are leased to this replica for so long.
 
-        Return when that lease ends, by the database's clock. With a key, and with the warning that is answered, they are
-        stored once: raise KeyTaken where it is taken.
+        With a key, and with the warning that is answered, they are stored once: raise KeyTaken where it is taken. Where jobs
+        bring their ids, those that are there are left as they are; raise OfOtherQueues.
         """
-        fixed = {
+        ids = [one.job.id for one in new]
+        fixed: dict[str, Any] = {
             "queue": new[0].job.queue,
             "key": merge_key(State.ACCEPTED, generation=1),
             "created_at": created_at,
             "lease": lease_seconds,
         }
-        whole = self._postgres.statement if len(new) <= AT_ONCE else self._postgres.transaction
-        until: datetime | None = None
-        async with whole(timeout=10) as connection:
+        if own_ids:  # several who store the same wait for each other in the same order
+            new = sorted(new, key=lambda one: one.job.id)
+        at_once = len(new) <= AT_ONCE and not own_ids
+        row: Row[Any] | None = None
+        missed: list[UUID] = []
+        async with (self._postgres.statement if at_once else self._postgres.transaction)(timeout=10) as connection:
             for first in range(0, len(new), AT_ONCE):
-                statement, values = _INSERT, fixed | _columns(new[first : first + AT_ONCE])
+                keyed, values = key is not None and not first, fixed | _columns(new[first : first + AT_ONCE])
                 if key is not None and not first:
-                    statement, values = _INSERT_ONCE, values | claim_values(key, warning)
-                until = (await connection.execute(statement, values)).scalar_one_or_none()
-                if until is None:
+                    values |= claim_values(key, ids, warning)
+                row = (await connection.execute(_INSERT[keyed, own_ids], values)).one_or_none()
+                if row is None:
                     raise KeyTaken
-        assert until is not None, "there is at least one job"
-        return until
+                if own_ids:
+                    missed += set(values["ids"]).difference(row.stored)
+            there = await _there(connection, new[0].job.queue, missed) if missed else {}
+            if len(there) < len(missed):
+                raise TryAgain("jobs that were there are deleted at this moment")
+        assert row is not None, "there is at least one job"
+        return Inserted(row.until, there)
+
+    async def there(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, State]:
+        """Return the states of those that are stored already; raise OfOtherQueues."""
+        async with self._postgres.statement() as connection:
+            return await _there(connection, queue, ids)
 
     async def get(self, id: UUID) -> Job | None:
         query = (
@@ -195,6 +250,13 @@ class Jobs:
                 connection, _LISTED_ATTEMPTS, [row.id for row in rows], MOST_LISTED_ATTEMPTS
             )
         return [ListedJob(**_shared(row, attempts.get(row.id, []))) for row in rows]
+
+
+async def _there(connection: AsyncConnection, queue: str, ids: Sequence[UUID]) -> dict[UUID, State]:
+    rows = (await connection.execute(_THERE, {"ids": list(ids), "queue": queue})).all()
+    if others := {row.id: row.queue for row in rows if row.queue != queue}:
+        raise OfOtherQueues(others)
+    return {row.id: State(row.state) for row in rows}
 
 
 def listing(wanted: Wanted) -> tuple[str, dict[str, Any]]:

@@ -20,7 +20,7 @@ CLAIM = """
         SELECT pg_try_advisory_xact_lock(CAST(:lock_high AS integer), CAST(:lock_low AS integer)) AS free
     ), claimed AS (
         INSERT INTO idempotency_keys (caller, key, request, ids, created_at, max_attempts, warning)
-        SELECT CAST(:caller AS text), CAST(:named AS text), CAST(:request AS bytea), CAST(:ids AS uuid[]), :created_at,
+        SELECT CAST(:caller AS text), CAST(:named AS text), CAST(:request AS bytea), CAST(:all_ids AS uuid[]), :created_at,
             (CAST(:max_attempts AS integer[]))[1], CAST(:warning AS text)
         FROM mine WHERE free
         ON CONFLICT DO NOTHING
@@ -68,7 +68,7 @@ class Keys:
         return None if row is None else First(**row._mapping)
 
 
-def claim_values(key: Key, warning: str | None) -> dict[str, Any]:
+def claim_values(key: Key, ids: Sequence[UUID], warning: str | None) -> dict[str, Any]:
     """Return what CLAIM needs beside what jobs are stored with."""
     high, low = key.lock
     return {
@@ -77,5 +77,6 @@ def claim_values(key: Key, warning: str | None) -> dict[str, Any]:
         "caller": key.caller,
         "named": key.name,
         "request": key.request,
+        "all_ids": list(ids),
         "warning": warning,
     }

@@ -340,7 +340,7 @@ async def test_a_confirm_that_is_written_after_the_return_does_not_count(store: 
     rows, returning = OutboxRows(store), Returning(store)
     now = datetime.now(UTC)
     job = Envelope(uuid4(), QUEUE, "t", b"1", submitted_at=now)
-    until = await Jobs(store).insert([NewJob(job, 5)], now, lease_seconds=30)
+    until = (await Jobs(store).insert([NewJob(job, 5)], now, lease_seconds=30)).until
     assert await returning.put_back([job]) == []
     assert await rows.mark([Publication(job.id, 1, 1, 0)]) == set()
     await rows.release([Lease(job.id, until)])

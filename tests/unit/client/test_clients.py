@@ -138,6 +138,21 @@ def of_list(request: httpx.Request) -> httpx.Response:
     return httpx.Response(202, json={"jobs": jobs})
 
 
+def test_jobs_with_ids_of_their_own_go_without_a_key_and_are_tried_again(kind: str) -> None:
+    api, _ = ask(kind, [cut(), accepted()], lambda client: client.submit("q", "t", 1, id=IDS[7]))
+    jobs = [NewJob("t", 1, id=IDS[7]), NewJob("t", 2, id=IDS[8])]
+    of_list = httpx.Response(202, json={"jobs": [{"id": str(IDS[n]), "state": "queued"} for n in (7, 8)]})
+    listed, _ = ask(kind, [cut(), of_list], lambda client: client.submit_many("q", jobs))
+    for request in (*api.sent, *listed.sent):
+        assert "idempotency-key" not in request.headers
+        assert str(IDS[7]) in request.content.decode()
+    assert (len(api.sent), len(listed.sent)) == (2, 2)
+    _, lost = ask(kind, [cut()] * 20, lambda client: client.submit("q", "t", 1, id=IDS[7]))
+    assert (type(lost), lost.stored, lost.key) == (Unavailable, "unknown", None)
+    mixed, _ = ask(kind, [of_list], lambda client: client.submit_many("q", [*jobs[:1], NewJob("t", 2)]))
+    assert "idempotency-key" in mixed.sent[0].headers
+
+
 def test_a_long_list_is_cut_and_each_part_has_a_key(kind: str) -> None:
     jobs: list[Any] = [NewJob("t", number) for number in range(20_000)] + [{"type": "t", "payload": 20_000}]
     api, submitted = ask(

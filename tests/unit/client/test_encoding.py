@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, HttpUrl
 
 from leveret.client import NewJob, Unsendable
-from leveret.client.encoding import MOST_BODY, MOST_JOBS, bodies, checked_key, encode, new_jobs
+from leveret.client.encoding import MOST_BODY, MOST_JOBS, bodies, checked_key, encode, encode_all, new_jobs
 
 
 class Page(BaseModel):
@@ -50,6 +50,11 @@ def test_payloads(payload: object, written: bytes) -> None:
     assert encode(NewJob("t", payload)) == b'{"type":"t","payload":' + written + b"}"
 
 
+def test_an_id() -> None:
+    one = UUID("019a3c5e-0000-7000-8000-000000000000")
+    assert encode(NewJob("t", 1, id=one)) == b'{"type":"t","payload":1,"id":"019a3c5e-0000-7000-8000-000000000000"}'
+
+
 BAD: list[object] = [
     pytest.param(NewJob("t", object()), "no JSON for a value of type object", id="an object"),
     pytest.param(NewJob("t", {"a": float("nan")}), "NaN or infinite", id="NaN"),
@@ -65,6 +70,7 @@ BAD: list[object] = [
     pytest.param(NewJob("t", 1, run_at="soon"), "run_at of job 0", id="no time"),  # type: ignore[arg-type]
     pytest.param(NewJob("t", 1, delay=timedelta(-1)), "from 0 on", id="a delay into the past"),
     pytest.param(NewJob("t", 1, delay=5), "from 0 on", id="a number as delay"),  # type: ignore[arg-type]
+    pytest.param(NewJob("t", 1, id=7), "is no id of job 0", id="a number as id"),  # type: ignore[arg-type]
     pytest.param({"type": "t"}, "payload", id="no payload"),
     pytest.param({"type": "t", "payload": 1, "queue": "q"}, "queue", id="a field that there is not"),
     pytest.param("t", "is no NewJob", id="a text"),
@@ -74,7 +80,7 @@ BAD: list[object] = [
 @pytest.mark.parametrize(("job", "says"), BAD)
 def test_what_cannot_be_sent(job: NewJob, says: str) -> None:
     with pytest.raises(Unsendable, match=says) as told:
-        new_jobs([job])
+        encode_all(new_jobs([job]))
     assert "job 0" in str(told.value)
     assert "Nothing was sent" in str(told.value)
 

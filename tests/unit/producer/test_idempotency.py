@@ -116,11 +116,11 @@ class Remembering(Answering):
             self.found = None
         else:
             self.inserted += len(values["ids"])
-            self.found = datetime.now(UTC)
+            self.found = SimpleNamespace(until=datetime.now(UTC))
             if "named" in values:
                 self.rows[name] = {
                     "request": values["request"],
-                    "ids": values["ids"],
+                    "ids": values["all_ids"],
                     "created_at": values["created_at"],
                     "max_attempts": values["max_attempts"][0],
                     "warning": values["warning"],

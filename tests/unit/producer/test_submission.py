@@ -57,7 +57,7 @@ def test_what_can_not_be_meant_is_refused_with_its_place(body: bytes, slug: str,
 def test_a_field_that_is_none_names_those_there_are(body: bytes) -> None:
     with pytest.raises(Refused) as refused:
         read(body)
-    assert "the fields there are type, payload, run_at, delay and deadline." in refused.value.problem.detail
+    assert "the fields there are type, payload, run_at, delay, deadline and id." in refused.value.problem.detail
 
 
 TIMES = {

@@ -17,6 +17,7 @@ from leveret_producer.outbox.bound import Bound, Known
 from leveret_producer.problems import Refused
 from leveret_producer.queue_bound import Length
 from leveret_producer.schemas import Schemas
+from leveret_producer.store.jobs import Inserted
 from leveret_producer.store.postgres import DatabaseUnavailable
 from leveret_producer.store.queues import KnownQueue
 from leveret_producer.submission import Submission
@@ -43,10 +44,11 @@ class Played:
     def each(self, queue: KnownQueue, jobs: list[object], *, in_list: bool) -> Iterator[None]:
         return (None for _ in jobs)
 
-    async def insert(self, new: list[object], *_: object) -> None:
+    async def insert(self, new: list[object], *_: object, own_ids: bool) -> Inserted:
         if self.fails:
             raise self.fails
         self.stored += len(new)
+        return Inserted(NOW, {})
 
     def clock(self) -> float:
         return 0.0
