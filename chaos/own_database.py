@@ -12,6 +12,8 @@ from leveret.marks import DDL
 
 MANIFEST = ROOT / "manifests" / "examples" / "bulk-insert.yaml"
 NAME = "bulk-insert-database"
+RATE = "BULK_INSERT_ROWS_PER_SECOND"
+ROWS_PER_SECOND = 50_000  # of one insert: it goes on when it's seen that it has rows, which takes up to a second
 ROLLOUT_SECONDS = 180.0
 _PSQL = ("psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-U", "front", "-d", "front")
 
@@ -22,6 +24,8 @@ def manifests(parts: Sequence[Part]) -> list[dict[str, Any]]:
     for one in found:
         if one["kind"] == "JobQueue":
             one["spec"]["scaling"]["minReplicas"] = PODS[Part.INSERTS][0]
+            (container,) = one["spec"]["consumer"]["template"]["spec"]["containers"]
+            next(one for one in container["env"] if one["name"] == RATE)["value"] = str(ROWS_PER_SECOND)
         if one["kind"] == "StatefulSet":
             one["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"memory": "512Mi"}}
     return [one for one in found if one["metadata"]["name"] == NAME or Part.INSERTS in parts]

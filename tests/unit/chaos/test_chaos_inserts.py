@@ -8,12 +8,14 @@ import httpx
 import pytest
 
 from chaos import plan
+from chaos.cluster import selector
 from chaos.inserts import STOPS_PER_FAULT, VICTIMS, Stopped, faults
-from chaos.own_database import NAME, manifests
+from chaos.own_database import NAME, RATE, manifests
 from chaos.plan import Part
 from chaos.stopped_inserts import Asker, Found, stop_inserts
 
 ROWS = 100
+WORKLOADS = ("Deployment", "StatefulSet")
 
 
 @dataclass
@@ -132,3 +134,16 @@ def test_of_the_example_what_is_needed_is_had() -> None:
     assert {one["metadata"]["name"] for one in manifests((Part.OWN_DATABASE,))} == {NAME}
     (jobqueue,) = [one for one in manifests((Part.OWN_DATABASE, Part.INSERTS)) if one["kind"] == "JobQueue"]
     assert jobqueue["spec"]["scaling"]["minReplicas"] == 2
+    (container,) = jobqueue["spec"]["consumer"]["template"]["spec"]["containers"]
+    env = {one["name"]: one.get("value") for one in container["env"]}
+    assert env == {RATE: "50000", "PGHOST": NAME, "PGUSER": "front", "PGDATABASE": "front", "PGPASSWORD": None}
+
+
+@pytest.mark.parametrize("part", [Part.OWN_DATABASE, Part.FRONT])
+def test_a_part_of_the_example_is_found_by_the_labels_of_its_pods(part: Part) -> None:
+    pods = [
+        one["spec"]["template"]["metadata"]["labels"] for one in manifests((Part.INSERTS,)) if one["kind"] in WORKLOADS
+    ]
+
+    wanted = dict(label.split("=") for label in selector(part).split(","))
+    assert sum(wanted.items() <= labels.items() for labels in pods) == 1
