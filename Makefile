@@ -73,7 +73,7 @@ build/peers/installed: requirements/peers.txt
 	build/peers/venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/peers.txt
 	@touch $@
 
-chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS CHAOS_ONLY)
+chaos: .venv/installed  ## jobs under faults in a cluster of its own, and the account of each (CHAOS_SEED CHAOS_JOBS CHAOS_FAULTS CHAOS_STOPS CHAOS_ONLY)
 	@$(VENV) -m chaos --own-cluster
 
 # --- Python ---

@@ -15,13 +15,13 @@ from chaos.cluster import ROOT, ClusterProblem
 from chaos.jobqueues import clock_library
 from chaos.own_cluster import own_cluster
 from chaos.run import run
-from chaos.stage import Broken, Options
+from chaos.stage import FRONT, Broken, Options
 from chaos.store import Unanswered
 from chaos.stretches import Size, Stretch
 from chaos.submit import NotAccepted
 
 FOLDER = ROOT / "build" / "chaos"
-MOST_JOBS, MOST_FAULTS = 1_000_000, 1000
+MOST_JOBS, MOST_FAULTS, MOST_STOPS = 1_000_000, 1000, 100_000
 
 
 def options(arguments: list[str] | None = None) -> Options:
@@ -31,6 +31,7 @@ def options(arguments: list[str] | None = None) -> Options:
         "seed": environment.get("CHAOS_SEED") or secrets.randbelow(100_000),
         "jobs": environment.get("CHAOS_JOBS") or 20_000,
         "faults": environment.get("CHAOS_FAULTS") or 36,
+        "stops": environment.get("CHAOS_STOPS") or 1_000,
     }
     for name, default in defaults.items():
         words = f"or CHAOS_{name.upper()} (default: %(default)s)"
@@ -42,6 +43,7 @@ def options(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--context", default="kind-leveret-test", help="kubectl's context (default: %(default)s)")
     parser.add_argument("--namespace", default="leveret", help="where Leveret is installed (default: %(default)s)")
     parser.add_argument("--url", default="http://127.0.0.1:18080", help="the API (default: %(default)s)")
+    parser.add_argument("--front", default=FRONT, help="bulk-insert's (default: %(default)s)")
     parser.add_argument("--amqp", default="127.0.0.1:35672", help="the broker, host:port (default: %(default)s)")
     parser.add_argument(
         "--own-cluster", action="store_true", help="have the cluster leveret-test, and delete it at the end"
@@ -52,15 +54,18 @@ def options(arguments: list[str] | None = None) -> Options:
         parser.error(f"the number of jobs must be 1 to {MOST_JOBS:,}, not {given.jobs}")
     if not 0 <= given.faults <= MOST_FAULTS:
         parser.error(f"the number of faults must be 0 to {MOST_FAULTS:,}, not {given.faults}")
+    if not 1 <= given.stops <= MOST_STOPS:
+        parser.error(f"the number of stops must be 1 to {MOST_STOPS:,}, not {given.stops}")
     return Options(
         given.seed,
-        Size(given.jobs, given.faults, given.only),
+        Size(given.jobs, given.faults, given.only, given.stops),
         given.context,
         given.namespace,
         given.url.rstrip("/"),
         given.amqp,
         given.folder,
         given.own_cluster,
+        given.front.rstrip("/"),
     )
 
 

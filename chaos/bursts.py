@@ -22,7 +22,7 @@ SOCKETS = 37_000_000  # bytes that the two sides' buffers of one connection were
 @dataclass(frozen=True, slots=True)
 class Bursts:
     cluster: Cluster
-    submit: Callable[[Batch], Awaitable[None]]
+    submit: Callable[[Batch], Awaitable[object]]
     is_final: Callable[[str], bool]  # whether the witness queue has an end of a job
     told_within: float = TOLD_SECONDS
 

@@ -24,6 +24,11 @@ _COMPONENTS = {
     Part.BROKER: "rabbitmq",
     Part.DATABASE: "postgresql",
 }
+_SELECTORS = {
+    Part.TARGETS: "app.kubernetes.io/name=url-check-targets",
+    Part.OWN_DATABASE: "app.kubernetes.io/name=bulk-insert-database",
+    Part.FRONT: "app.kubernetes.io/name=bulk-insert,app.kubernetes.io/component=front",
+}
 _TRICKLE = "limit rate over 2 kbytes/second burst 3 kbytes "
 _HOOKS = ("forward", "input", "output")  # packets between pods, and those between a pod and the node itself
 
@@ -61,11 +66,9 @@ _ESTABLISHED = ("ss", "-Htn", "state", "established")
 
 
 def selector(part: Part) -> str:
-    if part in CONSUMERS:
+    if part in CONSUMERS or part is Part.INSERTS:
         return f"leveret.dev/jobqueue={part}"
-    if part is Part.TARGETS:
-        return "app.kubernetes.io/name=url-check-targets"
-    return f"app.kubernetes.io/name=leveret,app.kubernetes.io/component={_COMPONENTS[part]}"
+    return _SELECTORS.get(part) or f"app.kubernetes.io/name=leveret,app.kubernetes.io/component={_COMPONENTS[part]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from chaos.bursts import Bursts, under_way
 from chaos.cluster import Cluster, ClusterProblem, Pod
 from chaos.evidence import Happened
 from chaos.hang_ups import ports_to, watch
-from chaos.jobs import CRASH_BATCH
+from chaos.jobs import crash
 from chaos.plan import PODS, Fault, Kind, Part
 
 LOOK_EVERY = 1.0  # s
@@ -102,7 +102,7 @@ class Faults:
             case Kind.SCALE:
                 await self.cluster.kubectl("scale", f"deployment/{fault.part}-consumer", f"--replicas={fault.size}")
             case Kind.CRASH:
-                await self.bursts.submit(CRASH_BATCH)
+                await self.bursts.submit(crash(fault))
                 await self._restarted(fault.part, pods, "a job was to end its process")
         return ""
 

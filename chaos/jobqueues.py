@@ -6,7 +6,7 @@ Beside them the witness of those handlers: a Deployment of one pod, which is no 
 from pathlib import Path
 
 from chaos.faults import CLOCK_FILE
-from chaos.jobs import BENCH_ATTEMPTS, URL_ATTEMPTS, WITNESS
+from chaos.jobs import BENCH_ATTEMPTS, EFFECT_ATTEMPTS, URL_ATTEMPTS, WITNESS
 from chaos.plan import CONSUMERS, PODS, SLOTS, Part
 
 IMAGE = "leveret/examples:0.2.0"
@@ -36,8 +36,22 @@ def jobqueues(*, clock: bool) -> dict[Part, Manifest]:
         _jobqueue(Part.LONG, bench, BENCH_ATTEMPTS, roomy, timeout="300s"),
         _jobqueue(Part.FEW, bench, BENCH_ATTEMPTS, roomy),
         _jobqueue(Part.BULK, bench, BENCH_ATTEMPTS, _template(witness, memory="1Gi")),
+        _jobqueue(
+            Part.EFFECTS,
+            "examples.bench.effects:handlers",
+            EFFECT_ATTEMPTS,
+            _template(witness, *_own_database(), memory="512Mi"),
+        ),
     )
     return dict(zip(CONSUMERS, found, strict=True))
+
+
+def _own_database() -> list[Manifest]:
+    """Return libpq's variables, as bulk-insert's own consumers have them."""
+    secret: Manifest = {"secretKeyRef": {"name": "bulk-insert-database", "key": "password"}}
+    place = {"PGHOST": "bulk-insert-database", "PGUSER": "front", "PGDATABASE": "front"}
+    found: list[Manifest] = [{"name": name, "value": value} for name, value in place.items()]
+    return [*found, {"name": "PGPASSWORD", "valueFrom": secret}]
 
 
 def witness() -> tuple[Manifest, ...]:

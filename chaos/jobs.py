@@ -11,11 +11,13 @@ from chaos.plan import Fault, Part
 TARGETS = "http://url-check-targets"
 WITNESS = "chaos-witness"  # what the other jobs hold a connection to
 BENCH_ATTEMPTS, URL_ATTEMPTS = 4, 10  # what the run's JobQueues allow
+EFFECT_ATTEMPTS = 100  # each in which a database is away is one
 MOST_FAILURES = 2  # of a URL that works in the end: the other attempts are for cuts, and one of 15 s costs up to four
 BULK = 250_000  # characters of a large result, of which 256 KiB are allowed
 LONGEST_KEPT = 1_000  # characters
 LATEST_START = 20.0  # s: the longest delay that is asked for
 CRASH = "crash"  # the type whose jobs end the process that runs them; a fault submits it
+EFFECT = "effect"
 Json = dict[str, object]
 
 
@@ -39,6 +41,7 @@ class Job:
     mark: str = ""  # what makes the path its own
     attempts: int = 1  # that the targets must have seen at least
     delay: float | None = None  # s; AMQP has none
+    cancel: float | None = None  # s after it was accepted; then it may also end as cancelled
 
     @property
     def end(self) -> str:
@@ -59,7 +62,13 @@ class Batch:
         return self.jobs[0].part
 
 
-CRASH_BATCH = Batch(-1, 0.0, Way.ONE, (Job(Part.ODD, CRASH, {"times": 1}),))
+def crash(fault: Fault) -> Batch:
+    """Return the job that ends the process which runs it: where it has a transaction, right before its COMMIT or after it."""
+    one = Job(Part.ODD, CRASH, {"times": 1})
+    if fault.part is Part.EFFECTS:
+        ends: Json = {"value": CRASH, "follow_ups": 2, "ending": "crash after" if fault.size else "crash"}
+        one = Job(Part.EFFECTS, EFFECT, ends, result=CRASH)
+    return Batch(-1, 0.0, Way.ONE, (one,))
 
 
 def burst(fault: Fault) -> Batch:
@@ -88,14 +97,19 @@ def renamed(job: Job, suffix: str) -> Job:
     return replace(job, path=path, mark=mark, payload={"url": f"{TARGETS}{path}"})
 
 
-def batches(seed: int, run: str, jobs: int, seconds: float) -> tuple[Batch, ...]:
-    """Return what is to be submitted in so many seconds: `jobs` in all. `run` keeps the paths of two runs apart."""
+def batches(
+    seed: int, run: str, jobs: int, seconds: float, shares: Mapping[Part, int] | None = None
+) -> tuple[Batch, ...]:
+    """Return what is to be submitted in so many seconds: `jobs` in all. `run` keeps the paths of two runs apart.
+
+    `shares` are the queues' (None: the mix's).
+    """
     chance = random.Random(f"jobs {seed}")  # noqa: S311 - to be repeated, not to be secret
     sizes = _sizes(chance, jobs)
     found = []
     made = 0
     for number, (way, size) in enumerate(sizes):
-        make = _MAKERS[_part(chance)]
+        make = _MAKERS[_part(chance, shares or MIX)]
         group = tuple(_maybe_later(chance, way, make(chance, f"{run}-{mark}")) for mark in range(made, made + size))
         made += size
         found.append(Batch(number, round(seconds * number / len(sizes), 2), way, group))
@@ -114,12 +128,14 @@ def _sizes(chance: random.Random, jobs: int) -> list[tuple[Way, int]]:
     return sizes
 
 
-def _part(chance: random.Random) -> Part:
-    return chance.choices((Part.BENCH, Part.URLS, Part.ODD), (50, 40, 10))[0]
+def _part(chance: random.Random, shares: Mapping[Part, int]) -> Part:
+    return chance.choices(tuple(shares), tuple(shares.values()))[0]
 
 
 def _maybe_later(chance: random.Random, way: Way, job: Job) -> Job:
-    if way is Way.AMQP or chance.random() > 0.1:
+    if way is Way.AMQP:
+        return replace(job, cancel=None)
+    if chance.random() > 0.1:
         return job
     return replace(job, delay=round(chance.uniform(0.5, LATEST_START), 1))
 
@@ -168,4 +184,30 @@ def _check(mark: str, path: str, *, status: int = 200, attempts: int = 1) -> Job
     return Job(Part.URLS, "check-url", url, status=status, path=path, mark=mark, attempts=attempts)
 
 
-_MAKERS: Mapping[Part, Callable[[random.Random, str], Job]] = {Part.BENCH: _bench, Part.URLS: _url, Part.ODD: _odd}
+def _effect(chance: random.Random, mark: str) -> Job:
+    """One row in a transaction that lasts a moment, and in it up to two follow-ups."""
+    written: Json = {
+        "value": mark,
+        "follow_ups": chance.choices((0, 1, 2), (60, 25, 15))[0],
+        "seconds": round(chance.uniform(0.0, 0.4), 2),
+        "after": round(chance.uniform(0.0, 0.1), 2),
+    }
+    job, draw = Job(Part.EFFECTS, EFFECT, written, result=mark), chance.random()
+    if draw < 0.05:
+        return replace(job, payload=written | {"ending": "reject"}, dead=True)
+    if draw < 0.15:
+        return replace(job, payload=written | {"fails": 1}, attempts=2)
+    if draw < 0.20:
+        return replace(job, payload=written | {"ending": "raise after"})
+    if draw < 0.40:
+        return replace(job, cancel=round(chance.uniform(0.0, 1.0), 2))
+    return job
+
+
+MIX = {Part.BENCH: 50, Part.URLS: 40, Part.ODD: 10}
+_MAKERS: Mapping[Part, Callable[[random.Random, str], Job]] = {
+    Part.BENCH: _bench,
+    Part.URLS: _url,
+    Part.ODD: _odd,
+    Part.EFFECTS: _effect,
+}

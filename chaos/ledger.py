@@ -11,14 +11,26 @@ same time are one in any case, but for threads (`chaos.twins`).
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from chaos.evidence import FINAL, Accepted, Asked, End, Happened, Presence, Row, Witness, Witnessed
 from chaos.jobs import CRASH, Job
 from chaos.plan import Part
 from chaos.second_runs import SecondRun, distinct, second_runs
 from chaos.twins import Pair, Why, pairs
+
+
+class Account(Protocol):
+    """What a stretch counts beside the jobs: `line` is its part of the closing line, `wrong` what must not be, by name."""
+
+    @property
+    def good(self) -> bool: ...
+    @property
+    def line(self) -> str: ...
+    @property
+    def wrong(self) -> Mapping[str, Sequence[str]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Ledger:
     maybe: int  # rows beside the accepted ones: their requests broke off, and they had been stored
     faults: tuple[Happened, ...]
     seed: int
+    accounts: tuple[Account, ...] = ()
 
     @property
     def unexplained(self) -> tuple[SecondRun, ...]:
@@ -59,7 +72,8 @@ class Ledger:
     @property
     def good(self) -> bool:
         wrong = self.lost or self.stuck or self.doubled or self.of(Why.TWINS) or self.of(Why.FORGOTTEN)
-        return not (wrong or self.unexplained or self.failed_faults)
+        right = all(account.good for account in self.accounts)
+        return right and not (wrong or self.unexplained or self.failed_faults)
 
     @property
     def line(self) -> str:
@@ -68,7 +82,7 @@ class Ledger:
             f"stuck {len(self.stuck)}, doubled {len(self.doubled)}, twins {len(self.of(Why.TWINS))}, "
             f"threads' twins {len(self.of(Why.THREADS))}, forgotten {len(self.of(Why.FORGOTTEN))}, "
             f"run again {len(self.again)}, "
-            f"faults {len(self.faults)}, seed {self.seed}"
+            f"faults {len(self.faults)}, seed {self.seed}{''.join(f', {account.line}' for account in self.accounts)}"
         )
 
 
@@ -80,8 +94,13 @@ def settle(
     asked: Asked,
     faults: Sequence[Happened],
     seed: int,
+    accounts: Sequence[Account] = (),
+    follow_ups: Collection[str] = (),
 ) -> Ledger:
-    """Close the account. `rows` and `rows_later` are the store's, read twice: a final state must not change."""
+    """Close the account. `rows` and `rows_later` are the store's, read twice: a final state must not change.
+
+    `follow_ups` are jobs that jobs submitted: they must end, and the accounts tell whether they are right.
+    """
     lost, stuck, doubled = [], [], []
     again: list[SecondRun] = []
     together: list[Pair] = []
@@ -105,7 +124,7 @@ def settle(
     ids = {one.id for one in accepted}
     others = {job: row for job, row in rows_later.items() if job not in ids}
     stuck += [
-        Wrong(job, Part.BENCH, f"{row.state}, attempt {row.attempt}; its submit broke off, and it was stored")
+        Wrong(job, Part.BENCH, f"{row.state}, attempt {row.attempt}; a follow-up, or its submit broke off")
         for job, row in others.items()
         if row.state not in FINAL
     ]
@@ -117,9 +136,10 @@ def settle(
         tuple(doubled),
         tuple(again),
         tuple(together),
-        len(others),
+        len(others.keys() - set(follow_ups)),
         tuple(faults),
         seed,
+        tuple(accounts),
     )
 
 
@@ -130,6 +150,8 @@ def _lost(
         return "accepted, and the store does not know it"
     if row.state not in FINAL:
         return None
+    if row.state == "cancelled" and one.job.cancel is not None:
+        return None  # whether it had begun, and where it waits in the store nobody tells of it
     if row.state != one.job.end:
         return f"is {row.state}, and must be {one.job.end}"
     if says := _not_seen_to_run(one, row, paths, runs):

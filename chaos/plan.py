@@ -16,7 +16,7 @@ MOST_JOBS_PER_SECOND = 60.0  # what two cores carry beside the faults
 
 
 class Part(StrEnum):
-    """What can be hit, and what can only be cut off. The first six are the consumers of the run's own JobQueues."""
+    """What can be hit, and what can only be cut off. The first seven are the consumers of the run's own JobQueues."""
 
     BENCH = "chaos-bench"
     URLS = "chaos-urls"
@@ -24,12 +24,16 @@ class Part(StrEnum):
     LONG = "chaos-long"  # whose jobs last longer than a lost connection goes unnoticed
     FEW = "chaos-few"  # one pod: what is delivered again comes to the process that had it
     BULK = "chaos-bulk"  # one pod again, with many slots and large results
+    EFFECTS = "chaos-effects"  # whose jobs each write one row in their transaction
     PRODUCER = "producer"
     OPERATOR = "operator"
     BROKER = "broker"
     DATABASE = "database"
     TARGETS = "targets"  # the servers that chaos-urls asks; they are a witness too, so they stay
     API_SERVER = "API server"  # Kubernetes', for the operator
+    OWN_DATABASE = "the example's database"  # bulk-insert's, which has the effects, too
+    FRONT = "the example's front"  # bulk-insert's, as is the next
+    INSERTS = "bulk-insert"
 
 
 class Kind(StrEnum):
@@ -54,7 +58,8 @@ class Drops(StrEnum):
     MOST = ", but for a trickle"
 
 
-CONSUMERS = (Part.BENCH, Part.URLS, Part.ODD, Part.LONG, Part.FEW, Part.BULK)
+CONSUMERS = (Part.BENCH, Part.URLS, Part.ODD, Part.LONG, Part.FEW, Part.BULK, Part.EFFECTS)
+INSTALLED = (Part.PRODUCER, Part.OPERATOR, Part.BROKER, Part.DATABASE, Part.TARGETS)  # what each run stands on
 # How many pods there are, at least and at most.
 PODS = {
     Part.BENCH: (2, 4),
@@ -63,8 +68,11 @@ PODS = {
     Part.LONG: (5, 5),
     Part.FEW: (1, 1),
     Part.BULK: (1, 1),
+    Part.EFFECTS: (2, 4),
+    Part.FRONT: (2, 2),
+    Part.INSERTS: (2, 3),
 }
-SLOTS = {Part.BENCH: 10, Part.URLS: 20, Part.ODD: 10, Part.LONG: 50, Part.FEW: 10, Part.BULK: 200}
+SLOTS = dict.fromkeys(CONSUMERS, 10) | {Part.URLS: 20, Part.LONG: 50, Part.BULK: 200}
 # s: a consumer's heartbeat is 40 s, so the broker gives it up 80 to 120 s after the last octet that it got. Where it's
 # cut off on one side, an octet or two come through after the beginning, 20 s apart.
 GIVEN_UP = 160.0
@@ -78,7 +86,9 @@ class Fault:
     part: Part
     other: Part | None = None  # the far side of a cut
     seconds: float = 0.0  # how long a cut, an alarm or a wrong clock lasts
-    size: int = 0  # of a jump in s, or the replicas that somebody asks for by hand
+    size: int = (
+        0  # of a jump in s; the replicas that somebody asks for by hand; 1: a crash is after the COMMIT, not before it
+    )
     pick: float = 0.0  # 0…1: which of the part's pods
     drops: Drops = Drops.ALL  # of a cut
     burst: int = 0  # jobs that are submitted right before, of which many must end in the fault
@@ -109,12 +119,31 @@ class Fault:
             case Kind.ROLLOUT:
                 return f"{self.kind} of {self.part}"
             case Kind.CRASH:
-                return f"a job that ends its process, {self.part}"
+                when = ", right after its COMMIT" if self.size else ", right before its COMMIT"
+                return f"a job that ends its process, {self.part}{when if self.part is Part.EFFECTS else ''}"
         return f"{self.kind} {self.part}"
 
 
 HARD = (Kind.KILL, Kind.DELETE)
-_VICTIMS = (Part.BENCH, Part.URLS, Part.PRODUCER, Part.OPERATOR, Part.BROKER, Part.DATABASE)
+_Card = tuple[Kind, Part, Part | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """The faults of a stretch: of the consumers one, and each of the other victims, are killed first."""
+
+    consumers: tuple[Part, ...]
+    victims: tuple[Part, ...]
+    cuts: tuple[tuple[Part, Part], ...]
+    more: tuple[_Card, ...]
+
+    @property
+    def cards(self) -> tuple[_Card, ...]:
+        hits = (Kind.KILL, Kind.DELETE, Kind.STOP)
+        killed = ((kind, part, None) for kind in hits for part in (*self.consumers, *self.victims))
+        return (*killed, *((Kind.CUT, part, other) for part, other in self.cuts), *self.more)
+
+
 _CUTS = (
     (Part.PRODUCER, Part.BROKER),
     (Part.PRODUCER, Part.DATABASE),
@@ -125,10 +154,7 @@ _CUTS = (
     (Part.OPERATOR, Part.BROKER),
     (Part.OPERATOR, Part.API_SERVER),
 )
-_Card = tuple[Kind, Part, Part | None]
-_DECK: tuple[_Card, ...] = (
-    *((kind, part, None) for kind in (Kind.KILL, Kind.DELETE, Kind.STOP) for part in _VICTIMS),
-    *((Kind.CUT, part, other) for part, other in _CUTS),
+_MORE: tuple[_Card, ...] = (
     (Kind.MEMORY, Part.BROKER, None),
     (Kind.DISK, Part.BROKER, None),
     (Kind.CLOCK, Part.ODD, None),
@@ -138,6 +164,13 @@ _DECK: tuple[_Card, ...] = (
     (Kind.SCALE, Part.BENCH, None),
     (Kind.CRASH, Part.ODD, None),
     (Kind.STOP, Part.ODD, None),  # also because a container that ends often in the same pod is started later and later
+)
+MIX = Deck((Part.BENCH, Part.URLS), (Part.PRODUCER, Part.OPERATOR, Part.BROKER, Part.DATABASE), _CUTS, _MORE)
+EFFECTS = Deck(
+    (Part.EFFECTS,),
+    (Part.OWN_DATABASE, Part.PRODUCER, Part.BROKER, Part.DATABASE),
+    ((Part.EFFECTS, Part.OWN_DATABASE), (Part.EFFECTS, Part.BROKER), (Part.PRODUCER, Part.BROKER)),
+    (*((Kind.CRASH, Part.EFFECTS, None),) * 4, (Kind.MEMORY, Part.BROKER, None)),
 )
 LONG_RUN = 300.0  # s; a shorter one has no long cuts
 _LONG_CUT = (45.0, 60.0)  # s: beyond two heartbeats of 20 s, so that producer or operator and broker give each other up
@@ -149,11 +182,13 @@ def length(jobs: int, faults: int) -> float:
     return max(QUIET_START + faults * SECONDS_PER_FAULT, jobs / MOST_JOBS_PER_SECOND)
 
 
-def faults(seed: int, count: int, seconds: float, without: Collection[Kind] = ()) -> tuple[Fault, ...]:
+def faults(
+    seed: int, count: int, seconds: float, without: Collection[Kind] = (), deck: Deck = MIX
+) -> tuple[Fault, ...]:
     """Return the faults of a run of so many seconds, in order; the same seed gives the same ones."""
     chance = random.Random(f"faults {seed}")  # noqa: S311 - to be repeated, not to be secret
     gap = (seconds - QUIET_START) / max(count, 1)
-    cards = _deal(chance, without)
+    cards = _deal(chance, without, deck)
     found = []
     for number in range(1, count + 1):
         at = QUIET_START + gap * (number - 1 + chance.uniform(0.0, 0.5))
@@ -161,19 +196,16 @@ def faults(seed: int, count: int, seconds: float, without: Collection[Kind] = ()
     return tuple(found)
 
 
-def _deal(chance: random.Random, without: Collection[Kind]) -> Iterator[_Card]:
-    first: list[_Card] = [
-        (chance.choice(HARD), part, None)
-        for part in (chance.choice((Part.BENCH, Part.URLS)), Part.PRODUCER, Part.OPERATOR, Part.BROKER, Part.DATABASE)
-    ]
-    first.append((Kind.CUT, *chance.choice(_CUTS)))
+def _deal(chance: random.Random, without: Collection[Kind], deck: Deck) -> Iterator[_Card]:
+    first: list[_Card] = [(chance.choice(HARD), part, None) for part in (chance.choice(deck.consumers), *deck.victims)]
+    first.append((Kind.CUT, *chance.choice(deck.cuts)))
     chance.shuffle(first)
     yield from first
-    deck = [card for card in _DECK if card not in first]
+    cards = [card for card in deck.cards if card not in first]
     while True:
-        chance.shuffle(deck)
-        yield from (card for card in deck if card[0] not in without)
-        deck = list(_DECK)
+        chance.shuffle(cards)
+        yield from (card for card in cards if card[0] not in without)
+        cards = list(deck.cards)
 
 
 def _draw(chance: random.Random, number: int, at: float, card: _Card, *, long: bool) -> Fault:
@@ -194,4 +226,6 @@ def _draw(chance: random.Random, number: int, at: float, card: _Card, *, long: b
             seconds, size = chance.uniform(8.0, 20.0), chance.choice((-7200, -90, 90, 3600, 86_400))
         case Kind.SCALE:
             size = chance.choice((0, 1, 6))
+        case Kind.CRASH if part is Part.EFFECTS:
+            size = number % 2
     return Fault(number, round(at, 1), kind, part, other, round(seconds, 1), size, chance.random(), drops)

@@ -41,6 +41,7 @@ def account(ledger: Ledger) -> str:
         _list("doubled", ledger.doubled),
         *(_list(f"ran {why}", ledger.of(why)) for why in Why),
         _list("run again with no fault that explains it", ledger.unexplained),
+        *(_list(name, found) for account in ledger.accounts for name, found in account.wrong.items()),
         *(f"fault {one.fault.number} ({one.fault.title}): {one.problem}" for one in ledger.failed_faults),
         f"{ledger.finished:,} of {ledger.submitted:,} accepted jobs are in their right final state, each once.",
         f"{ledger.maybe:,} more jobs were stored though the connection broke before the answer.",
@@ -53,7 +54,7 @@ def _pods(names: Sequence[str]) -> str:
     return f" ({', '.join(names[:2])}{' …' if len(names) > 2 else ''})" if names else ""
 
 
-def _list(title: str, found: Sequence[Wrong | SecondRun | Pair]) -> str:
+def _list(title: str, found: Sequence[Wrong | SecondRun | Pair | str]) -> str:
     if not found:
         return ""
     lines = [f"{title}: {len(found)}", *(f"  {one}" for one in found[:SHOWN])]

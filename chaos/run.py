@@ -6,12 +6,12 @@ import secrets
 import time
 from dataclasses import asdict
 
-from chaos import report, stage, store, stretches, targets
+from chaos import effects, inserts, own_database, report, stage, store, stretches, targets
 from chaos.evidence import Asked
-from chaos.ledger import Ledger, settle
-from chaos.plan import Fault
+from chaos.ledger import Account, Ledger, settle
+from chaos.plan import Fault, Part
 from chaos.stage import Broken, Chaos, Options
-from chaos.stretches import Plan
+from chaos.stretches import Plan, Stretch
 
 # What a delay level passed on in the moment of a broker's death comes after 180 s, the broker's own patience, and may then
 # have eight attempts to go.
@@ -39,7 +39,10 @@ async def _under_faults(chaos: Chaos, plan: Plan) -> Ledger:
     telling = asyncio.create_task(_tell(chaos))
     try:
         await _submit_and_disturb(chaos, plan)
-        ledger = await _account(chaos)
+        accounts = list[Account]()
+        if Stretch.INSERTS in stretches.wanted(chaos.options.size):
+            accounts.append(await inserts.stop(chaos, lambda fault: _disturb(chaos, fault, time.monotonic())))
+        ledger = await _account(chaos, accounts)
     finally:
         for task in (telling, reading):
             task.cancel()
@@ -86,19 +89,17 @@ async def _tell(chaos: Chaos) -> None:
     while True:
         await asyncio.sleep(LINE_EVERY)
         accepted = chaos.submitter.accepted
-        final = sum(one.id in chaos.witness.final for one in accepted)
         chaos.say(
-            f"{len(accepted):,} accepted, {final:,} final, {len(accepted) - final:,} to go; "
+            f"{len(accepted):,} accepted, {len(accepted) - chaos.to_go:,} final, {chaos.to_go:,} to go; "
             f"{chaos.submitter.refused:,} answers were refusals, {chaos.submitter.unknown:,} jobs not answered for"
         )
 
 
-async def _account(chaos: Chaos) -> Ledger:
+async def _account(chaos: Chaos, accounts: list[Account]) -> Ledger:
     """Wait until everything is final, as the witness and the store say, and no longer than the settle time."""
     end = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < end:
-        missing = sum(one.id not in chaos.witness.final for one in chaos.submitter.accepted)
-        if not missing and not await store.not_final(chaos.http, chaos.queues, chaos.since):
+        if not chaos.to_go and not await store.not_final(chaos.http, chaos.queues, chaos.since):
             break
         await asyncio.sleep(2.0)
     rows = await store.read(chaos.http, chaos.queues, chaos.since)
@@ -106,7 +107,25 @@ async def _account(chaos: Chaos) -> Ledger:
     later = await store.read(chaos.http, chaos.queues, chaos.since)
     paths = await targets.counted(chaos.cluster)
     asked = Asked(paths, await targets.presences(chaos.cluster), time.time())
-    ledger = settle(chaos.submitter.accepted, rows, later, chaos.witness, asked, chaos.happened, chaos.options.seed)
+    written: list[effects.Effect] = []
+    if Part.EFFECTS in chaos.parts:
+        written = effects.read(await own_database.ask(chaos.cluster, effects.SELECT))
+        stored = await store.read(chaos.http, [chaos.queue(Part.EFFECTS)], chaos.since)
+        accounts = [effects.account(written, stored), *accounts]
+        (chaos.options.folder / "effects.json").write_text(json.dumps([asdict(one) for one in written], indent=1))
+        chaos.say(f"{chaos.submitter.cancels:,} cancels were taken before their jobs had ended")
+    children = [one.job for one in written if one.parent]
+    ledger = settle(
+        chaos.submitter.accepted,
+        rows,
+        later,
+        chaos.witness,
+        asked,
+        chaos.happened,
+        chaos.options.seed,
+        accounts,
+        children,
+    )
     if not ledger.good:
         rows_of = {job: asdict(row) for job, row in later.items()}
         (chaos.options.folder / "rows.json").write_text(json.dumps(rows_of, indent=1))

@@ -10,21 +10,23 @@ from pathlib import Path
 import httpx
 import yaml
 
+from chaos import own_database
 from chaos.bursts import Bursts
 from chaos.cluster import ROOT, Cluster, ClusterProblem
 from chaos.evidence import Happened
 from chaos.faults import Faults
 from chaos.jobqueues import CONFIG_MAP, clock_library, jobqueues, witness
 from chaos.jobs import WITNESS
-from chaos.plan import CONSUMERS, PODS, Kind, Part
+from chaos.plan import INSTALLED, PODS, Kind, Part
 from chaos.pod_logs import PodLogs
-from chaos.stretches import Size, parts
+from chaos.stretches import Size, beside, parts
 from chaos.submit import Submitter
 from chaos.witness import BROKER_ERRORS, WitnessQueue
 
 TARGETS_MANIFEST = ROOT / "manifests" / "examples" / "url-check.yaml"
 WITNESS_QUEUE = "chaos.witness"
 PREPARE_SECONDS = 180.0
+FRONT = "http://127.0.0.1:18082"  # of bulk-insert
 
 
 class Broken(Exception):
@@ -41,6 +43,7 @@ class Options:
     amqp: str  # host:port
     folder: Path  # for what is kept
     own_cluster: bool = False  # it is made for the run and goes with it
+    front: str = FRONT
 
 
 @dataclass(slots=True)
@@ -66,6 +69,12 @@ class Chaos:
     @property
     def queues(self) -> list[str]:
         return [self.queue(part) for part in self.parts]
+
+    @property
+    def to_go(self) -> int:
+        """Count the accepted jobs that no event has told the end of; of one that is cancelled there may be none."""
+        final = self.witness.final
+        return sum(one.job.cancel is None and one.id not in final for one in self.submitter.accepted)
 
     @property
     def since(self) -> float:
@@ -108,6 +117,8 @@ async def prepare(chaos: Chaos) -> set[Kind]:
     for manifest in yaml.safe_load_all(TARGETS_MANIFEST.read_text()):
         if manifest["metadata"]["name"] == "url-check-targets":  # the rest of the example has no part in a run
             await cluster.apply(manifest)
+    if needed := beside(chaos.options.size):
+        await own_database.prepare(cluster, needed)
     library = clock_library()
     if library:
         await cluster.kubectl("delete", "configmap", CONFIG_MAP, "--ignore-not-found")
@@ -134,8 +145,7 @@ async def prepare(chaos: Chaos) -> set[Kind]:
 
 async def _not_ready(chaos: Chaos) -> str | None:
     """Return what is missing: pods of every part, and an API that knows the queues."""
-    others = (part for part in Part if part not in CONSUMERS and part is not Part.API_SERVER)
-    for part in (*chaos.parts, *others):  # kubectl would not answer without an API server
+    for part in (*chaos.parts, *INSTALLED, *beside(chaos.options.size)):
         least = PODS[part][0] if part in PODS else 1
         ready = sum(pod.ready and not pod.going for pod in await chaos.cluster.pods(part))
         if ready < least:

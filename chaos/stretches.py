@@ -6,6 +6,8 @@
   slots and short jobs, and many more attempts than slots end in the cut and wait for their confirm.
 * *ended*: the same when a broker dies; and an alarm that outlasts any silence, in which more results end than the sockets of
   their connection hold.
+* *effects*: many jobs that each write one row in their transaction, and submit follow-ups in it (`chaos.effects`).
+* *inserts*: stops of large inserts (`chaos.inserts`), which take as long as they take.
 
 No broker dies in the long cuts: it would give jobs away at once that nobody can tell their cut consumers of.
 """
@@ -33,6 +35,8 @@ class Stretch(StrEnum):
     MIX = "mix"
     LONG_CUTS = "long-cuts"
     ENDED = "ended"
+    EFFECTS = "effects"
+    INSERTS = "inserts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    jobs: int  # of the mix
+    jobs: int  # of the mix, and of the effects; follow-ups come on top
     faults: int
     only: Stretch | None = None  # None: the mix, and in a long run all
+    stops: int = 1_000
 
 
 def wanted(size: Size) -> tuple[Stretch, ...]:
@@ -62,9 +67,17 @@ def parts(size: Size) -> tuple[Part, ...]:
     """Return the consumers that are needed: those of the mix are there in any case."""
     has = wanted(size)
     long = (Part.LONG,) if Stretch.LONG_CUTS in has else ()
-    few = () if has == (Stretch.MIX,) else (Part.FEW,)
+    few = (Part.FEW,) if {Stretch.LONG_CUTS, Stretch.ENDED} & set(has) else ()
     bulk = (Part.BULK,) if Stretch.ENDED in has else ()
-    return (Part.BENCH, Part.URLS, Part.ODD, *long, *few, *bulk)
+    effects = (Part.EFFECTS,) if Stretch.EFFECTS in has else ()
+    return (Part.BENCH, Part.URLS, Part.ODD, *long, *few, *bulk, *effects)
+
+
+def beside(size: Size) -> tuple[Part, ...]:
+    """Return what is needed of the example bulk-insert."""
+    if Stretch.INSERTS in wanted(size):
+        return (Part.OWN_DATABASE, Part.FRONT, Part.INSERTS)
+    return (Part.OWN_DATABASE,) if Stretch.EFFECTS in wanted(size) else ()
 
 
 def planned(seed: int, run: str, size: Size, without: Collection[Kind] = ()) -> Plan:
@@ -102,6 +115,12 @@ def _drawn(stretch: Stretch, seed: int, run: str, size: Size, without: Collectio
             return LONG_CUTS_SECONDS, (*_long_cuts(chance), at_work), (_wave(chance), *_warm(0.0))
         case Stretch.ENDED:
             return _ended(chance)
+        case Stretch.EFFECTS:
+            seconds = plan.length(size.jobs * 3 // 2, size.faults)  # with their follow-ups
+            faults = plan.faults(seed, size.faults, seconds, without, plan.EFFECTS)
+            return seconds, faults, jobs.batches(seed, run, size.jobs, seconds, {Part.EFFECTS: 1})
+        case Stretch.INSERTS:
+            return 0.0, (), ()
 
 
 def _long_cuts(chance: random.Random) -> tuple[Fault, ...]:

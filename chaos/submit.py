@@ -7,6 +7,7 @@ confirmed, as the wire contract asks it to.
 """
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -46,6 +47,7 @@ class Submitter:
     accepted: list[Accepted] = field(default_factory=list)
     refused: int = 0  # answers
     unknown: int = 0  # jobs
+    cancels: int = 0  # that were taken, not too late
     _http_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     _messages: asyncio.Queue[Batch | None] = field(default_factory=asyncio.Queue)
 
@@ -58,10 +60,29 @@ class Submitter:
                 if batch.way is Way.AMQP:
                     self._messages.put_nowait(batch)
                 else:
-                    tasks.create_task(self.post(batch))
+                    tasks.create_task(self.post_and_cancel(batch))
             self._messages.put_nowait(None)
 
-    async def post(self, batch: Batch) -> None:
+    async def post_and_cancel(self, batch: Batch) -> None:
+        """Post a batch, and cancel those of its jobs that are to be; raise NotAccepted."""
+        accepted = await self.post(batch)
+        await asyncio.gather(*(self._cancel(one.id, one.job.cancel) for one in accepted if one.job.cancel is not None))
+
+    async def _cancel(self, job: str, after: float) -> None:
+        """Cancel a job after so many seconds, asked for as often as it takes to get an answer: it may have ended before."""
+        await asyncio.sleep(after)
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                async with self._http_slots:
+                    answer = await self.http.post(f"/v1/jobs/{job}/cancel")
+                if answer.status_code in (202, 409):
+                    self.cancels += answer.status_code == 202
+                    return
+                if answer.status_code not in REFUSALS:
+                    raise NotAccepted(f"a cancel of {job} is answered with {answer.status_code}: {answer.text[:500]}")
+            await asyncio.sleep(LONGEST_PAUSE)
+
+    async def post(self, batch: Batch) -> list[Accepted]:
         """Post a batch as often as it takes to get a 202."""
         tries = 0
         while True:
@@ -75,8 +96,7 @@ class Submitter:
                     batch = replace(batch, jobs=tuple(renamed(job, f"-r{tries}") for job in batch.jobs))
                     ids = None
             if ids is not None:
-                self._accept(batch, ids)
-                return
+                return self._accept(batch, ids)
             await asyncio.sleep(min(LONGEST_PAUSE, 0.2 * (1 + tries)))
 
     async def _post(self, batch: Batch) -> list[str] | None:
@@ -131,10 +151,12 @@ class Submitter:
                     self._refuse(batch, f"{type(problem).__name__}: {problem}")
                 await asyncio.sleep(1.0)
 
-    def _accept(self, batch: Batch, ids: list[str], sent: int = 1) -> None:
+    def _accept(self, batch: Batch, ids: list[str], sent: int = 1) -> list[Accepted]:
         now = time.time()
-        self.accepted += [Accepted(job_id, job, now, sent) for job_id, job in zip(ids, batch.jobs, strict=True)]
+        accepted = [Accepted(job_id, job, now, sent) for job_id, job in zip(ids, batch.jobs, strict=True)]
+        self.accepted += accepted
         self._note(batch, "accepted", ids=ids, sent=sent)
+        return accepted
 
     def _refuse(self, batch: Batch, because: str) -> None:
         self.refused += 1

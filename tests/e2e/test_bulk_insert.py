@@ -10,7 +10,8 @@ import pytest
 from api import Api, eventually
 from fronts import asking
 from kube import ROOT, Namespace
-from stopped_inserts import Asker, Found, stop_inserts
+
+from chaos.stopped_inserts import Asker, Found, stop_inserts
 
 URL = os.environ.get("LEVERET_E2E_BULK_INSERT_URL", "http://127.0.0.1:18082")
 STOPS_OF_MANY = int(os.environ.get("LEVERET_E2E_STOPS_OF_MANY", "30"))  # of 100,000 rows

@@ -12,8 +12,8 @@ import pytest
 from containers import Server, free_port
 from processes import Start, pg_variables
 from producers import TOKEN, Producer, eventually_true, known, operating, producing, ready
-from stopped_inserts import Asker, stop_inserts
 
+from chaos.stopped_inserts import Asker, stop_inserts
 from examples.bulk_insert.front import create_app
 from examples.bulk_insert.store import Store
 from leveret.client import AsyncClient, Patience

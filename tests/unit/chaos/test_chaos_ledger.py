@@ -120,6 +120,13 @@ def test_a_job_without_its_right_end_is_lost(ledger: Ledger, says: str) -> None:
     assert ledger.finished == 0
 
 
+@pytest.mark.parametrize("cancel", [0.5, None], ids=["asked for", "not asked for"])
+def test_a_job_may_end_as_cancelled_where_that_was_asked_for(cancel: float | None) -> None:
+    ledger = account(replace(ECHO, cancel=cancel), row=Row("cancelled", 1, 0), runs=[], ends=[], begun={})
+
+    assert (ledger.good, len(ledger.lost)) == (cancel is not None, int(cancel is None))
+
+
 def test_a_job_that_the_store_does_not_know_is_lost() -> None:
     ledger = settle([Accepted("j", ECHO, NOW)], {}, {}, Told(Witnessed()), NOBODY, (), seed=1)
 

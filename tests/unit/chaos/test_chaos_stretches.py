@@ -50,8 +50,8 @@ def test_two_seeds_give_two_runs() -> None:
     assert planned(1, "r", LONG) != planned(2, "r", LONG)
 
 
-def test_the_usual_run_lasts_a_quarter_of_an_hour_and_a_bit() -> None:
-    assert planned(1, "r", LONG).seconds < 1_020
+def test_the_usual_run_lasts_less_than_half_an_hour_before_the_inserts() -> None:
+    assert planned(1, "r", LONG).seconds < 1_600
 
 
 @given(seed=st.integers())

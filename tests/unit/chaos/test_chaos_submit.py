@@ -65,6 +65,30 @@ async def test_a_list_is_accepted_with_its_ids_in_order() -> None:
     assert [line["answer"] for line in journal] == ["accepted"]
 
 
+CANCELLED = Job(Part.EFFECTS, "effect", {}, cancel=0.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "taken"), [(answering(202, {}), 1), (answering(409), 0)], ids=["taken", "it had ended"]
+)
+async def test_a_job_that_is_to_be_cancelled_is_until_that_is_answered(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response], taken: int
+) -> None:
+    monkeypatch.setattr("chaos.submit.LONGEST_PAUSE", 0.0)
+    answers, asked = [accepting("i", "j"), broken, answering(503), answer], []
+
+    def next_answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return answers.pop(0)(request)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(next_answer), base_url="http://api") as http:
+        submitter = Submitter(http, "amqp://nobody/", lambda part: f"ns.{part}", io.StringIO())
+        await submitter.post_and_cancel(Batch(0, 0, Way.LIST, (CANCELLED, OK)))
+
+    assert asked == ["/v1/queues/ns.chaos-effects/jobs", *["/v1/jobs/i/cancel"] * 3]
+    assert submitter.cancels == taken
+
+
 async def test_one_job_is_no_list() -> None:
     submitter, bodies, _ = await posted(Batch(0, 0, Way.ONE, (NOOP,)), answering(202, {"id": "i"}))
 
