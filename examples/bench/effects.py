@@ -56,7 +56,7 @@ async def write_effect(ctx: Context, job: Effect) -> JsonValue:
             row = {"job": ctx.job_id, "generation": ctx.generation, "parent": None, "number": None}
             await tx.connection.execute(INSERT, row | {"follow_ups": job.follow_ups})
             for number in range(job.follow_ups):
-                tx.submit("follow-up", {"parent": str(ctx.job_id), "number": number})  # type: ignore[attr-defined]
+                tx.submit("follow-up", {"parent": str(ctx.job_id), "number": number})
             tx.result(job.value)
             await asyncio.sleep(job.seconds)
             if job.ending == "reject":
