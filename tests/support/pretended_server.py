@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -49,8 +50,8 @@ class Answering:
         self.asked.append(values or {})
         return self
 
-    def scalar_one_or_none(self) -> datetime:
-        return datetime.now(UTC)
+    def one_or_none(self) -> SimpleNamespace:
+        return SimpleNamespace(until=datetime.now(UTC))
 
     def scalars(self) -> list[str]:
         return []
