@@ -36,7 +36,7 @@ INSERT = f"""
         AS new (id uuid, queue text, type text, payload text, run_at timestamptz, delay double precision)
 """
 # Queue by queue, each found by a step in the index from the one before: one with a million rows holds up no other.
-# By an array, as a join with few rows of a large table would read all of it.
+# By an array, as a join with few rows of a large table would read all of it. A time that is none in JSON becomes one.
 TAKE = f"""
     WITH RECURSIVE steps AS (
         (SELECT queue FROM {TABLE} WHERE NOT refused ORDER BY queue LIMIT 1)
@@ -54,7 +54,8 @@ TAKE = f"""
     ), taken AS (
         UPDATE {TABLE} SET next_at = now() + interval '{LEASE} seconds', tries = tries + 1
         WHERE id = ANY(ARRAY(SELECT id FROM due))
-        RETURNING id, queue, type, payload, run_at
+        RETURNING id, queue, type, payload,
+            CASE WHEN run_at IS NOT NULL THEN least(greatest(run_at, 'epoch'), '9999-01-01') END AS run_at
     )
     SELECT CAST(coalesce(json_agg(taken ORDER BY id), '[]') AS text) AS found FROM taken
 """
