@@ -19,8 +19,8 @@ from leveret_producer.recorder.merge import Report
 from leveret_producer.store.cancels import Cancels, Wanted
 from leveret_producer.store.dead_letters import DeadLetters, WantedDeadLetters
 from leveret_producer.store.jobs import Jobs, NewJob
-from leveret_producer.store.jobs import Wanted as WantedJobs
 from leveret_producer.store.keys import Key, Keys
+from leveret_producer.store.listing import Wanted as WantedJobs
 from leveret_producer.store.operations import Operations
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.outcomes import Outcomes

@@ -17,7 +17,7 @@ from leveret_producer.routes.dead_letter_query import read_query
 from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor
 from leveret_producer.store.dead_letters import NoDeadLetter
-from leveret_producer.store.jobs import Place
+from leveret_producer.store.listing import Place
 from leveret_producer.views import DeadLetterPage, encode
 
 router = APIRouter(tags=["dead letters"])

@@ -15,7 +15,8 @@ from leveret_producer.routes import openapi
 from leveret_producer.routes.body import json_body
 from leveret_producer.routes.ids import read_id
 from leveret_producer.routes.listing import cursor, read_wanted
-from leveret_producer.store.jobs import NewJob, Place
+from leveret_producer.store.jobs import NewJob
+from leveret_producer.store.listing import Place
 from leveret_producer.submission import reading
 from leveret_producer.submit import Stored
 from leveret_producer.views import NOT_ASKED_FOR, Accepted, AcceptedJob, AcceptedList, JobPage, encode, raw

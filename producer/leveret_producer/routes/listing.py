@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from leveret.jobs import State
 from leveret_producer.problems import Flaw, Refused
-from leveret_producer.store.jobs import Place, Wanted
+from leveret_producer.store.listing import Place, Wanted
 
 DEFAULT_LIMIT, MOST = 50, 500
 _NAMES = ("queue", "state", "type", "before", "limit")

@@ -15,7 +15,8 @@ from sqlalchemy import Row, text
 
 from leveret.events import Error
 from leveret_producer.dead_letters.selection import DeadLetterFilter
-from leveret_producer.store.jobs import LIST_TIMEOUT, Place, read_attempts
+from leveret_producer.store.jobs import read_attempts
+from leveret_producer.store.listing import LIST_TIMEOUT, Place
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.views import DeadLetter, DeadLetterBody, WholeDeadLetter, raw, shown_payload
 

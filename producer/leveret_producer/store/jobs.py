@@ -1,7 +1,5 @@
 """Jobs in the database: stored all or none, read one or by page."""
 
-# ruff: noqa: S608 - what the statements are made of is our own
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from leveret.jobs import Envelope, State, merge_key
 from leveret_producer.store.keys import CLAIM, Key, KeyTaken, claim_values
+from leveret_producer.store.listing import COLUMNS, LIST_TIMEOUT, SHORT_ERROR, Wanted, listing
 from leveret_producer.store.postgres import DataRefused, Postgres, TryAgain
 from leveret_producer.views import NOT_ASKED_FOR, Attempt, Job, ListedJob, raw, shown_payload
 
@@ -67,9 +66,6 @@ _THERE = text(
 )
 AT_ONCE = 1_000  # jobs in a statement: the driver writes all its values in one turn of the loop
 MOST_ATTEMPTS, MOST_LISTED_ATTEMPTS = 1_000, 20  # of a job: alone, and in a list
-# An error is stored as we encode it: the traceback is its last field, and within its strings all quotes are escaped.
-_SHORT_ERROR = """CASE WHEN strpos(error, ',"traceback":"') > 0
-    THEN split_part(error, ',"traceback":"', 1) || '}' ELSE error END AS error"""
 _ATTEMPTS = """
     SELECT last.* FROM unnest(CAST(:ids AS uuid[])) AS job (id), LATERAL (
         SELECT job_id, generation, attempt, delivery, consumer, started_at, finished_at, outcome, {error}
@@ -78,31 +74,9 @@ _ATTEMPTS = """
     ORDER BY job_id, generation, attempt, delivery
 """
 _WHOLE_ATTEMPTS = text(_ATTEMPTS.format(error="error"))
-_LISTED_ATTEMPTS = text(_ATTEMPTS.format(error=_SHORT_ERROR))
-_COLUMNS = (
-    "id",
-    "queue",
-    "type",
-    "state",
-    "generation",
-    "attempt",
-    "max_attempts",
-    "created_at",
-    "run_at",
-    "deadline",
-    "started_at",
-    "finished_at",
-    "result",
-    "error",
-    "progress",
-    "correlation_id",
-    "cancel_requested_at",
-)
-_LISTED = ", ".join(_SHORT_ERROR if name == "error" else name for name in _COLUMNS if name != "result")
-# Sooner than we give a transaction up: so the database itself says that it is there and that this took too long.
-LIST_TIMEOUT = text("SET LOCAL statement_timeout = '4s'")
+_LISTED_ATTEMPTS = text(_ATTEMPTS.format(error=SHORT_ERROR))
 _HAS_SOME = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE queue = :queue)")
-_jobs = table("jobs", *(column(name) for name in _COLUMNS))
+_jobs = table("jobs", *(column(name) for name in COLUMNS))
 _payloads = table("payloads", column("id"), column("body"), column("raw"))
 
 
@@ -131,25 +105,6 @@ class OfOtherQueues(DataRefused):
     def __init__(self, queues: dict[UUID, str]) -> None:
         super().__init__(f"jobs of the queues {', '.join(sorted(set(queues.values())))} have the ids")
         self.queues = queues
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page of the list ends: the next one begins behind it."""
-
-    created_at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which jobs a list is to hold; None means any."""
-
-    queue: str | None = None
-    state: State | None = None
-    type: str | None = None
-    behind: Place | None = None
-    limit: int = 50
 
 
 def _columns(new: Sequence[NewJob]) -> dict[str, list[Any] | None]:
@@ -257,46 +212,6 @@ async def _there(connection: AsyncConnection, queue: str, ids: Sequence[UUID]) -
     if others := {row.id: row.queue for row in rows if row.queue != queue}:
         raise OfOtherQueues(others)
     return {row.id: State(row.state) for row in rows}
-
-
-def listing(wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    """Return the query of a page, and its values."""
-    conditions, values = ["true"], dict[str, Any](limit=wanted.limit)
-    for name, value in (("queue", wanted.queue), ("state", wanted.state), ("type", wanted.type)):
-        if value is not None:
-            conditions.append(f"{name} = :{name}")
-            values[name] = str(value)
-    if wanted.behind is not None:
-        conditions.append("(created_at, id) < (:behind_at, :behind_id)")
-        values |= {"behind_at": wanted.behind.created_at, "behind_id": wanted.behind.id}
-    query = _of_all_queues if wanted.queue is None else _of_queue
-    return query(" AND ".join(conditions)), values
-
-
-def _of_queue(conditions: str) -> str:
-    return f"SELECT {_LISTED} FROM jobs WHERE {conditions} ORDER BY created_at DESC, id DESC LIMIT :limit"
-
-
-def _of_all_queues(conditions: str) -> str:
-    """All indexes for lists begin with the queue (docs/decisions/0016).
-
-    So the queues that jobs have are found first, each by one step in an index from the one before, and then the newest
-    jobs of each.
-    """
-    return f"""
-        WITH RECURSIVE steps AS (
-            (SELECT queue FROM jobs ORDER BY queue LIMIT 1)
-            UNION ALL
-            SELECT (SELECT queue FROM jobs WHERE queue > last.queue ORDER BY queue LIMIT 1)
-            FROM steps AS last WHERE last.queue IS NOT NULL
-        ), queues_of_jobs AS MATERIALIZED (
-            SELECT queue FROM steps WHERE queue IS NOT NULL
-        )
-        SELECT found.* FROM queues_of_jobs, LATERAL (
-            {_of_queue(f"queue = queues_of_jobs.queue AND {conditions}")}
-        ) AS found
-        ORDER BY created_at DESC, id DESC LIMIT :limit
-    """
 
 
 async def read_attempts(connection: AsyncConnection, id: UUID) -> list[Attempt]:

@@ -260,9 +260,9 @@ async def test_bad_rows_and_queues_stop_no_other(world: World) -> None:
         bad = [*outbox.submit_many(connection, QUEUE, [NewJob("free", n) for n in range(3)])]
         connection.execute("UPDATE leveret_outbox SET payload = '{'")
         for at in ("infinity", "20000-01-01", "-infinity"):  # by hand: `submit` refuses such a time
-            [id] = outbox.submit_many(connection, QUEUE, [NewJob("free", 1)])
-            connection.execute("UPDATE leveret_outbox SET run_at = %s WHERE id = %s", (at, id))
-            bad += [id] if at != "-infinity" else []
+            [odd] = outbox.submit_many(connection, QUEUE, [NewJob("free", 1)])
+            connection.execute("UPDATE leveret_outbox SET run_at = %s WHERE id = %s", (at, odd))
+            bad += [odd] if at != "-infinity" else []
         outbox.submit_many(connection, "leveret.nowhere", [NewJob("free", n) for n in range(600)])
         for queue in (QUEUE, OTHER):
             outbox.submit_many(connection, queue, [NewJob("free", n) for n in range(250)])

@@ -15,7 +15,8 @@ from leveret.events import Error, JobEvent
 from leveret.jobs import State
 from leveret.settings import Database
 from leveret_producer.recorder.merge import Report
-from leveret_producer.store.jobs import Jobs, Wanted, listing
+from leveret_producer.store.jobs import Jobs
+from leveret_producer.store.listing import Wanted, listing
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.postgres import Postgres
 from leveret_producer.store.recording import Recording

@@ -27,7 +27,8 @@ from leveret_producer.retention.partitions import Partitions
 from leveret_producer.retention.plan import DAY, TABLES, Create, Partition, Retention, midnight
 from leveret_producer.retention.session import alone
 from leveret_producer.store import migrate as migrating
-from leveret_producer.store.jobs import Jobs, NewJob, Wanted
+from leveret_producer.store.jobs import Jobs, NewJob
+from leveret_producer.store.listing import Wanted
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.outbox import OutboxRows, Publication
 from leveret_producer.store.postgres import Postgres

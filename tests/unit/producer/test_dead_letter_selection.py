@@ -11,7 +11,7 @@ from leveret_producer.problems import Refused
 from leveret_producer.routes.dead_letter_query import read_query
 from leveret_producer.routes.listing import cursor
 from leveret_producer.store.dead_letters import WantedDeadLetters
-from leveret_producer.store.jobs import Place
+from leveret_producer.store.listing import Place
 
 ONE, NOON = UUID(int=1), datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from starlette.datastructures import QueryParams
 from leveret.jobs import State
 from leveret_producer.problems import Refused
 from leveret_producer.routes.listing import cursor, read_wanted
-from leveret_producer.store.jobs import Place, Wanted
+from leveret_producer.store.listing import Place, Wanted
 
 PLACE = Place(datetime(2026, 5, 1, 12, 0, 0, 123456, UTC), UUID(int=7))
 

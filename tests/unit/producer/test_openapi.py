@@ -21,7 +21,7 @@ from leveret_producer.problems import Refused
 from leveret_producer.routes.listing import CURSOR, cursor, read_part
 from leveret_producer.scheduling import run_times
 from leveret_producer.settings import Settings
-from leveret_producer.store.jobs import Place
+from leveret_producer.store.listing import Place
 from leveret_producer.submission import Submission, read
 
 
