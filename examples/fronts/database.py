@@ -93,3 +93,5 @@ class OwnDatabase:
                 log.warning("the database can't be used: %s: %s", type(problem).__name__, problem)
             self._away = True
             raise Away(stored) from problem
+
+    acquire = _connection  # as a pool lends one: it is what an outbox's relay takes

@@ -1,8 +1,8 @@
 """Service A: tasks over HTTP, in a database of its own.
 
-A task is stored as an intent before it is submitted, and the answer is given then (see `submit`). What becomes of it is
-reported to A's JobQueues (see `reports`), so a read asks only the database. Run with `python -m examples.tasks.front`, as
-often as wanted, after `python -m examples.tasks.migrate`.
+A task is stored with its job in one transaction, and the answer is given then; a relay beside it sends the job. What becomes
+of it is reported to A's JobQueues (see `reports`), so a read asks only the database. Run with `python -m
+examples.tasks.front`, as often as wanted, after `python -m examples.tasks.migrate`.
 """
 
 import asyncio
@@ -21,10 +21,11 @@ from examples.fronts.application import application, beside, client_of
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import JSON, Bodies, Problem, answer, parse, responses
 from examples.fronts.serving import add_probes, serve
+from examples.tasks.cancel import Canceller
 from examples.tasks.progress import MOST_SECONDS, Status
 from examples.tasks.store import NotPossible, Store, Task
-from examples.tasks.submit import Submitter
 from leveret.client import AsyncClient
+from leveret.client.outbox import Relay
 
 LARGEST_BODY = 16 * 1024
 ROOM = 8 * 1024 * 1024  # bytes of bodies at once
@@ -95,19 +96,21 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
-def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str) -> FastAPI:
+def create_app(
+    store: Callable[[], Store], leveret: Callable[[], AsyncClient], relay: Callable[[Any], Relay] = Relay
+) -> FastAPI:
     bodies = Bodies(LARGEST_BODY, ROOM)
     kept: Store
-    submitter: Submitter
+    canceller: Canceller
     began: float
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        nonlocal kept, submitter, began
+        nonlocal kept, canceller, began
         kept, began = store(), asyncio.get_running_loop().time()
-        async with leveret() as client:
-            submitter = Submitter(kept, client, queue)
-            async with beside(submitter.run):
+        async with leveret() as client, relay(kept):
+            canceller = Canceller(kept, client)
+            async with beside(canceller.run):
                 yield
         await kept.close()
 
@@ -122,7 +125,6 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         async with bodies.of(request) as body:
             new = parse(NewTask, body)
         task = await kept.add(uuid7(), new.name, new.kind, new.seconds)
-        submitter.woken.set()
         response.headers["Location"] = f"/tasks/{task.id}"
         return task
 
@@ -145,7 +147,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
         async with bodies.of(request) as body:
             wanted = parse(Change, body, "Nothing was changed.")
         task = _found(await kept.change(id, wanted.name, wanted.status))
-        submitter.woken.set()
+        canceller.woken.set()
         return task
 
     add_probes(app, lambda: began, lambda: kept.ping())
@@ -156,7 +158,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
 
 def main() -> None:
     queue = os.environ.get("LEVERET_QUEUE", "leveret.tasks")
-    serve(create_app(partial(Store, os.environ.get("DATABASE_URL")), client_of(8), queue))
+    serve(create_app(partial(Store, os.environ.get("DATABASE_URL"), queue), client_of(8)))
 
 
 if __name__ == "__main__":

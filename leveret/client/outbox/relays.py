@@ -45,7 +45,7 @@ class Relay:
         """
         self._client = AsyncClient(url, token, folder=folder, patience=PATIENCE, verify=verify)
         self._given, self._database = database, database
-        self._woken, self._stopping = asyncio.Event(), False
+        self._woken, self._stopping = asyncio.Event(), asyncio.Event()
 
     async def __aenter__(self) -> Self:
         if isinstance(self._given, str):
@@ -61,7 +61,7 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
     ) -> None:
         waking.listening.discard(self._wake)
-        self._stopping = True
+        self._stopping.set()
         self._woken.set()
         try:
             with suppress(TimeoutError):
@@ -75,7 +75,7 @@ class Relay:
     async def _run(self) -> None:
         steps = Relaying(random.random).rounds()
         step = next(steps)
-        while not (self._stopping and isinstance(step, Wait)):
+        while not (self._stopping.is_set() and isinstance(step, Wait)):
             step = steps.send(await self._heard(step))
 
     async def _heard(self, step: Run | Post | Wait) -> Heard:
@@ -92,7 +92,7 @@ class Relay:
                         self._woken.clear()
                     with suppress(TimeoutError):
                         async with asyncio.timeout(seconds):
-                            woken = await (self._woken.wait() if wakeable else asyncio.sleep(seconds, False))
+                            woken = await (self._woken if wakeable else self._stopping).wait()
         except Exception as problem:  # noqa: BLE001 - also of drivers that are not ours: the loop goes on
             error = _told(problem)
         return Heard(time.monotonic(), found, error, woken)

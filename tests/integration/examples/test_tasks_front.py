@@ -1,9 +1,11 @@
 """Service A of tasks on a real database, while Leveret is away: its migrations, its API, and every change of status."""
 
 import asyncio
+import json
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,9 +17,10 @@ from containers import free_port
 from producers import eventually
 
 from examples.tasks.front import create_app
-from examples.tasks.progress import Report, Step
-from examples.tasks.store import Store
+from examples.tasks.progress import Report, Status, Step
+from examples.tasks.store import Left, Store
 from leveret.client import AsyncClient, Patience
+from leveret.client.outbox import Relay
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -43,7 +46,9 @@ async def api(store: Store, empty: str) -> AsyncIterator[httpx.AsyncClient]:
     """A front whose Leveret is away."""
     nobody = f"http://127.0.0.1:{free_port()}"
     app = create_app(
-        lambda: Store(empty), lambda: AsyncClient(nobody, "token", patience=Patience(timeout=1)), "leveret.tasks"
+        lambda: Store(empty),
+        lambda: AsyncClient(nobody, "token", patience=Patience(timeout=1)),
+        partial(Relay, url=nobody, token="token"),
     )
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://a") as client:
@@ -134,7 +139,7 @@ async def test_every_change_of_status_is_made_or_refused_and_reports_of_before_s
 
 
 class Leveret:
-    """Takes jobs, one for each key, and cancels; or is away, or slow."""
+    """Takes jobs, one for each run of a task, and cancels; or is away, or slow."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, UUID] = {}
@@ -150,9 +155,12 @@ class Leveret:
             self.cancelled.append(UUID(request.url.path.split("/")[-2]))
             ended = {"type": "https://leveret.dev/problems/job-finished", "detail": "It has ended."}
             return httpx.Response(409, json=ended)  # which is as good
-        made = self.jobs.setdefault(request.headers["idempotency-key"], uuid4())
+        sent = json.loads(request.content)
+        for one in sent:
+            run = f"task-{one['payload']['task']}-{one['payload']['run']}"
+            assert self.jobs.setdefault(run, UUID(one["id"])) == UUID(one["id"]), "a run has one job"
         await self.submits.wait()
-        return httpx.Response(202, json={"id": str(made), "state": "accepted"})
+        return httpx.Response(202, json={"jobs": [{"id": one["id"], "state": "accepted"} for one in sent]})
 
     def client(self) -> AsyncClient:
         return AsyncClient(
@@ -160,9 +168,13 @@ class Leveret:
         )
 
 
-async def test_the_job_of_a_task_that_is_cancelled_is_cancelled_too(store: Store, empty: str) -> None:
+async def test_the_job_of_a_task_that_is_cancelled_is_cancelled_too(
+    store: Store, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leveret = Leveret()
-    app = create_app(lambda: Store(empty), leveret.client, "leveret.tasks")
+    told = partial(AsyncClient, transport=httpx.MockTransport(leveret.answer))
+    monkeypatch.setattr("leveret.client.outbox.relays.AsyncClient", told)
+    app = create_app(lambda: Store(empty), leveret.client, partial(Relay, url="http://leveret", token="token"))
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://a") as api:
         first, second, third = [await add(api, name) for name in ("runs", "is submitted as it is cancelled", "away")]
@@ -187,10 +199,42 @@ async def test_the_job_of_a_task_that_is_cancelled_is_cancelled_too(store: Store
         fourth = await add(api, "slow")
         await eventually(lambda: job(fourth) is not None, "it is being submitted")
         await patch(fourth, "cancelled")
+        await eventually(lambda: leveret.cancelled[2:] == [job(fourth)], "it is cancelled, whether it was taken or not")
         leveret.submits.set()
-        await eventually(lambda: leveret.cancelled[2:] == [job(fourth)], "it is cancelled once its job is known")
         await patch(second, "cancelled")
         await eventually(lambda: leveret.cancelled[3:] == [job(second)], "so is one that waits")
     rows = await asyncpg.connect(empty)
     assert await rows.fetch("SELECT name FROM tasks WHERE status = 'cancelled' AND job IS NOT NULL") == []
+    await rows.close()
+
+
+@pytest.mark.parametrize(("tries", "left"), [(0, 0), (1, 1)], ids=["no relay had it", "a relay may have sent it"])
+async def test_a_task_that_is_cancelled_before_its_job_was_sent_has_none(
+    store: Store, empty: str, tries: int, left: int
+) -> None:
+    task = await store.add(UUID(int=7), "x", "cpu", 0)
+    rows: Any = await asyncpg.connect(empty)
+    await rows.execute("UPDATE leveret_outbox SET tries = $1", tries)
+    job, queue = await rows.fetchrow("SELECT id, queue FROM leveret_outbox")
+    assert await store.claim() == [], "it has its job"
+    await store.change(task.id, None, Status.CANCELLED)
+    assert await rows.fetch("SELECT FROM leveret_outbox") == []
+    assert [(one.job, one.queue) for one in await store.claim()] == [(job, queue)] * left
+    await rows.close()
+
+
+async def test_what_an_older_front_left_has_a_job_and_so_has_a_task_that_runs_again(store: Store, empty: str) -> None:
+    rows = await asyncpg.connect(empty)
+    await rows.execute("INSERT INTO tasks (id, name, kind, seconds) VALUES ($1, 'older', 'async', 0.5)", UUID(int=7))
+    for run in (1, 2):
+        for _ in range(2):  # and the second of two that took it up adds nothing
+            taken = [Left(UUID(int=7), "leveret.tasks", None)]
+            assert (await store.claim() or taken) == taken
+            await store.cancelled(taken)
+        (sent,) = await rows.fetch("SELECT id, queue, type, payload FROM leveret_outbox")
+        assert (sent["queue"], sent["type"]) == ("leveret.tasks", "run-task")
+        assert json.loads(sent["payload"]) == {"task": str(UUID(int=7)), "run": run, "seconds": 0.5}
+        assert await rows.fetchval("SELECT job FROM tasks") == sent["id"]
+        await store.change(UUID(int=7), None, Status.CANCELLED)
+        await store.change(UUID(int=7), None, Status.NEW)
     await rows.close()

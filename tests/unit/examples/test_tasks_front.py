@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from containers import free_port
 from examples.tasks.front import LARGEST_BODY, create_app
 from examples.tasks.store import Store
 from leveret.client import AsyncClient
+from leveret.client.outbox import Relay
 
 ONE = f"/tasks/{UUID(int=7)}"
 GOOD: dict[str, Any] = {"name": "x", "kind": "cpu", "seconds": 1}
@@ -24,7 +26,7 @@ async def front() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         lambda: Store(f"postgresql://nobody@127.0.0.1:{nobody}/none"),
         lambda: AsyncClient(f"http://127.0.0.1:{nobody}", "token"),
-        "leveret.tasks",
+        partial(Relay, url=f"http://127.0.0.1:{nobody}", token="token"),
     )
     async with (
         app.router.lifespan_context(app),
