@@ -9,7 +9,7 @@ from examples.fronts.database import OwnDatabase
 
 class Store(OwnDatabase):
     def __init__(self, url: str | None = None) -> None:
-        super().__init__("bulk-insert", Path(__file__).parent / "schema.sql", url, seconds=60.0)
+        super().__init__("bulk-insert", (Path(__file__).parent / "schema.sql").read_text(), url, seconds=60.0)
 
     async def count(self) -> int:
         async with self._connection() as connection:

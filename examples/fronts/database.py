@@ -8,7 +8,6 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -50,13 +49,13 @@ async def _make(connection: Any, tables: str) -> None:
 
 class OwnDatabase:
     def __init__(
-        self, name: str, schema: Path | None, url: str | None = None, *, connections: int = 8, seconds: float = 30.0
+        self, name: str, tables: str | None, url: str | None = None, *, connections: int = 8, seconds: float = 30.0
     ) -> None:
         """Connect when it is used; without a URL to where libpq's variables (PGHOST, PGPASSWORD, …) point.
 
-        Without a schema somebody else makes the tables; a statement has so many seconds.
+        `tables` is the script that makes them, None if somebody else does; a statement has so many seconds.
         """
-        self._schema, self._made, self._away, self._opening = schema, False, False, asyncio.Lock()
+        self._tables, self._made, self._away, self._opening = tables, False, False, asyncio.Lock()
         self._pool: asyncpg.Pool[Any] = asyncpg.create_pool(
             url,
             min_size=0,
@@ -82,8 +81,8 @@ class OwnDatabase:
                 await self._pool
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 if not self._made:
-                    if self._schema:
-                        await _make(connection, self._schema.read_text())
+                    if self._tables:
+                        await _make(connection, self._tables)
                     self._made, self._away = True, False
                 stored = "unknown"
                 yield connection

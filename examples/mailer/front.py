@@ -1,7 +1,8 @@
-"""The front of mailer: e-mails over HTTP, each an intent in a database of its own, its job, and what became of it.
+"""The front of mailer: e-mails over HTTP, each in a database of its own with its job, and what became of it.
 
-A mail is stored before it is submitted, and the answer is given then: whatever stops or is away afterwards, it goes on by
-itself (see `sweep`). Reading one asks only the database. Run with `python -m examples.mailer.front`, as often as wanted.
+A mail is stored with its job in one transaction, and the answer is given then; a relay beside it sends the job: whatever stops
+or is away afterwards, it goes on by itself. Reading one asks only the database. Run with `python -m examples.mailer.front`,
+as often as wanted.
 """
 
 import asyncio
@@ -25,22 +26,23 @@ from examples.mailer.settings import Settings
 from examples.mailer.store import Store
 from examples.mailer.sweep import Sweeper
 from leveret.client import AsyncClient
+from leveret.client.outbox import Relay
 
 LARGEST_BODY = 1024 * 1024
 ROOM = 16 * 1024 * 1024  # bytes of bodies at once
 
 
-def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str, domain: str) -> FastAPI:
+def create_app(
+    store: Callable[[], Store], leveret: Callable[[], AsyncClient], domain: str, relay: Callable[[Any], Relay] = Relay
+) -> FastAPI:
     bodies = Bodies(LARGEST_BODY, ROOM)
     sent: dict[str, Any] = {"requestBody": {"required": True, "content": {JSON: {"schema": SCHEMA}}}}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
-        async with leveret() as client:
-            app.state.sweeper = Sweeper(app.state.store, client, queue)
-            async with beside(app.state.sweeper.run):
-                yield
+        async with leveret() as client, relay(app.state.store), beside(Sweeper(app.state.store, client).run):
+            yield
         await app.state.store.close()
 
     app = application("mailer", lifespan)
@@ -54,7 +56,6 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
             id = uuid7()  # noqa: A001
             to = list(dict.fromkeys(new.to))
             await request.app.state.store.add(id, f"<{id}@{domain}>", to, new.subject, new.body)
-        request.app.state.sweeper.woken.set()
         accepted = Accepted(id=id, state="queued").model_dump_json()
         return Response(accepted, 202, {"Location": f"/emails/{id}"}, JSON)
 
@@ -77,7 +78,7 @@ def main() -> None:
     except ValueError as problem:
         sys.exit(str(problem))
     queue = os.environ.get("LEVERET_QUEUE", "leveret.mailer")
-    serve(create_app(partial(Store, os.environ.get("DATABASE_URL")), client_of(20), queue, domain))
+    serve(create_app(partial(Store, os.environ.get("DATABASE_URL"), queue), client_of(20), domain))
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 -- IF NOT EXISTS, and nothing is taken away while an older process may run.
 
 CREATE TABLE IF NOT EXISTS emails (
-  id         uuid PRIMARY KEY,                    -- also the key with which its job is submitted
+  id         uuid PRIMARY KEY,                    -- before 0.2.0 also the key with which its job was submitted
   message_id text NOT NULL,                       -- the same on each try
   recipients text[] NOT NULL,
   subject    text NOT NULL,
   body       text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
-  job        uuid,                                -- the one that may send it; null: an intent, submitted or not
-  next_look  timestamptz DEFAULT now()            -- when a front submits it, or looks after its job; null: it has ended
+  job        uuid,                                -- the one that may send it; null: of a front before 0.2.0, submitted or not
+  next_look  timestamptz DEFAULT now()            -- when a front looks after its job; null: it has ended
 );
 CREATE INDEX IF NOT EXISTS emails_open ON emails (next_look) WHERE next_look IS NOT NULL;
 

@@ -1,6 +1,7 @@
-"""mailer's database: mails as intents, what becomes of each, and whose turn it is at a server.
+"""mailer's database: mails, stored together with their jobs, what becomes of each, and whose turn it is at a server.
 
-Two processes may do the same at once. A mail belongs to one job, the first that takes it up. It goes from *queued* to *sending*
+Two processes may do the same at once. A mail belongs to one job: what an older front submitted with a
+key, and did not write down, sends nothing unless it is the first to take the mail up. A mail goes from *queued* to *sending*
 once, however many runs try, and what a run tells of it does not change one that is sent. Times are the database's alone.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -15,9 +17,9 @@ import asyncpg
 from examples.fronts.database import OwnDatabase
 from examples.fronts.text import plain
 from examples.mailer.policy import Limited, spacing
+from leveret.client import outbox
 
-LEASE = timedelta(seconds=10)  # in which a round of submits is done; who repeats one gets the same job
-LOOK_AGAIN = timedelta(minutes=1)  # at a job that goes on
+LOOK_AGAIN = timedelta(seconds=50)  # at a job that goes on: with a sweep each 10 s within a minute
 KEPT = timedelta(hours=1)  # grants
 LATEST = timedelta(seconds=10)  # for a slot; used later, it would come together with those of others
 MOST_AT_ONCE = 100
@@ -50,21 +52,29 @@ class Open:
     """A mail that has not ended, as a front sees it; `generation` is null before its first run."""
 
     id: UUID
-    job: UUID | None
+    job: UUID | None  # null: an older front's, whose job is stored now
     generation: int | None
 
 
 class Store(OwnDatabase):
-    def __init__(self, url: str | None = None, *, connections: int = 8) -> None:
-        super().__init__("mailer", Path(__file__).parent / "schema.sql", url, connections=connections)
+    def __init__(self, url: str | None = None, queue: str = "leveret.mailer", *, connections: int = 8) -> None:
+        tables = outbox.DDL + (Path(__file__).parent / "schema.sql").read_text()
+        super().__init__("mailer", tables, url, connections=connections)
+        self._queue = queue
 
     async def add(self, id: UUID, message_id: str, recipients: Sequence[str], subject: str, body: str) -> None:
-        """Store a mail as an intent."""
-        async with self._connection() as connection:
+        """Store a mail and its job."""
+        async with self._connection() as connection, connection.transaction():
             await connection.execute(
-                "INSERT INTO emails (id, message_id, recipients, subject, body) VALUES ($1, $2, $3, $4, $5)",
-                id, message_id, recipients, subject, body,
+                "INSERT INTO emails (id, message_id, recipients, subject, body, next_look) "
+                "VALUES ($1, $2, $3, $4, $5, now() + $6::interval)",
+                id, message_id, recipients, subject, body, LOOK_AGAIN,
             )  # fmt: skip
+            await self._submit(connection, id)
+
+    async def _submit(self, connection: Any, id: UUID) -> None:
+        job = await outbox.submit(connection, self._queue, "send-email", {"id": str(id)})
+        await connection.execute("UPDATE emails SET job = $2 WHERE id = $1", id, job)
 
     async def view(self, id: UUID) -> asyncpg.Record | None:
         async with self._connection() as connection:
@@ -77,31 +87,21 @@ class Store(OwnDatabase):
         return row
 
     async def open(self) -> list[Open]:
-        """Take up mails whose turn it is; nobody else does until the lease is over. Old grants go with it."""
-        async with self._connection() as connection:
+        """Take up mails whose turn it is, and whose job was sent; their next turn is in a while. Old grants go with it."""
+        async with self._connection() as connection, connection.transaction():
             await connection.execute("DELETE FROM grants WHERE at < now() - $1::interval", KEPT)
             rows = await connection.fetch(
                 "UPDATE emails SET next_look = now() + $1 WHERE id IN (SELECT id FROM emails WHERE next_look <= now()"
+                "  AND NOT EXISTS (SELECT FROM leveret_outbox AS unsent WHERE unsent.id = emails.job)"
                 "  ORDER BY next_look LIMIT $2 FOR UPDATE SKIP LOCKED) "
                 "RETURNING id, job, (SELECT max(generation) FROM sendings WHERE sendings.job = emails.job) AS generation",
-                LEASE, MOST_AT_ONCE,
+                LOOK_AGAIN, MOST_AT_ONCE,
             )  # fmt: skip
-        return [Open(*row) for row in rows]
-
-    async def submitted(self, id: UUID, job: UUID) -> None:
-        async with self._connection() as connection:
-            await connection.execute(
-                "UPDATE emails SET job = coalesce(job, $2), next_look = CASE WHEN next_look IS NULL THEN NULL "
-                "ELSE now() + $3::interval END WHERE id = $1",
-                id, job, LOOK_AGAIN,
-            )  # fmt: skip
-
-    async def looked(self, ids: Sequence[UUID]) -> None:
-        async with self._connection() as connection:
-            await connection.execute(
-                "UPDATE emails SET next_look = now() + $2::interval WHERE id = ANY($1) AND next_look IS NOT NULL",
-                ids, LOOK_AGAIN,
-            )  # fmt: skip
+            found = [Open(*row) for row in rows]
+            for mail in found:
+                if mail.job is None:
+                    await self._submit(connection, mail.id)
+        return found
 
     async def ended_elsewhere(self, mail: Open, error: str) -> None:
         """Write down that the job ended without telling it: in doubt if it was being sent, unless it has begun anew."""

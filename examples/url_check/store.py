@@ -37,7 +37,7 @@ class Result:
 
 class Store(OwnDatabase):
     def __init__(self, url: str | None = None) -> None:
-        super().__init__("url-check", Path(__file__).parent / "schema.sql", url)
+        super().__init__("url-check", (Path(__file__).parent / "schema.sql").read_text(), url)
 
     async def add(self, id: UUID, urls: Sequence[str]) -> None:
         """Store a check as an intent, whole or not at all."""

@@ -19,6 +19,7 @@ from redrives import dead_letters, redrive
 from examples.mailer.store import Store
 from examples.mailer.sweep import Sweeper
 from leveret.client import AsyncClient
+from leveret.client.outbox import Relay
 from leveret.settings import Broker, Database
 
 
@@ -140,17 +141,21 @@ async def test_mails_that_were_taken_while_leveret_was_away_are_submitted_once_w
     doomed.kill()
     await asyncio.to_thread(doomed.wait)
     store = Store(kept)
-    async with AsyncClient(str(leveret.http.base_url), TOKEN) as client:
-        sweeper, jobs = Sweeper(store, client, QUEUE), set()
-        for _ in range(2):  # and the second time what the first wrote down is lost
-            await sql(kept, "UPDATE emails SET next_look = now(), job = NULL")
-            assert await sweeper.sweep() == 1
-            jobs.add((await sql(kept, "SELECT job FROM emails"))[0]["job"])
-        assert len(jobs) == 1
-        assert (await leveret.job(str(jobs.pop())))["type"] == "send-email"
+    url = str(leveret.http.base_url)
+    async with AsyncClient(url, TOKEN) as client:
+        sweeper = Sweeper(store, client)
+        await sql(kept, "UPDATE emails SET next_look = now()")
+        assert await sweeper.sweep() == 0, "its job is not sent yet"
+        first = await submitted(leveret, store, url, kept)
+        # As of an older front, which was killed before it wrote down what it had submitted.
+        await sql(kept, "UPDATE emails SET job = NULL")
+        assert await sweeper.sweep() == 1
+        assert await submitted(leveret, store, url, kept) != first
+        assert (mail := await store.take_up(id, first, 1))
+        assert mail.owner != first, "it has one job, and the other sends nothing"
         assert await sweeper.sweep() == 0, "its turn comes again in a minute"
         await sql(kept, "UPDATE emails SET next_look = now()")
-        await sweeper.sweep()
+        assert await sweeper.sweep() == 1
         assert dict(await store.view(id) or {})["state"] == "queued", "its job goes on"
         await sql(kept, "UPDATE emails SET next_look = now(), job = $1", uuid4())
         await sweeper.sweep()
@@ -160,10 +165,25 @@ async def test_mails_that_were_taken_while_leveret_was_away_are_submitted_once_w
     await store.close()
 
 
+async def submitted(leveret: Producer, store: Store, url: str, kept: str) -> UUID:
+    """Return the job of the only mail, once a relay has sent it."""
+
+    async def is_sent() -> bool:
+        return await sql(kept, "SELECT FROM leveret_outbox") == []
+
+    async with Relay(store, url, TOKEN):
+        await eventually_true(is_sent, "it is submitted")
+    ((job,),) = await sql(kept, "SELECT job FROM emails")
+    assert (await leveret.job(str(job)))["type"] == "send-email"
+    return UUID(str(job))
+
+
 @pytest.mark.parametrize(("before", "after"), [("queued", "failed"), ("sending", "maybe-sent"), ("sent", "sent")])
 async def test_a_job_that_ends_where_no_handler_tells_it_ends_its_mail(kept: str, before: str, after: str) -> None:
     store, id, job = Store(kept), uuid4(), uuid4()  # noqa: A001
     await store.add(id, "<x@example.com>", ["a@example.com"], "Hello", "Hello")
+    await sql(kept, "DELETE FROM leveret_outbox")  # a relay has sent it
+    await sql(kept, "UPDATE emails SET job = $1", job)
     await store.take_up(id, job, 2)
     await sql(kept, "UPDATE sendings SET state = $1", before)
     # A generation before that was killed as it sent, and redriven before anybody had seen that.

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from examples.mailer.settings import Settings
 from examples.mailer.store import Store
 from examples.mailer.sweep import end_of
 from leveret.client import AsyncClient, JobResult, State
+from leveret.client.outbox import Relay
 from leveret.client.values import JobError
 
 JSON = "application/json"
@@ -30,8 +32,8 @@ async def front() -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(
         lambda: Store(f"postgresql://nobody@127.0.0.1:{nobody}/none"),
         lambda: AsyncClient(f"http://127.0.0.1:{nobody}", "token"),
-        "leveret.mailer",
         "example.com",
+        partial(Relay, url=f"http://127.0.0.1:{nobody}", token="token"),
     )
     async with (
         app.router.lifespan_context(app),
