@@ -33,7 +33,7 @@ ROOM = 16 * 1024 * 1024  # bytes of bodies at once
 
 
 def create_app(
-    store: Callable[[], Store], leveret: Callable[[], AsyncClient], domain: str, relay: Callable[[Any], Relay] = Relay
+    store: Callable[[], Store], leveret: Callable[[], AsyncClient], domain: str, relay: Any = Relay
 ) -> FastAPI:
     bodies = Bodies(LARGEST_BODY, ROOM)
     sent: dict[str, Any] = {"requestBody": {"required": True, "content": {JSON: {"schema": SCHEMA}}}}

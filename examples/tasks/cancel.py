@@ -38,24 +38,19 @@ class Canceller:
                     await self.woken.wait()
 
     async def _carry_out(self, left: Sequence[Left]) -> None:
-        ends = await asyncio.gather(*map(self._cancel, left), return_exceptions=True)
-        done: list[Left] = []
-        for one, end in zip(left, ends, strict=True):
-            if isinstance(end, LeveretError):
-                log.warning("task %s waits for Leveret, and is not lost: %s", one.id, end)
-            elif isinstance(end, BaseException):
-                raise end
-            else:
-                done.append(one)
+        ends = await asyncio.gather(*map(self._cancel, left))
+        done = [one for one, is_over in zip(left, ends, strict=True) if is_over]
         await self._store.cancelled(done)
         if len(done) < len(left):
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _cancel(self, one: Left) -> None:
-        """Cancel a job; by its queue also one that Leveret has not seen yet."""
+    async def _cancel(self, one: Left) -> bool:
+        """Cancel a job, by its queue also one that Leveret has not seen yet; tell whether it is over or will be."""
         try:
             if one.job:
                 await self._leveret.cancel(one.job, queue=one.queue)
-        except Refused as refused:
-            if refused.slug not in ("job-finished", "unknown-job"):
-                raise
+        except LeveretError as problem:
+            if not isinstance(problem, Refused) or problem.slug not in ("job-finished", "unknown-job"):
+                log.warning("task %s waits for Leveret, and is not lost: %s", one.id, problem)
+                return False
+        return True

@@ -96,9 +96,7 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {JSON: {"schema": schema}}}}
 
 
-def create_app(
-    store: Callable[[], Store], leveret: Callable[[], AsyncClient], relay: Callable[[Any], Relay] = Relay
-) -> FastAPI:
+def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], relay: Any = Relay) -> FastAPI:
     bodies = Bodies(LARGEST_BODY, ROOM)
     kept: Store
     canceller: Canceller

@@ -1,19 +1,18 @@
-"""Carry checks on: submit what is only an intent, look up what is submitted, keep what is final.
+"""Carry checks on: look up their jobs once they are sent, keep what is final, cancel what is wanted no more.
 
-Every front does this all the time, whether somebody asks for a check or not: so a crash between intent and submit is made
-up for, and results are kept before Leveret's retention takes them away. The check's id is the key of its submit: whoever
-repeats it within Leveret's 24 hours gets the same jobs, and after that a URL may be asked twice, and still has one result.
-A check that is cancelled ends without a submit if surely nothing of it was submitted; else it is submitted first, whoever may
-have done so before: only jobs whose ids are known can be cancelled, and none runs on forgotten.
+Every front does this all the time, whether somebody asks for a check or not: so results are kept before Leveret's retention
+takes them away. Of a check that is cancelled, what a relay never took is nobody's. What one may have been sending just then is
+at Leveret soon, and is cancelled there, or will never be: Leveret is asked again until that is sure.
 """
 
 import asyncio
 import json
 import logging
+from contextlib import suppress
 
 from examples.fronts.database import Away
 from examples.url_check.store import Claimed, Result, Store
-from leveret.client import AsyncClient, JobResult, LeveretError, NewJob, State
+from leveret.client import AsyncClient, JobResult, LeveretError, State
 
 IDLE_SECONDS = 0.5
 LONGEST_REDIRECTS = 4_096  # characters of a result's redirects: what servers send has no bound
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 class Collector:
     def __init__(self, store: Store, leveret: AsyncClient, queue: str) -> None:
         self._store, self._leveret, self._queue = store, leveret, queue
-        self.woken = asyncio.Event()  # there is a new check
+        self.woken = asyncio.Event()  # there is one to be cancelled
 
     async def run(self) -> None:
         while True:
@@ -39,38 +38,33 @@ class Collector:
             except Exception:
                 log.exception("a check could not be carried on; its turn comes again")
             self.woken.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_SECONDS):
                     await self.woken.wait()
-            except TimeoutError:
-                pass
 
     async def carry_on(self, check: Claimed) -> None:
-        """Take a check one step on: 1 request to Leveret for its submit, or a few if it is large, and 1 for 1,000 jobs."""
-        never_submitted = check.cancelled and not check.submitted and not check.in_doubt
+        """Take a check one step on: 1 request to Leveret for 1,000 jobs."""
+        pending = await self._store.pending(check.id)
+        jobs = [job for _, _, job in pending if job]
         try:
-            if not check.submitted and not never_submitted:
-                urls = await self._store.urls(check.id)
-                new = [NewJob("check-url", {"url": url}) for url in urls]
-                submitted = await self._leveret.submit_many(self._queue, new, key=f"url-check-{check.id}")
-                await self._store.submitted(check.id, [job.id for job in submitted])
-            pending = await self._store.pending(check.id)
-            jobs = [job for _, _, job in pending]
-            if never_submitted:
-                found = dict.fromkeys(jobs, JobResult(check.id, State.CANCELLED))
-            else:
-                if check.cancelled:
-                    await self._leveret.cancel_many(self._queue, jobs)
-                found = {job.id: job for job in await self._leveret.get_many(jobs)}
+            found = {job.id: job for job in await self._leveret.get_many(jobs)}
+            if check.cancelled and found:
+                await self._leveret.cancel_many(self._queue, found)
         except LeveretError as problem:
             log.warning("check %s waits: %s", check.id, problem)
-            what = "Its cancel waits" if check.cancelled else f"Its {'results' if check.submitted else 'jobs'} wait"
+            what = "Its cancel waits" if check.cancelled else "Its results wait"
             said = f"{what} for Leveret. Nothing is lost, and this goes on by itself: {problem}"[:1_000]
-            sent = problem.stored != "no" or bool(problem.submitted)
-            await self._store.trouble(check.id, said, in_doubt=check.in_doubt or sent)
+            await self._store.trouble(check.id, said)
             return
-        kept = [result for place, url, job in pending if (result := result_of(place, url, found.get(job)))]
-        await self._store.keep(check.id, kept, cancelled=check.cancelled)
+        told = check.cancelled and (check.settled or len(found) == len(jobs))
+        never = JobResult(check.id, State.CANCELLED) if check.cancelled else None
+        kept = [
+            result
+            for place, url, job in pending
+            if not job or job in found or told or not check.cancelled
+            if (result := result_of(place, url, found.get(job, never) if job else never))
+        ]
+        await self._store.keep(check.id, kept, cancelled=told)
 
 
 def result_of(place: int, url: str, job: JobResult | None) -> Result | None:

@@ -1,8 +1,8 @@
 """The front of url_check: lists of URLs over HTTP, their checks as jobs, the results in a database of its own.
 
-A check is stored before any of it is submitted, and the answer is given then: whatever stops or is away afterwards, the
-check goes on by itself (see `collect`). Reading one asks only the database, so nobody's patience costs Leveret anything.
-Run with `python -m examples.url_check.front`, as often as wanted.
+A check is stored with its jobs in one transaction, and the answer is given then; a relay beside it sends them: whatever stops
+or is away afterwards, the check goes on by itself (see `collect`). Reading one asks only the database, so nobody's patience
+costs Leveret anything. Run with `python -m examples.url_check.front`, as often as wanted.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ from examples.url_check.collect import Collector
 from examples.url_check.page import render, wants_page
 from examples.url_check.store import PAGE_ROWS, Store
 from leveret.client import AsyncClient
+from leveret.client.outbox import Relay
 
 MOST_URLS = 10_000
 LARGEST_BODY = 8 * 1024 * 1024
@@ -116,14 +117,16 @@ async def _refuse(request: Request, raised: Exception) -> Response:
     return render(problem.status, headers, problem=problem)
 
 
-def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str) -> FastAPI:
+def create_app(
+    store: Callable[[], Store], leveret: Callable[[], AsyncClient], queue: str, relay: Any = Relay
+) -> FastAPI:
     bodies = Bodies(LARGEST_BODY, ROOM)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         render(200, {})  # reads the template in, which takes longer than the first view may
         app.state.store, app.state.began = store(), asyncio.get_running_loop().time()
-        async with leveret() as client:
+        async with leveret() as client, relay(app.state.store):
             app.state.collector = collector = Collector(app.state.store, client, queue)
             async with beside(*[collector.run] * COLLECTORS):
                 yield
@@ -186,7 +189,7 @@ def create_app(store: Callable[[], Store], leveret: Callable[[], AsyncClient], q
 
 def main() -> None:
     queue = os.environ.get("LEVERET_QUEUE", "leveret.url-check")
-    serve(create_app(partial(Store, os.environ.get("DATABASE_URL")), client_of(20), queue))
+    serve(create_app(partial(Store, os.environ.get("DATABASE_URL"), queue), client_of(20), queue))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """A check of url_check that is cancelled: what came in stays, nothing runs on forgotten, wherever its front was killed."""
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,8 +17,9 @@ from producers import TOKEN, Producer, eventually_true, known, operating, produc
 
 from examples.url_check.collect import Collector
 from examples.url_check.front import create_app
-from examples.url_check.store import Store
-from leveret.client import AsyncClient, Patience
+from examples.url_check.store import Claimed, Store
+from leveret.client import AsyncClient, NewJob, Patience
+from leveret.client.outbox import Relay
 from leveret.settings import Broker, Database
 
 QUEUE = "leveret.url-check"
@@ -42,7 +44,7 @@ async def store(kept: str) -> AsyncIterator[Store]:
 @asynccontextmanager
 async def front(kept: str, leveret_url: object) -> AsyncIterator[httpx.AsyncClient]:
     client = AsyncClient(str(leveret_url), TOKEN, patience=Patience(timeout=1))
-    app = create_app(lambda: Store(kept), lambda: client, QUEUE)
+    app = create_app(lambda: Store(kept), lambda: client, QUEUE, partial(Relay, url=str(leveret_url), token=TOKEN))
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://a") as http:
         yield http
@@ -110,29 +112,13 @@ async def test_what_came_in_stays_and_the_rest_is_interrupted_or_never_starts(
         assert (await http.post(f"/checks/{UUID(int=7)}/cancel")).status_code == 404
 
 
-class Killed(Exception):
-    pass
-
-
-class KilledAfterSubmit(httpx.AsyncHTTPTransport):
-    """Whoever submits is no more when the answer comes."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        await super().handle_async_request(request)
-        raise Killed
-
-
-async def test_jobs_that_a_killed_front_submitted_and_did_not_note_are_cancelled(
+async def test_jobs_that_a_killed_relay_sent_and_did_not_note_are_cancelled(
     leveret: Producer, broker: Broker, kept: str, store: Store, start: Start
 ) -> None:
     base, id = targets(start), uuid4()  # noqa: A001
     await store.add(id, [f"{base}/ok?i={i}" for i in range(50)])
-    async with AsyncClient(str(leveret.http.base_url), TOKEN, transport=KilledAfterSubmit()) as doomed:
-        taken = await store.claim()
-        assert taken
-        with suppress(Killed):
-            await Collector(store, doomed, QUEUE).carry_on(taken)
-    async with front(kept, "http://127.0.0.1:1") as http:  # Leveret is away, and the dead front's lease is there
+    await sent(kept, str(leveret.http.base_url))
+    async with front(kept, "http://127.0.0.1:1") as http:  # Leveret is away
         assert (await http.post(f"/checks/{id}/cancel")).status_code == 202
         assert (await http.get(f"/checks/{id}")).json()["done"] == 0
     await released(kept)
@@ -151,96 +137,92 @@ async def test_jobs_that_a_killed_front_submitted_and_did_not_note_are_cancelled
     assert await seen(base) == {}
 
 
-async def test_what_is_being_submitted_as_it_is_cancelled_is_cancelled_then(kept: str, store: Store) -> None:
-    """By whoever takes it up next; Leveret is told once, and looked at until all has ended."""
-    api, id = Api(), uuid4()  # noqa: A001
-    await store.add(id, ["http://a/", "http://b/"])
-    async with AsyncClient("http://api", "t", transport=httpx.MockTransport(api)) as client:
-        collector = Collector(store, client, QUEUE)
-        taken = await store.claim()
-        assert taken
-        assert await store.cancel(id)
-        assert await store.claim() is None, "the lease of the one that submits holds"
-        for _ in range(3):
-            await collector.carry_on(taken)
-            await released(kept)
+async def sent(kept: str, url: str) -> None:
+    """Send all that is in the outbox, and die before it is noted."""
+    connection = await asyncpg.connect(kept)
+    rows = await connection.fetch("UPDATE leveret_outbox SET tries = 1 RETURNING id, payload")
+    async with AsyncClient(url, TOKEN) as client:
+        await client.submit_many(QUEUE, [NewJob("check-url", json.loads(text), id=id) for id, text in rows])  # noqa: A001
+    await connection.close()
+
+
+@pytest.mark.parametrize("tries", [0, 1], ids=["no relay had it", "a relay may have sent it"])
+async def test_nothing_is_submitted_for_a_check_that_is_cancelled_before_its_jobs_were_sent(
+    kept: str, store: Store, tries: int
+) -> None:
+    """Of what a relay may be sending just then Leveret is asked until that is sure, and what has come is cancelled."""
+    id = uuid4()  # noqa: A001
+    await store.add(id, ["http://a/", "http://b/", "http://c/"])
+    connection = await asyncpg.connect(kept)
+    assert await store.claim() is None, "its jobs are not sent yet"
+    await connection.execute("UPDATE leveret_outbox SET tries = $1 WHERE payload NOT LIKE '%//c/%'", tries)
+    came = await connection.fetchval("SELECT id FROM leveret_outbox WHERE payload LIKE '%//a/%'")
+    assert await store.cancel(id)
+    assert await connection.fetch("SELECT FROM leveret_outbox") == []
+    api = Api()
+
+    async def carry_on() -> int:
+        """Return how many URLs have a result then."""
+        await released(kept)
+        async with AsyncClient("http://api", "t", transport=httpx.MockTransport(api)) as client:
             taken = await store.claim()
             assert taken
-        assert api.asked == ["jobs", "get", "cancel", "get", "get"]
+            await Collector(store, client, QUEUE).carry_on(taken)
+        return len((await store.results(id) or (0, None, []))[2])
+
+    if tries:
+        assert await carry_on() == 1, "of the one that no relay had"
+        assert api.asked == ["get"]
+        api.jobs = {str(came)}
+        assert await carry_on() == 1, "the other may be under way still"
+        assert api.asked == ["get", "get", "cancel"]
+        await connection.execute("UPDATE checks SET cancelled_at = now() - interval '1 minute'")
+        assert await carry_on() == 2
         api.state = "cancelled"
-        await collector.carry_on(taken)
-        assert await store.claim() is None
+    assert await carry_on() == 3
+    assert await store.claim() is None
+    assert api.asked == ["get", "get", "cancel", "get", "cancel", "get"] * tries
     check, rows = await store.view(id, 1) or (None, [])
     assert check
     assert (check["finished_at"] is None, check["cancelled_at"] is None) == (False, False)
-    assert [json.loads(row["result"])["error"] for row in rows] == [NEVER] * 2
+    assert [json.loads(row["result"])["error"] for row in rows] == [NEVER] * 3
+    await connection.close()
 
 
-def refused(request: httpx.Request) -> httpx.Response:
-    raise httpx.ConnectError("refused")
-
-
-def lost(request: httpx.Request) -> httpx.Response:
-    raise httpx.ReadTimeout("slow")
-
-
-def killed(request: httpx.Request) -> httpx.Response:
-    raise Killed
-
-
-@pytest.mark.parametrize(
-    ("first", "later"),
-    [
-        pytest.param([], [], id="nobody took it up"),
-        pytest.param([refused], [], id="Leveret was away"),
-        pytest.param([refused, refused], [], id="twice"),
-        pytest.param([lost], ["jobs", "cancel", "get"], id="an answer was lost"),
-        pytest.param([killed], ["jobs", "cancel", "get"], id="its front was killed"),
-        pytest.param([killed, refused], ["jobs", "cancel", "get"], id="and then Leveret was away"),
-    ],
-)
-async def test_nothing_is_submitted_for_a_cancelled_check_where_surely_nothing_was(
-    kept: str, store: Store, first: list[Callable[[httpx.Request], httpx.Response]], later: list[str]
-) -> None:
+async def test_what_an_older_front_left_has_jobs_and_says_what_it_waits_for(kept: str, store: Store) -> None:
     id = uuid4()  # noqa: A001
-    await store.add(id, ["http://a/", "http://b/"])
-
-    async def carry_on(answer: Callable[[httpx.Request], httpx.Response]) -> None:
-        patience, transport = Patience(attempts=1), httpx.MockTransport(answer)
-        async with AsyncClient("http://api", "t", patience=patience, transport=transport) as client:
-            taken = await store.claim()
-            assert taken
-            with suppress(Killed):
-                await Collector(store, client, QUEUE).carry_on(taken)
-        await released(kept)
-
-    for answer in first:
-        await carry_on(answer)
-    assert await store.cancel(id)
-    if later:
-        await carry_on(refused)
-        assert (await store.results(id) or (0, None, ["?"]))[2] == [], "it waits for Leveret"
-    api = Api(state="cancelled")
-    await carry_on(api)
-    assert api.asked == later
-    total, at, results = await store.results(id) or (0, None, [])
-    assert (total, at is None, [json.loads(one)["error"] for one in results]) == (2, False, [NEVER] * 2)
+    await store.ping()
+    connection = await asyncpg.connect(kept)
+    await connection.execute("INSERT INTO checks (id, total) VALUES ($1, 2)", id)
+    await connection.execute("INSERT INTO urls VALUES ($1, 1, 'http://a/'), ($1, 2, 'http://b/')", id)
+    for _ in range(2):
+        assert await store.claim() is None
+    rows = await connection.fetch("SELECT url, payload FROM urls JOIN leveret_outbox ON id = job ORDER BY place")
+    assert [(url, json.loads(payload)) for url, payload in rows] == [
+        (url, {"url": url}) for url in ("http://a/", "http://b/")
+    ]
+    await connection.execute("UPDATE leveret_outbox SET error = 'no answer', refused = payload LIKE '%//b/%'")
+    assert ((await store.view(id, 1)) or [{}])[0]["trouble"].endswith("lost: no answer")
+    await connection.execute("DELETE FROM leveret_outbox WHERE NOT refused")
+    assert await store.claim() == Claimed(id), "what is refused holds up no other"
+    assert [url for _, url, _ in await store.pending(id)] == ["http://a/"]
+    await connection.close()
 
 
 class Api:
-    """Takes jobs and cancels, and says that all jobs are in one state."""
+    """Says that all jobs that it knows are in one state, and takes cancels."""
 
-    def __init__(self, state: str = "queued") -> None:
+    def __init__(self) -> None:
         self.asked: list[str] = []
-        self.state = state
+        self.jobs: set[str] = set()
+        self.state = "queued"
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path.rpartition("/")[2])
-        body = json.loads(request.content)
+        ids = json.loads(request.content)["ids"]
         if self.asked[-1] == "cancel":
-            return httpx.Response(202, json={"total": len(body["ids"]), "skipped": 0})
-        ids = [str(UUID(int=n)) for n in range(len(body))] if self.asked[-1] == "jobs" else body["ids"]
-        return httpx.Response(200, json={"jobs": [{"id": one, "state": self.state} for one in ids]})
+            return httpx.Response(202, json={"total": len(ids), "skipped": 0})
+        return httpx.Response(200, json={"jobs": [{"id": one, "state": self.state} for one in ids if one in self.jobs]})
 
 
 async def released(kept: str) -> None:

@@ -21,6 +21,7 @@ from producers import TOKEN, Producer, eventually_true, known, operating, produc
 from examples.url_check.collect import Collector
 from examples.url_check.store import Claimed, Result, Store
 from leveret.client import AsyncClient
+from leveret.client.outbox import Relay
 from leveret.settings import Broker, Database
 
 QUEUE, REPORTS = "leveret.url-check", "leveret.url-check-reports"
@@ -140,10 +141,18 @@ async def test_a_look_at_a_check_of_10_000_is_10_requests_and_a_view_of_it_takes
     async with AsyncClient(str(leveret.http.base_url), TOKEN, transport=transport) as jobs:
         collector = Collector(store, jobs, QUEUE)
         await store.add(id, urls)
-        await collector.carry_on(Claimed(id, submitted=False))
-        assert transport.requests == 1 + 10
-        await collector.carry_on(Claimed(id, submitted=True))
-        assert transport.requests == 1 + 10 + 10
+        assert await store.claim() is None, "its jobs are not sent yet"
+
+        async def is_sent() -> bool:
+            taken.append(await store.claim())
+            return taken[-1] is not None
+
+        taken: list[Claimed | None] = []
+        async with Relay(store, str(leveret.http.base_url), TOKEN):
+            await eventually_true(is_sent, "all are sent")
+        await collector.carry_on(Claimed(id))
+        assert transport.requests == 10
+        assert [job for _, _, job in await store.pending(id) if job is None] == []
     assert len({job for _, _, job in await store.pending(id)}) == 10_000
     await store.keep(
         id, [Result(n, json.dumps({"url": urls[n - 1], "error": "no"}), n % 2 == 0) for n in range(1, 9_001)]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from examples.url_check.front import LARGEST_BODY, MOST_URLS, create_app, parse
 from examples.url_check.page import render, wants_page
 from examples.url_check.store import PAGE_ROWS, Store
 from leveret.client import AsyncClient, JobResult, State
+from leveret.client.outbox import Relay
 from leveret.client.values import JobError
 
 JSON, FORM, HTML = "application/json", "application/x-www-form-urlencoded", "text/html,*/*;q=0.8"
@@ -29,6 +31,7 @@ async def front() -> AsyncIterator[httpx.AsyncClient]:
         lambda: Store(f"postgresql://nobody@127.0.0.1:{nobody}/none"),
         lambda: AsyncClient(f"http://127.0.0.1:{nobody}", "token"),
         "leveret.url-check",
+        partial(Relay, url=f"http://127.0.0.1:{nobody}", token="token"),
     )
     async with (
         app.router.lifespan_context(app),
