@@ -20,7 +20,7 @@ class Policy:
     min_replicas: int
     max_replicas: int  # >= min_replicas, >= 1
     backlog_per_replica: int  # jobs, > 0
-    stabilization: timedelta  # replicas fall to the most that was wanted within it
+    stabilization: timedelta  # replicas fall to the most that was wanted within it, and in one step
     zero_after: timedelta  # how long a queue must be proven empty before the last replica goes
 
 
@@ -34,12 +34,15 @@ class Observation:
     at_least: int  # the part of the backlog that is known
     empty_since: datetime | None  # start of the proven zero; None while there is none
     source: int = 0  # the part of both that is another queue's dead letters, which go to one pod at a time
+    written_by: datetime | None = None  # what the broker had by then is in its last whole writing
+    unwritten: bool = False  # whether the backlog is more than that
 
 
 @dataclass(frozen=True, slots=True)
 class Want:
     at: datetime
     replicas: int
+    unwritten: bool = False  # for more than the broker had written down: kept until it has written again
 
 
 class Reason(StrEnum):
@@ -63,18 +66,17 @@ def decide(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decisi
     """Return the replicas to write now, and why.
 
     Up is immediate and in one step. Down waits for the stabilization window (the delayed scale-down of Knative's
-    autoscaler: the maximum over a window), and to zero for a proven zero besides. The limits of the policy hold at
+    autoscaler: the maximum over a window) and for the broker to have counted since, for up to half the window
+    longer while what was wanted goes on falling, and to zero for a proven zero besides. The limits of the policy hold at
     once, in both directions.
     """
-    recent = tuple(want for want in wants if seen.at - want.at < policy.stabilization)
     if seen.backlog is None:
-        return _unknown(policy, seen, recent)
+        return _unknown(policy, seen, wants)
     wanted, reason, message = _wanted(policy, seen.backlog, seen.source)
-    recent = _remember(recent, Want(seen.at, wanted))
+    recent = _in_force(policy, seen, _remember(wants, Want(seen.at, wanted, seen.unwritten)))
     held = _clamp(policy, min(seen.replicas, recent[0].replicas))
     if held > wanted:
-        window = format_duration(policy.stabilization)
-        message = f"{message}; {recent[0].replicas:,} were wanted within the last {window}"
+        message = f"{message}; {recent[0].replicas:,} were wanted within the last {_ago(policy, seen, recent[0])}"
         return Decision(held, Reason.STABILIZATION, message, recent)
     if wanted == 0:
         return Decision(*_towards_zero(policy, seen), recent)
@@ -86,15 +88,26 @@ def keep_last(decision: Decision, because: str) -> Decision:
     return replace(decision, replicas=1, reason=Reason.STABILIZATION, message=f"{decision.message}; {because}")
 
 
-def _unknown(policy: Policy, seen: Observation, recent: tuple[Want, ...]) -> Decision:
-    """Hold, or rise to what is known to be there."""
+def _in_force(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> tuple[Want, ...]:
+    """Those of the window, and older ones while the window's are about to fall as well: a fall is one write."""
+    longer = policy.stabilization / 2
+    start, written = seen.at - policy.stabilization, seen.written_by or seen.at
+    recent = tuple(want for want in wants[:-1] if want.at > (min(start, written) if want.unwritten else start))
+    recent = (*recent, wants[-1])
+    falls_on = len(recent) > 1 and recent[0].at <= start + longer
+    return wants if falls_on and wants[0].at > start - longer else recent
+
+
+def _unknown(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decision:
+    """Hold, or rise to what is known to be there; for the window the time since the last look doesn't pass."""
     needed = _replicas(policy, seen.at_least, seen.source)
     replicas = _clamp(policy, max(seen.replicas, needed))
     message = "the broker's numbers are missing or too old, so nothing is taken away"
     if seen.at_least:
         message = f"{message}; at least {seen.at_least:,} jobs wait or run"
-    # Counts as wanted: when the numbers are back, the window has not run out meanwhile.
-    return Decision(replicas, Reason.SIGNALS_STALE, message, _remember(recent, Want(seen.at, replicas)))
+    unseen = seen.at - wants[-1].at if wants else timedelta(0)  # each look leaves a want of its own as the last
+    later = tuple(replace(want, at=want.at + unseen) for want in wants)
+    return Decision(replicas, Reason.SIGNALS_STALE, message, _remember(later, Want(seen.at, needed, unwritten=True)))
 
 
 def _wanted(policy: Policy, backlog: int, source: int) -> tuple[int, Reason, str]:
@@ -129,6 +142,11 @@ def _towards_zero(policy: Policy, seen: Observation) -> tuple[int, Reason, str]:
 def _remember(recent: tuple[Want, ...], new: Want) -> tuple[Want, ...]:
     """Keep only what can still be the maximum: falling numbers, the oldest and largest first."""
     return (*(want for want in recent if want.replicas > new.replicas), new)
+
+
+def _ago(policy: Policy, seen: Observation, want: Want) -> str:
+    """The window, or how long ago it was where that is more."""
+    return format_duration(max(policy.stabilization, timedelta(seconds=ceil((seen.at - want.at).total_seconds()))))
 
 
 def _clamp(policy: Policy, replicas: int) -> int:

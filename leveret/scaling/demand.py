@@ -1,8 +1,8 @@
 """What producers and consumers last said about one queue, and what follows from it with the broker's numbers.
 
 A hint is in force for 10 s and a heartbeat for 15 s after it *arrived*: the sender's clock may be wrong. Jobs that a
-hint calls unconfirmed soon show up in the broker's count, too; what the count has risen by since the hint arrived is
-taken off, so that a burst is not counted twice.
+hint calls unconfirmed soon show up in the broker's count, too. So there is one ledger for all producers: what they
+announce is added, what the broker's count rises by is taken off once, and it is never more than they call unconfirmed.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,6 @@ class Hinted:
     committed: int
     unconfirmed: int
     oldest_waiting_since: datetime | None
-    base: int  # what the broker counted when it arrived
-    peak: int  # the most that the broker has counted since
-
-    @property
-    def left(self) -> int:
-        """How many are surely not in the broker's count yet."""
-        return max(0, self.unconfirmed - (self.peak - self.base))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +39,30 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Ledger:
+    """What all producers together have announced, set against what the broker counts."""
+
+    announced: int = 0  # jobs that the broker's count has not risen by yet
+    counted: int | None = None  # the most that it was since its last whole writing; None before the first look
+    at: datetime | None = None  # the moment of that count
+
+    def see(self, backlog: Backlog, bulk: Depth | None, unconfirmed: int, now: datetime) -> "Ledger":
+        """Take off once what the count has risen by.
+
+        A count made of different moments, or of a part only, may fall short of the last one: jobs that were just taken
+        are in none. So it falls only to what the broker wrote later than that.
+        """
+        counted, before = backlog.own, self.counted
+        if before is None:  # what it was before live was read
+            before = max(bulk.whole if bulk else 0, backlog.in_flight)
+        announced = max(0, min(self.announced - max(0, counted - before), unconfirmed))
+        newer = bulk is not None and (self.at is None or bulk.written_by >= self.at)
+        if counted < before and not (newer and backlog.total is not None):
+            return replace(self, announced=announced)
+        return Ledger(announced, counted, bulk.written_by if bulk and counted <= bulk.whole else now)
+
+
+@dataclass(frozen=True, slots=True)
 class Signals:
     """All that was said about one queue and still counts."""
 
@@ -55,6 +72,7 @@ class Signals:
     beats: Mapping[str, Beat] = field(default_factory=dict)
     last_work: datetime | None = None
     runs: Mean = NO_RUNS
+    ledger: Ledger = Ledger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +102,11 @@ def hear_hint(signals: Signals, producer: str, said: Hinted, now: datetime) -> S
         )  # of what it committed before we listened, only these are surely new
     else:
         new = said.committed - before.committed if said.committed >= before.committed else said.committed
+    taken_over = said.unconfirmed - (before.unconfirmed if before else 0)  # also what another producer had committed
+    announced = signals.ledger.announced + max(new, taken_over)
     return replace(
         signals,
+        ledger=replace(signals.ledger, announced=announced),
         hints={**signals.hints, producer: said},
         arrivals=count(signals.arrivals, new, now),
         last_work=now if new or said.unconfirmed else signals.last_work,
@@ -110,13 +131,9 @@ def hear_beat(signals: Signals, consumer: str, said: Beat, now: datetime) -> Sig
     )
 
 
-def forget(signals: Signals, broker_count: int | None, now: datetime) -> Signals:
-    """Return the signals that are still in force, with the broker's newest count set against the hints."""
-    hints = {
-        producer: said if broker_count is None or broker_count <= said.peak else replace(said, peak=broker_count)
-        for producer, said in signals.hints.items()
-        if now - said.at <= HINT_GOOD_FOR
-    }
+def forget(signals: Signals, now: datetime) -> Signals:
+    """Return the signals that are still in force."""
+    hints = {producer: said for producer, said in signals.hints.items() if now - said.at <= HINT_GOOD_FOR}
     beats = {consumer: said for consumer, said in signals.beats.items() if now - said.at <= HEARTBEAT_GOOD_FOR}
     return replace(signals, hints=hints, beats=beats)
 
@@ -131,14 +148,17 @@ def assess(
     source: Reading | None = None,
 ) -> tuple[Demand, Signals]:
     """Put everything together; return it with the signals to hand back at the next tick."""
-    held = [said.in_flight for said in signals.beats.values() if now - said.at <= HEARTBEAT_GOOD_FOR]
-    one_holds = max(held, default=0)
-    counted = combine(live, bulk, in_flight=sum(held), unconfirmed=0, now=now, one_holds=one_holds, source=source)
-    signals = forget(signals, counted.total if counted.total is not None else counted.ready, now)
+    signals = forget(signals, now)
+    held = [said.in_flight for said in signals.beats.values()]
+    counted = combine(live, bulk, in_flight=sum(held), now=now, one_holds=max(held, default=0), source=source)
+    unconfirmed = sum(said.unconfirmed for said in signals.hints.values())
+    ledger = signals.ledger.see(counted, bulk, unconfirmed, now)
+    signals = replace(signals, ledger=ledger)
     for seen in (live, source[0] if source else None):
         if seen and seen.ready and now - seen.at <= LIVE_GOOD_FOR:
             signals = replace(signals, last_work=max(seen.at, signals.last_work or seen.at))
-    backlog = replace(counted, unconfirmed=sum(said.left for said in signals.hints.values()))
+    more = 0 if counted.total is None else (ledger.counted or 0) - counted.own
+    backlog = replace(counted, taken=counted.taken + more, unconfirmed=ledger.announced)
     if backlog.unconfirmed:
         signals = replace(signals, last_work=now)
     arrivals = rate(signals.arrivals, now)

@@ -32,7 +32,7 @@ class Look:
 
 def begin(replicas: int, now: datetime) -> Memory:
     """A memory of nothing but the present."""
-    return Memory(silence(now), wants=(Want(now, replicas),))
+    return Memory(silence(now), wants=(Want(now, replicas, unwritten=True),))
 
 
 def look(
@@ -53,7 +53,16 @@ def look(
     everything = together(bulk, source[1]) if source else bulk
     proof = prove_empty(memory.proof, everything, last_work=demand.last_work, now=now)
     backlog = demand.backlog
-    observation = Observation(now, replicas, backlog.total, backlog.at_least, proof.empty_since, backlog.source)
+    observation = Observation(
+        now,
+        replicas,
+        backlog.total,
+        backlog.at_least,
+        proof.empty_since,
+        backlog.source,
+        written_by=everything.written_by if everything else None,
+        unwritten=everything is None or backlog.at_least > everything.whole,
+    )
     decision = decide(policy, observation, memory.wants)
     return Look(demand, observation, decision, Memory(signals, proof, decision.wants))
 

@@ -5,11 +5,9 @@ a hint, a consumer that is busy) starts the proof anew, and so does a reading th
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from leveret.scaling.backlog import BULK_GOOD_FOR, Depth
-
-APART = timedelta(seconds=6)
+from leveret.scaling.backlog import BULK_GOOD_FOR, WRITTEN_WITHIN, Depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,6 @@ def prove_empty(proof: Proof, bulk: Depth | None, *, last_work: datetime | None,
         return proof
     if proof.first_zero is None:
         return Proof(newest, first_zero=bulk.at)
-    if proof.empty_since is None and bulk.at - proof.first_zero >= APART:
+    if proof.empty_since is None and bulk.at - proof.first_zero >= WRITTEN_WITHIN:
         return Proof(newest, proof.first_zero, empty_since=proof.first_zero)
     return proof

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
 from leveret.scaling.memory import begin
 from leveret.signals import Heartbeat, Hint, Signal
@@ -77,7 +76,8 @@ class CentralLoop:
                 said = Beat(now, signal.in_flight, signal.finished, signal.leveret, signal.busy_seconds)
                 signals = hear_beat(signals, signal.consumer, said, now)
             case Hint():
-                signals = hear_hint(signals, signal.producer, _hinted(kept, signal, tools, now), now)
+                told = Hinted(now, signal.committed, signal.unconfirmed, signal.oldest_waiting_since)
+                signals = hear_hint(signals, signal.producer, told, now)
                 if signals.last_work == now:
                     self._expect_more(kept, signal.at, now)
         kept.hear(signals)
@@ -176,16 +176,3 @@ class CentralLoop:
         if name in self._again:
             self._again.discard(name)
             self.wake(name)
-
-
-def _hinted(kept: Kept, hint: Hint, tools: Tools, now: datetime) -> Hinted:
-    """A hint with what the broker counts now, in all queues that the consumers take from."""
-    counted = _counted(kept.live, tools.bulk.depth(hint.queue), now)
-    if kept.taken_from is not None:
-        counted += _counted(kept.source_live, tools.bulk.depth(kept.taken_from.dead_queue), now)
-    return Hinted(now, hint.committed, hint.unconfirmed, hint.oldest_waiting_since, base=counted, peak=counted)
-
-
-def _counted(live: Depth | None, bulk: Depth | None, now: datetime) -> int:
-    waits = live.ready if live is not None and now - live.at < timedelta(seconds=2) else None
-    return (waits or (bulk.ready if bulk else None) or 0) + ((bulk.unacked if bulk else None) or 0)

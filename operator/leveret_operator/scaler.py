@@ -60,7 +60,7 @@ async def observe(jobqueue: JobQueue, kept: Kept, tools: Tools) -> tuple[Look, D
     if decision.replicas == 0 < there.wanted and not kept.availability.may_go(now):
         decision = keep_last(decision, "none of its kind was ready yet, so the last one stays for 10 min to show why")
     if decision.replicas == 0 < there.wanted and not await _is_empty(jobqueue, kept, tools):
-        log.info("not scaled to zero: not every queue answered that it is empty", queue=jobqueue.queue)
+        log.info("not scaled to zero: work came, or not every queue answered that it is empty", queue=jobqueue.queue)
         decision, kept.memory = not_empty_after_all(jobqueue.policy, kept.memory, before, seen.observation)
     kept.say(metrics=_freshness(seen, kept, tools))
     return seen, decision
@@ -95,10 +95,13 @@ async def _read_source(source: Source, tools: Tools) -> Depth | None:
 
 
 async def _is_empty(jobqueue: JobQueue, kept: Kept, tools: Tools) -> bool:
-    """The last check before zero, of everything that the consumers take from."""
+    """The last check before zero, of everything that the consumers take from; work that is told of meanwhile counts."""
+    last_work = kept.memory.signals.last_work
     if not await tools.broker.is_empty(jobqueue.queue):
         return False
-    return kept.taken_from is None or await tools.broker.has_none_ready(kept.taken_from.dead_queue)
+    if kept.taken_from is not None and not await tools.broker.has_none_ready(kept.taken_from.dead_queue):
+        return False
+    return kept.memory.signals.last_work == last_work
 
 
 async def act(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look, decision: Decision) -> None:

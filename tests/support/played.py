@@ -166,5 +166,5 @@ class Scene:
         self.kept.hear(hear_beat(self.kept.memory.signals, consumer, said, self.now))
 
     def hint(self, jobs: int) -> None:
-        said = Hinted(self.now, jobs, jobs, None, 0, 0)
+        said = Hinted(self.now, jobs, jobs, None)
         self.kept.hear(hear_hint(self.kept.memory.signals, "p", said, self.now))

@@ -223,3 +223,41 @@ def test_a_steady_backlog_is_never_answered_up_and_down(
         written.append(decision.replicas)
     steps = [after - before for before, after in pairwise(written) if after != before]
     assert all(step > 0 for step in steps) or all(step < 0 for step in steps)
+
+
+def test_one_unknown_look_does_not_begin_the_window_anew() -> None:
+    story = Story()
+    story.sees(500)
+    story.sees(50, after=10)
+    for _ in range(4):  # a reading of the broker's that misses now and then
+        story.sees(None)
+        story.sees(50, after=9)
+    assert story.replicas == 10
+    assert story.sees(50, after=14).replicas == 1  # 64 s after ten were wanted, of which 4 s are not counted
+
+
+def test_a_fall_is_one_write_and_not_a_staircase() -> None:
+    story = Story()
+    written = [story.sees(backlog, after=2).replicas for backlog in (500, 450, 350, 250, 50)]
+    written += [story.sees(50).replicas for _ in range(70)]
+    assert [after for before, after in pairwise(written) if after != before] == [1]
+
+
+def test_a_fall_that_goes_on_is_not_waited_for_for_longer_than_half_the_window() -> None:
+    story = Story(replace(POLICY, backlog_per_replica=1, max_replicas=400))
+    written = [story.sees(400 - second).replicas for second in range(360)]
+    steps = [second for second, (before, after) in enumerate(pairwise(written)) if after != before]
+    assert steps[0] <= 90
+    assert all(29 <= after - before <= 31 for before, after in pairwise(steps))
+
+
+def test_what_the_broker_has_not_written_yet_is_kept_without_any_window() -> None:
+    policy = replace(POLICY, stabilization=timedelta(0))
+    seen = replace(seen_at(10, 0, 500), written_by=START, unwritten=True)
+    wants = decide(policy, seen, ()).wants
+    for second, written, expected in ((11, 0, 10), (15, 9, 10), (20, 14, 1)):
+        seen = replace(seen_at(second, 10, 50), written_by=START + timedelta(seconds=written))
+        decision = decide(policy, seen, wants)
+        wants = decision.wants
+        assert decision.replicas == expected
+    assert decision.reason is Reason.BACKLOG
