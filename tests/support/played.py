@@ -151,9 +151,10 @@ class Scene:
             allowed_names=AllowedNames(),
         )
 
-    async def turn(self, second: float, *, bulk: tuple[int, int] | None = (0, 0)) -> "Scene":
+    async def turn(self, second: float, *, bulk: tuple[int, int] | Depth | None = (0, 0)) -> "Scene":
+        """Take a turn; numbers of `bulk` are of just now."""
         self.now = START + timedelta(seconds=second)
-        self.broker.bulk = None if bulk is None else Depth(self.now, *bulk)
+        self.broker.bulk = Depth(self.now, *bulk) if isinstance(bulk, tuple) else bulk
         await take_turn(self.kept, self.tools)
         return self
 

@@ -162,6 +162,24 @@ async def test_the_last_check_keeps_the_last_replica(scene: Scene) -> None:
     assert scene.cluster.status["decisions"][0]["reason"] == "ProvenZero"
 
 
+@pytest.mark.parametrize("check", ["is_empty", "has_none_ready"])
+async def test_a_hint_during_the_last_check_keeps_the_last_replica(scene: Scene, check: str) -> None:
+    scene.kept.source = Source("leveret.other")
+    for second in range(0, 120, 5):
+        await scene.turn(second)
+    asked = getattr(scene.broker, check)
+
+    async def hinted_meanwhile(queue: str) -> bool:
+        scene.hint(900)
+        return bool(await asked(queue))
+
+    setattr(scene.broker, check, hinted_meanwhile)
+    await scene.turn(120)
+    await scene.turn(120.15)
+    assert scene.cluster.sizes == [9]
+    assert scene.cluster.status["decisions"][0]["from"] == 1
+
+
 async def test_the_last_replica_stays_while_no_consumer_was_ever_ready(scene: Scene) -> None:
     scene.cluster.ready = 0
     for second in range(0, 600, 10):

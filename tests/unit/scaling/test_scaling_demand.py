@@ -49,6 +49,16 @@ def test_a_burst_that_moves_from_the_hint_to_the_broker_is_counted_once() -> Non
     assert story.sees(9, live=1_000).backlog.total == 1_000  # consumed: what once arrived is not unconfirmed again
 
 
+@pytest.mark.parametrize("before", [pytest.param(True, id="heard"), pytest.param(False, id="new")])
+def test_what_a_producer_took_over_from_another_is_announced_as_well(before: bool) -> None:
+    story = Story()
+    if before:
+        story.hint(0, 10, 0)
+        story.sees(1)
+    story.hint(2, 10 if before else 0, 3_000)
+    assert story.sees(2.15, live=500).backlog.total == 3_000
+
+
 def test_a_hint_counts_for_ten_seconds() -> None:
     story = Story()
     story.hint(0, 40, 40)

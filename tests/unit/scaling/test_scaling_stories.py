@@ -80,6 +80,19 @@ def test_jobs_in_flight_that_the_broker_has_not_written_are_no_arrivals() -> Non
     assert [write.after for write in played.writes] == [13]
 
 
+def test_what_was_seen_and_then_taken_is_there_when_more_comes() -> None:
+    played = PlayedOperator(policy(), replicas=3, producers=2, publishes=10_000, read=4.9).until(5.2)
+    played.queue.ready += 300  # over AMQP: nobody hints
+    played.queue.takes = 0
+    played.until(6.1)
+    played.queue.takes = 1_000
+    played.until(7.2)
+    assert played.queue.unacked == 300
+    played.queue.commit(1, 1_000)
+    played.until(9)
+    assert [write.after for write in played.writes] == [13]
+
+
 @pytest.mark.parametrize("read", [0.0, 1.0, 2.5, 4.9])
 @pytest.mark.parametrize("written", [0.0, 1.5, 3.0, 4.5])
 @pytest.mark.parametrize("window", [0, 2, 5, 60])
