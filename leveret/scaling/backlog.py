@@ -93,7 +93,7 @@ def combine(
     left = [_left(one, waits, now) for one, waits in zip(readings, ready, strict=True)]
     held = 0 if unacked is None else max(0, in_flight - unacked)  # what bulk hasn't seen them hold
     # Consumers take in order: what they hold beyond bulk was ready in it, as long as that many were.
-    again = min(max(0, held - sum(left)), sum(_by_bulk(one, now) for one in readings))
+    again = min(max(0, held - sum(left)), sum(_ready(one, now) or 0 for one in readings if not _by_live(one[0], now)))
     taken = 0 if unacked is None else max(0, sum(left) - held)
     waits = max(0, (ready[1] or 0) - again) + min(left[1], taken) if source else 0
     return Backlog(
@@ -125,20 +125,12 @@ def _source_holds(source: Reading, unacked: int | None, in_flight: int, one_hold
 
 
 def _ready(reading: Reading, now: datetime) -> int | None:
-    if _by_live(reading, now):
-        return reading[0].ready if reading[0] else None
     fresh = _fresh_bulk(reading[1], now)
-    return fresh.ready if fresh else None
+    return _by_live(reading[0], now) or (fresh.ready if fresh else None)
 
 
-def _by_live(reading: Reading, now: datetime) -> bool:
-    live = reading[0]
-    return bool(live and live.ready and now - live.at <= LIVE_GOOD_FOR)
-
-
-def _by_bulk(reading: Reading, now: datetime) -> int:
-    """How many of those that count as ready bulk has counted, and not live."""
-    return 0 if _by_live(reading, now) else _ready(reading, now) or 0
+def _by_live(live: Depth | None, now: datetime) -> int | None:
+    return live.ready if live and now - live.at <= LIVE_GOOD_FOR else None
 
 
 def _left(reading: Reading, ready: int | None, now: datetime) -> int:

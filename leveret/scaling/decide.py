@@ -76,7 +76,9 @@ def decide(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> Decisi
     recent = _in_force(policy, seen, _remember(wants, Want(seen.at, wanted, seen.unwritten)))
     held = _clamp(policy, min(seen.replicas, recent[0].replicas))
     if held > wanted:
-        message = f"{message}; {recent[0].replicas:,} were wanted within the last {_ago(policy, seen, recent[0])}"
+        ago = timedelta(seconds=ceil((seen.at - recent[0].at).total_seconds()))
+        window = format_duration(max(policy.stabilization, ago))
+        message = f"{message}; {recent[0].replicas:,} were wanted within the last {window}"
         return Decision(held, Reason.STABILIZATION, message, recent)
     if wanted == 0:
         return Decision(*_towards_zero(policy, seen), recent)
@@ -90,10 +92,9 @@ def keep_last(decision: Decision, because: str) -> Decision:
 
 def _in_force(policy: Policy, seen: Observation, wants: tuple[Want, ...]) -> tuple[Want, ...]:
     """Those of the window, and older ones while the window's are about to fall as well: a fall is one write."""
-    longer = policy.stabilization / 2
-    start, written = seen.at - policy.stabilization, seen.written_by or seen.at
-    recent = tuple(want for want in wants[:-1] if want.at > (min(start, written) if want.unwritten else start))
-    recent = (*recent, wants[-1])
+    longer, start = policy.stabilization / 2, seen.at - policy.stabilization
+    written = min(start, seen.written_by or start)
+    recent = *(want for want in wants[:-1] if want.at > (written if want.unwritten else start)), wants[-1]
     falls_on = len(recent) > 1 and recent[0].at <= start + longer
     return wants if falls_on and wants[0].at > start - longer else recent
 
@@ -142,11 +143,6 @@ def _towards_zero(policy: Policy, seen: Observation) -> tuple[int, Reason, str]:
 def _remember(recent: tuple[Want, ...], new: Want) -> tuple[Want, ...]:
     """Keep only what can still be the maximum: falling numbers, the oldest and largest first."""
     return (*(want for want in recent if want.replicas > new.replicas), new)
-
-
-def _ago(policy: Policy, seen: Observation, want: Want) -> str:
-    """The window, or how long ago it was where that is more."""
-    return format_duration(max(policy.stabilization, timedelta(seconds=ceil((seen.at - want.at).total_seconds()))))
 
 
 def _clamp(policy: Policy, replicas: int) -> int:

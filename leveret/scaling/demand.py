@@ -45,6 +45,7 @@ class Ledger:
     announced: int = 0  # jobs that the broker's count has not risen by yet
     counted: int | None = None  # the most that it was since its last whole writing; None before the first look
     at: datetime | None = None  # the moment of that count
+    unseen: int = 0  # confirmed by the broker, and not in that count: a rise by so many tells nothing new
 
     def see(self, backlog: Backlog, bulk: Depth | None, unconfirmed: int, now: datetime) -> "Ledger":
         """Take off once what the count has risen by.
@@ -55,11 +56,15 @@ class Ledger:
         counted, before = backlog.own, self.counted
         if before is None:  # what it was before live was read
             before = max(bulk.whole if bulk else 0, backlog.in_flight)
-        announced = max(0, min(self.announced - max(0, counted - before), unconfirmed))
+        rise = max(0, counted - before)
+        left = self.announced - max(0, rise - self.unseen)
+        announced = max(0, min(left, unconfirmed))
+        unseen = max(0, self.unseen - rise) + max(0, left - announced)
         newer = bulk is not None and (self.at is None or bulk.written_by >= self.at)
         if counted < before and not (newer and backlog.total is not None):
-            return replace(self, announced=announced)
-        return Ledger(announced, counted, bulk.written_by if bulk and counted <= bulk.whole else now)
+            return replace(self, announced=announced, unseen=unseen)
+        at = bulk.written_by if bulk and counted <= bulk.whole else now
+        return Ledger(announced, counted, at, unseen if counted >= before else 0)
 
 
 @dataclass(frozen=True, slots=True)

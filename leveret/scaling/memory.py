@@ -53,15 +53,9 @@ def look(
     everything = together(bulk, source[1]) if source else bulk
     proof = prove_empty(memory.proof, everything, last_work=demand.last_work, now=now)
     backlog = demand.backlog
+    written, more = (everything.written_by, backlog.at_least > everything.whole) if everything else (None, True)
     observation = Observation(
-        now,
-        replicas,
-        backlog.total,
-        backlog.at_least,
-        proof.empty_since,
-        backlog.source,
-        written_by=everything.written_by if everything else None,
-        unwritten=everything is None or backlog.at_least > everything.whole,
+        now, replicas, backlog.total, backlog.at_least, proof.empty_since, backlog.source, written, more
     )
     decision = decide(policy, observation, memory.wants)
     return Look(demand, observation, decision, Memory(signals, proof, decision.wants))

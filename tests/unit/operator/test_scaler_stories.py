@@ -18,7 +18,7 @@ class Turning:
 
     def __init__(self, jobqueue: JobQueue, policy: Policy, *, replicas: int = 0, **world: float) -> None:
         self.scene = Scene(replace(jobqueue, policy=policy))
-        self.queue = PlayedQueue(self._hears, **world)  # type: ignore[arg-type]
+        self.queue = PlayedQueue(self._hears, **world)
         self.scene.cluster.replicas = replicas
         self.queue.scale(replicas)
         self.short: list[tuple[float, int, int]] = []  # writes of less than the true backlog asks for
@@ -42,7 +42,9 @@ class Turning:
                 queue.scale(cluster.replicas)
 
 
-@pytest.mark.parametrize("producers", [pytest.param(1, id="one"), pytest.param(2, id="two"), pytest.param(4, id="four")])
+@pytest.mark.parametrize(
+    "producers", [pytest.param(1, id="one"), pytest.param(2, id="two"), pytest.param(4, id="four")]
+)
 async def test_the_first_write_is_the_last_however_many_producers_there_are(jobqueue: JobQueue, producers: int) -> None:
     policy = Policy(0, 100, 100, timedelta(seconds=60), timedelta(minutes=2))
     turning = Turning(jobqueue, policy, producers=producers, publishes=2_000)
