@@ -80,6 +80,15 @@ def test_jobs_in_flight_that_the_broker_has_not_written_are_no_arrivals() -> Non
     assert [write.after for write in played.writes] == [13]
 
 
+@pytest.mark.parametrize("window", [0, 10])
+def test_a_steady_flow_of_short_jobs_holds_no_pods_that_it_does_not_need(window: int) -> None:
+    played = PlayedOperator(policy(window), replicas=20, producers=2, lasts=0.2)
+    for second in range(3, 60):
+        played.until(second)
+        played.queue.commit(second % 2, 200)
+    assert played.replicas <= 5
+
+
 def test_what_was_seen_and_then_taken_is_there_when_more_comes() -> None:
     played = PlayedOperator(policy(), replicas=3, producers=2, publishes=10_000, read=4.9).until(5.2)
     played.queue.ready += 300  # over AMQP: nobody hints
