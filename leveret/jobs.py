@@ -84,6 +84,12 @@ class Envelope(msgspec.Struct, frozen=True):
     headers: dict[str, Header] | None = None  # of the sender, where the store publishes it
 
 
+def uuid7(milliseconds: int, random: bytes, *, version: int = 7) -> UUID:
+    """Make a UUIDv7 of a Unix time and of 10 random bytes (RFC 9562, 5.7); or one of another version, of the same form."""
+    low = int.from_bytes(random) & ~(0xF << 76) & ~(3 << 62)
+    return UUID(int=(milliseconds & ((1 << 48) - 1)) << 80 | version << 76 | 2 << 62 | low)
+
+
 def made_at(job_id: UUID) -> datetime | None:
     """Return when a UUIDv7 was made, to the millisecond; None for another one, and for a time beyond any date."""
     try:

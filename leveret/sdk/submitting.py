@@ -15,6 +15,7 @@ from leveret.client import encoding
 from leveret.client.errors import Unsendable
 from leveret.client.values import NewJob
 from leveret.durations import parse_duration
+from leveret.jobs import uuid7
 from leveret.retry import LONGEST_DELAY
 from leveret.sdk.follow_ups import FollowUp
 
@@ -118,5 +119,4 @@ def _like(one: UUID, number: int) -> UUID:
 
 
 def _hashed(first: int, version: int, what: bytes) -> UUID:
-    rest = int.from_bytes(blake2b(what, digest_size=10).digest()) & ~(0xF << 76 | 0b11 << 62)
-    return UUID(int=(first & ((1 << 48) - 1)) << 80 | version << 76 | 0b10 << 62 | rest)
+    return uuid7(first, blake2b(what, digest_size=10).digest(), version=version)

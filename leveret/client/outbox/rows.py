@@ -10,9 +10,9 @@ from leveret.client.encoding import encode, new_jobs
 from leveret.client.errors import Unsendable
 from leveret.client.values import NewJob
 from leveret.durations import parse_duration
+from leveret.retry import LONGEST_DELAY
 
 _LONGEST_TYPE = 255  # bytes
-_LONGEST_WAIT = timedelta(days=366)
 
 
 class _Written(msgspec.Struct):
@@ -44,12 +44,6 @@ def rows_of(
     return [_row(queue, job, f"job {index}", now, new_id) for index, job in enumerate(new_jobs(jobs))]
 
 
-def uuid7(milliseconds: int, random: bytes) -> UUID:
-    """Make a UUIDv7 of a Unix time and of 10 random bytes (RFC 9562, 5.7)."""
-    low = int.from_bytes(random) & ~(0xF << 76) & ~(3 << 62)
-    return UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | low)
-
-
 def _row(queue: str, job: NewJob, where: str, now: datetime, new_id: Callable[[], UUID]) -> Row:
     written = msgspec.json.decode(encode(job, where), type=_Written)
     if not 1 <= len(job.type.encode()) <= _LONGEST_TYPE or any(letter < " " or letter == "\x7f" for letter in job.type):
@@ -61,8 +55,8 @@ def _row(queue: str, job: NewJob, where: str, now: datetime, new_id: Callable[[]
     if written.id is not None and written.id.version != 7:
         raise Unsendable(f"the id of {where} is no UUIDv7. Nothing was stored")
     delay = None if job.delay is None else _delay(job.delay, where)
-    if max(delay or timedelta(), job.run_at - now if job.run_at else timedelta()) > _LONGEST_WAIT:
-        raise Unsendable(f"{where} is to wait for longer than {_LONGEST_WAIT.days} days, the most. Nothing was stored")
+    if max(delay or timedelta(), job.run_at - now if job.run_at else timedelta()) > LONGEST_DELAY:
+        raise Unsendable(f"{where} is to wait for longer than {LONGEST_DELAY.days} days, the most. Nothing was stored")
     seconds = None if delay is None else delay / timedelta(seconds=1)
     return Row(written.id or new_id(), queue, job.type, bytes(written.payload).decode(), job.run_at, seconds)
 

@@ -10,9 +10,10 @@ from uuid import UUID
 import msgspec
 
 from leveret.client.outbox import connections, waking
-from leveret.client.outbox.rows import Row, rows_of, uuid7
+from leveret.client.outbox.rows import Row, rows_of
 from leveret.client.outbox.statements import CREATE, INSERT, LOCK
 from leveret.client.values import NewJob
+from leveret.jobs import uuid7
 
 if TYPE_CHECKING:
     import asyncpg

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from leveret.client import LeveretError, NotAuthenticated, Problem, QueueFull, Refused, Unavailable, UnknownQueue
 from leveret.client.errors import refused
 from leveret.client.outbox.deliveries import LOOKS, POLL, SOON, Heard, Post, Relaying, Run, Wait
-from leveret.client.outbox.rows import uuid7
 from leveret.client.outbox.statements import DELETE, MOST, PUT_BACK, TAKE
+from leveret.jobs import uuid7
 
 
 def problem(status: int, slug: str) -> Refused:
