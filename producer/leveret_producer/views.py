@@ -156,7 +156,9 @@ class QueueView(msgspec.Struct, frozen=True):
         ),
     ]
     unacked: Annotated[int | None, msgspec.Meta(description="Jobs that consumers hold")]
-    backlog: Annotated[int | None, msgspec.Meta(description="Both, and those on their way to the broker")]
+    backlog: Annotated[
+        int | None, msgspec.Meta(description="Both, and those on their way to the broker or to a consumer")
+    ]
     dead_letters: int | None
     arrival_rate: float | None
     completion_rate: float | None

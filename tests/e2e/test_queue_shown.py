@@ -52,7 +52,9 @@ def test_every_field_of_a_queue_is_told_and_right(api: Api, namespace: Namespace
         assert seen["desired_replicas"] == there["spec"]["replicas"] == 2
         assert seen["jobqueue"] == {"namespace": "leveret", "name": NAME}
         assert (seen["name"], seen["leveret_version"], seen["paused"]) == (f"leveret.{NAME}", VERSION, False)
-        assert (seen["dead_letters"], seen["backlog"]) == (1, seen["ready"] + seen["unacked"])
+        assert seen["dead_letters"] == 1
+        # Beside the two: what is confirmed and not counted yet, and what has left ready and isn't seen running yet.
+        assert 0 <= seen["backlog"] - seen["ready"] - seen["unacked"] <= 6
         assert 0 < seen["oldest_age_seconds"] < 300
         assert datetime.now(UTC) - datetime.fromisoformat(seen["observed_at"]) < timedelta(seconds=30)
         assert {"time", "from", "to", "reason", "message"} == seen["decisions"][0].keys()
