@@ -4,7 +4,7 @@ A condition's `lastTransitionTime` moves only when its status does, so that peop
 operator that has just started doesn't know yet stays as an earlier one recorded it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,8 +60,13 @@ class States:
         return State(True, no.reason, no.message, wrong=True)
 
 
-def conditions(states: States, before: Iterable[Condition], *, generation: int, now: datetime) -> tuple[Condition, ...]:
-    """Return all conditions, keeping those that nothing is known of, and the transition time where the status is the same."""
+def conditions(
+    states: States, before: Iterable[Condition], *, generation: int, now: datetime, adjusted: Sequence[str] = ()
+) -> tuple[Condition, ...]:
+    """Return all conditions, keeping those that nothing is known of, and the transition time where the status is the same.
+
+    `adjusted` is what is carried out in place of what the spec says, a sentence each.
+    """
     earlier = {condition.type: condition for condition in before}
     named: dict[str, State | None] = {
         "Ready": states.ready,
@@ -71,6 +76,7 @@ def conditions(states: States, before: Iterable[Condition], *, generation: int, 
         "ScalingActive": states.scaling,
         "MetricsFresh": states.metrics,
         "SpecInvalid": states.spec_invalid,
+        "SpecAdjusted": State(True, "SpecAdjusted", "; ".join(adjusted), wrong=True) if adjusted else None,
     }
     made = []
     for type_, state in named.items():

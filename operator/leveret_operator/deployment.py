@@ -107,7 +107,7 @@ def _pod_template(
         "metadata": {"labels": labels},
         "spec": {
             "automountServiceAccountToken": False,
-            # A Service named leveret-probe would set LEVERET_PROBE_PORT=tcp://…, and handlers have settings of their own.
+            # Handlers have settings of their own, which the variables of a Service could hide.
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace_seconds(jobqueue.timeout),
             "securityContext": {
@@ -176,13 +176,15 @@ def _environment(jobqueue: JobQueue, around: Surroundings, source: Source | None
         "LEVERET_STARTUP_TIMEOUT": format_duration(jobqueue.consumer.startup_timeout),
         "LEVERET_VERSION": jobqueue.version,
         "LEVERET_LOG": around.log,
+        # Also where they say nothing: what is set here can't come from `envFrom`, from a Service or from the image.
+        "LEVERET_BROKER_URL": "",
+        "LEVERET_PROBE_PORT": str(PROBE_PORT),
+        "LEVERET_SOURCE_QUEUE": source.dead_queue if source else "",
         # The user needs no entry in the image's /etc/passwd then, and what libraries write at home has a place.
         "HOME": SCRATCH_FOLDER,
         "USER": "leveret",
         "LOGNAME": "leveret",
     }
-    if source is not None:
-        values["LEVERET_SOURCE_QUEUE"] = source.dead_queue
     pod: Json = {"name": "LEVERET_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     return [*({"name": name, "value": value} for name, value in values.items()), pod]
 

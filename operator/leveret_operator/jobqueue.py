@@ -57,6 +57,7 @@ class JobQueue:
     created: datetime = NOT_KNOWN
     problem: str | None = None  # why the newest spec can't be understood; the rest is then as it was understood last
     going: bool = False  # somebody deleted it, and something keeps it for now
+    adjusted: tuple[str, ...] = ()  # what is taken in place of what the spec says, a sentence each
 
     @property
     def queue(self) -> str:

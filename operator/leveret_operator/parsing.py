@@ -1,19 +1,17 @@
 """Read JobQueues and Deployments. The dictionaries of the Kubernetes API stop here.
 
-The API server has checked and completed a JobQueue by the CRD's schema; what is parsed twice (durations, the back-off's
-order) is refused here as well, so that an object stored under an older schema is told what is wrong with it.
+The API server has checked and completed a JobQueue by the CRD's schema; one that was stored under another schema goes on
+with the nearest values that work (`bounds`), and is told what can't be read at all.
 """
 
 import hashlib
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
 
-from leveret.durations import parse_duration
 from leveret.retry import Backoff, Jitter, RetryPolicy
 from leveret.scaling.decide import Policy
-from leveret.topology import BROKER_DELIVERY_LIMIT
+from leveret_operator.bounds import Bounded
 from leveret_operator.jobqueue import (
     CONSUMERS,
     NOT_KNOWN,
@@ -28,6 +26,7 @@ from leveret_operator.jobqueue import (
     Recorded,
 )
 from leveret_operator.kubernetes_json import condition_in, map_in, maps_in, time_of, whole
+from leveret_operator.template import left_out
 
 _REPLICA_SET = re.compile(r'eplica ?set "([^"]+)"', re.IGNORECASE)
 
@@ -36,7 +35,8 @@ def parse_jobqueue(body: Json) -> JobQueue:
     """Raise BadSpec for what can't be understood."""
     meta, spec = map_in(body, "metadata"), map_in(body, "spec")
     try:
-        consumer, scaling = map_in(spec, "consumer"), map_in(spec, "scaling")
+        consumer, read = map_in(spec, "consumer"), Bounded(spec, [])
+        template = map_in(consumer, "template")
         return JobQueue(
             namespace=str(meta["namespace"]),
             name=str(meta["name"]),
@@ -45,22 +45,17 @@ def parse_jobqueue(body: Json) -> JobQueue:
             consumer=Consumer(
                 image=str(consumer["image"]),
                 handlers=str(consumer["handlers"]),
-                concurrency=whole(consumer.get("concurrency"), 10),
-                template=map_in(consumer, "template"),
-                startup_timeout=_duration(consumer, "startupTimeout", "2m"),
+                concurrency=read.whole("consumer.concurrency"),
+                template=template,
+                startup_timeout=read.duration("consumer.startupTimeout"),
             ),
-            retry=_retry(map_in(spec, "retry")),
-            timeout=_duration(spec, "timeout", "30s"),
-            policy=Policy(
-                min_replicas=whole(scaling.get("minReplicas"), 0),
-                max_replicas=whole(scaling.get("maxReplicas"), 10),
-                backlog_per_replica=whole(map_in(scaling, "objective").get("backlogPerReplica"), 100),
-                stabilization=_duration(scaling, "scaleDownStabilization", "60s"),
-                zero_after=_duration(scaling, "scaleToZeroAfter", "2m"),
-            ),
-            queue_spec=_queue(map_in(spec, "queue")),
+            retry=_retry(read, map_in(map_in(spec, "retry"), "backoff").get("jitter")),
+            timeout=read.duration("timeout"),
+            policy=_policy(read),
+            queue_spec=_queue(read, map_in(spec, "queue")),
             created=time_of(meta.get("creationTimestamp")) or NOT_KNOWN,
             going="deletionTimestamp" in meta,
+            adjusted=(*read.adjusted, *left_out(template)),
         )
     except KeyError as missing:
         raise BadSpec(f"the field {missing.args[0]} is missing") from missing
@@ -137,30 +132,37 @@ def _newest_replica_set(deployment: str, status: Json) -> str | None:
     return found[1].removeprefix(f"{deployment}-") if found else None
 
 
-def _queue(queue: Json) -> QueueSpec:
-    most, source = queue.get("maxLength"), map_in(queue, "from").get("deadLettersOf")
-    limit = whole(queue.get("deliveryLimit"), BROKER_DELIVERY_LIMIT)
-    if not 1 <= limit <= BROKER_DELIVERY_LIMIT:
-        raise BadSpec(f"queue.deliveryLimit is {limit}, and must be 1 to {BROKER_DELIVERY_LIMIT}")
+def _queue(read: Bounded, queue: Json) -> QueueSpec:
+    source = map_in(queue, "from").get("deadLettersOf")
     return QueueSpec(
         name=str(queue["name"]) if queue.get("name") else None,
-        max_length=None if most is None else whole(most, 0),
-        delivery_limit=limit,
+        max_length=None if queue.get("maxLength") is None else read.whole("queue.maxLength"),
+        delivery_limit=read.whole("queue.deliveryLimit"),
         dead_letters_of=str(source) if source else None,
     )
 
 
-def _retry(retry: Json) -> RetryPolicy:
-    backoff = map_in(retry, "backoff")
-    factor = backoff.get("factor", 2)
+def _retry(read: Bounded, jitter: object) -> RetryPolicy:
+    longest = read.duration("retry.backoff.max")
     return RetryPolicy(
-        max_attempts=whole(retry.get("maxAttempts"), 5),
+        max_attempts=read.whole("retry.maxAttempts"),
         backoff=Backoff(
-            initial=_duration(backoff, "initial", "1s"),
-            factor=float(factor) if isinstance(factor, int | float | str) else 2.0,
-            max=_duration(backoff, "max", "10m"),
-            jitter=Jitter(str(backoff.get("jitter", "full"))),
+            initial=read.duration("retry.backoff.initial", longest),
+            factor=float(read.number("retry.backoff.factor")),
+            max=longest,
+            jitter=Jitter.FULL if jitter is None else Jitter(str(jitter)),
         ),
+    )
+
+
+def _policy(read: Bounded) -> Policy:
+    most = read.whole("scaling.maxReplicas")
+    return Policy(
+        min_replicas=read.whole("scaling.minReplicas", most),
+        max_replicas=most,
+        backlog_per_replica=read.whole("scaling.objective.backlogPerReplica"),
+        stabilization=read.duration("scaling.scaleDownStabilization"),
+        zero_after=read.duration("scaling.scaleToZeroAfter"),
     )
 
 
@@ -190,10 +192,3 @@ def _decided(entry: Json) -> Decided | None:
         str(entry.get("reason")),
         str(entry.get("message", "")),
     )
-
-
-def _duration(parent: Json, key: str, default: str) -> timedelta:
-    try:
-        return parse_duration(str(parent.get(key, default)))
-    except ValueError as problem:
-        raise BadSpec(f"{key}: {problem}") from problem

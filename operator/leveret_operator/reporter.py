@@ -36,7 +36,9 @@ async def report_standing_back(jobqueue: JobQueue, kept: Kept, tools: Tools) -> 
 async def _tell(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
     """Bring the conditions up to date; write the status, and Events about what is new."""
     now, before = tools.clock(), kept.conditions
-    kept.conditions = conditions(kept.states, before, generation=jobqueue.generation, now=now)
+    kept.conditions = conditions(
+        kept.states, before, generation=jobqueue.generation, now=now, adjusted=jobqueue.adjusted
+    )
     if not _is_as_recorded(kept, before):
         await _write_status(jobqueue, kept, tools, seen, numbers)
     told = set[str]()
@@ -56,10 +58,10 @@ def _is_as_recorded(kept: Kept, before: tuple[Condition, ...]) -> bool:
 
 
 def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:
-    """The first look at a new JobQueue finds everything changed; of that, only whether it is ready is news."""
+    """The first look at a new JobQueue finds everything changed; of that, only whether it is ready is news, and as what."""
     if condition.status == "Unknown":
         return False
-    if condition.type == "Ready":
+    if condition.type in ("Ready", "SpecAdjusted"):
         return True
     old = next((old for old in before if old.type == condition.type), None)
     if old is None or old.status == "Unknown":

@@ -2,12 +2,14 @@
 
 A value of ours that the template repeats unchanged is fine; one that it changes is refused by the field's name, so that
 nothing a user wrote is silently left out. The schema takes any JSON here: what can't be merged is refused by its name,
-too, and what we merge nothing into is the API server's to check.
+too, and what we merge nothing into is the API server's to check. Variables LEVERET_… are ours, also those that version
+0.1.0 let pass: such a one is left out and said, for a refusal would hold up at an upgrade what ran before.
 """
 
 from collections.abc import Mapping, Sequence
 
 from leveret_operator.jobqueue import Json
+from leveret_operator.kubernetes_json import map_in, maps_in
 
 # Lists whose entries are told apart by a field; other lists are the user's whole.
 _KEYS = {
@@ -48,6 +50,13 @@ _YIELDS = frozenset(
     }
 )
 
+_ENVIRONMENT = "spec.containers[consumer].env"
+_USERS_VARIABLES = ("GRACE", "LANE", "LOOP", "OUTBOX_DATABASE_URL", "TOKEN", "URL")
+# Version 0.1.0 told them to consumers, and so refused them in a template.
+_ALWAYS_REFUSED = (
+    "CONCURRENCY", "DELIVERY_LIMIT", "GRACE_PERIOD", "HANDLERS", "LOG", "POD", "QUEUE", "RETRY", "TIMEOUT", "VERSION",
+)  # fmt: skip
+_STAY = frozenset(f"LEVERET_{name}" for name in (*_USERS_VARIABLES, *_ALWAYS_REFUSED))
 
 _SET_BY_US = "is set by Leveret and can't be changed here; remove it from the template"
 
@@ -66,6 +75,21 @@ class TemplateInvalid(ValueError):
 def merge_template(ours: Json, theirs: Json) -> dict[str, object]:
     """Return ours with theirs added; raise TemplateInvalid naming the first field that would change ours."""
     return _merge_maps(ours, theirs, "")
+
+
+def left_out(theirs: Json) -> tuple[str, ...]:
+    """Return, a sentence each, which variables of the template are left out."""
+    containers = maps_in(map_in(theirs, "spec"), "containers")
+    names = (one.get("name") for each in containers if each.get("name") == "consumer" for one in maps_in(each, "env"))
+    return tuple(
+        f"spec.consumer.template sets {name:.100}, which is left out, as only Leveret may set it; remove it"
+        for name in names
+        if isinstance(name, str) and _is_left_out(name)
+    )
+
+
+def _is_left_out(variable: str) -> bool:
+    return variable.startswith("LEVERET_") and variable not in _STAY
 
 
 def _merge_maps(ours: Json, theirs: Json, path: str) -> dict[str, object]:
@@ -105,6 +129,8 @@ def _merge_lists(ours: Sequence[object], theirs: Sequence[object], listed: str, 
         name = entry.get(key)
         if key in entry and not isinstance(name, str):
             raise TemplateInvalid(f"{field}[{number}].{key}", "is no text")
+        if field == _ENVIRONMENT and isinstance(name, str) and _is_left_out(name):
+            continue
         if name not in places:
             if listed == "containers" and not entry.get("image"):
                 raise TemplateInvalid(f"{field}[{name or number}]", f"{_NO_CONTAINER}{' and '.join(map(str, places))}")

@@ -9,7 +9,7 @@ import pytest
 from leveret_operator.dead_letter_sources import Source
 from leveret_operator.deployment import Surroundings, build_deployment, grace_seconds, selector_text
 from leveret_operator.jobqueue import JobQueue, QueueSpec
-from leveret_operator.template import TemplateInvalid
+from leveret_operator.template import TemplateInvalid, left_out
 
 AROUND = Surroundings("leveret-broker", "IfNotPresent", "json")
 
@@ -43,7 +43,11 @@ def test_what_a_consumer_is_told(jobqueue: JobQueue) -> None:
         values["LEVERET_RETRY"] == '{"maxAttempts":5,"backoff":{"initial":"1s","factor":2,"max":"10m","jitter":"full"}}'
     )
     assert (values["LEVERET_DELIVERY_LIMIT"], values["LEVERET_GRACE_PERIOD"]) == ("20", "1m")
-    assert "LEVERET_SOURCE_QUEUE" not in values
+    assert (values["LEVERET_BROKER_URL"], values["LEVERET_SOURCE_QUEUE"], values["LEVERET_PROBE_PORT"]) == (
+        "",
+        "",
+        "9000",
+    )
     assert values["LEVERET_VERSION"] == jobqueue.version
     assert container["command"] == ["python", "-m", "leveret_consumer"]
 
@@ -164,6 +168,35 @@ def test_what_is_ours_is_refused_by_its_name(jobqueue: JobQueue, template: dict[
 def test_saying_the_same_again_is_no_change(jobqueue: JobQueue) -> None:
     same = of_container(command=["python", "-m", "leveret_consumer"], lifecycle=None)
     assert pod(jobqueue, same)["containers"][0]["command"] == ["python", "-m", "leveret_consumer"]
+
+
+def test_variables_of_ours_that_nobody_refused_are_left_out_and_said(jobqueue: JobQueue) -> None:
+    """Version 0.1.0 took them: one could lead a consumer to a queue that its JobQueue may not have."""
+    strange = [
+        "LEVERET_BROKER_URL",
+        "LEVERET_PROBE_PORT",
+        "LEVERET_SOURCE_QUEUE",
+        "LEVERET_STARTUP_TIMEOUT",
+        "LEVERET_NEW",
+    ]
+    users = [
+        "LEVERET_GRACE",
+        "LEVERET_LANE",
+        "LEVERET_LOOP",
+        "LEVERET_OUTBOX_DATABASE_URL",
+        "LEVERET_TOKEN",
+        "LEVERET_URL",
+    ]
+    named = [{"name": name, "value": "x"} for name in (*strange, *users, "SHOP")]
+    template = of_container(env=named)
+    sidecar = {"name": "sidecar", "image": "s:1", "env": named}
+    template["spec"]["containers"].append(sidecar)  # type: ignore[index] # its variables are the user's
+    consumer, beside = pod(jobqueue, template)["containers"]
+    values = {entry["name"]: entry.get("value") for entry in consumer["env"]}
+    assert [name for name in values if values[name] == "x"] == [*users, "SHOP"]
+    assert (values["LEVERET_SOURCE_QUEUE"], values["LEVERET_STARTUP_TIMEOUT"]) == ("", "2m")
+    assert beside == sidecar
+    assert [sentence.split()[2] for sentence in left_out(template)] == [f"{name}," for name in strange]
 
 
 def test_services_set_no_variables_unless_a_user_wants_them(jobqueue: JobQueue) -> None:

@@ -141,17 +141,17 @@ async def test_a_source_that_comes_later_is_taken_from_and_let_go_with_its_jobqu
     await until(lambda: looping.cluster.condition("TopologyReady", "taker") == ("True", "SourceMissing"))
     looping.applies("maker", "leveret.made")
 
-    def takes(queue: str | None) -> Callable[[], bool]:
+    def takes(queue: str) -> Callable[[], bool]:
         def probe() -> bool:
             last = next(one for one in reversed(looping.cluster.applied) if one["metadata"]["name"] == "taker-consumer")
             env = last["spec"]["template"]["spec"]["containers"][0]["env"]
-            return next((one["value"] for one in env if one["name"] == "LEVERET_SOURCE_QUEUE"), None) == queue
+            return next(one["value"] for one in env if one["name"] == "LEVERET_SOURCE_QUEUE") == queue
 
         return probe
 
     await until(takes("leveret.made.dead"))
     looping.registry.jobqueue_is_gone("maker")
-    await until(takes(None))
+    await until(takes(""))
 
 
 async def test_consumers_are_told_the_version_of_the_one_that_has_the_queue(looping: Looping) -> None:

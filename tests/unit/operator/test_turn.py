@@ -330,6 +330,22 @@ async def test_one_that_is_no_longer_understood_holds_its_size_until_it_is_mende
     assert scene.cluster.condition("SpecInvalid") == ("", "")
 
 
+async def test_what_is_taken_in_place_of_the_spec_is_said_and_told_once(scene: Scene) -> None:
+    good = scene.kept.jobqueue
+    scene.kept.jobqueue = replace(good, adjusted=("spec.timeout is 0ms and is taken as 1ms", "another"))
+    for second in range(3):
+        await scene.turn(second)
+    assert scene.cluster.condition("SpecAdjusted") == ("True", "SpecAdjusted")
+    assert scene.message("SpecAdjusted") == "spec.timeout is 0ms and is taken as 1ms; another"
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled"), "it runs"
+    assert scene.cluster.status["reason"] == "SpecAdjusted"
+    assert [text.partition(" of ")[0] for text in scene.cluster.warned] == ["SpecAdjusted"]
+    scene.kept.jobqueue = replace(good, generation=4)
+    await scene.turn(4)
+    assert scene.cluster.condition("SpecAdjusted") == ("", "")
+    assert len(scene.cluster.warned) == 1
+
+
 async def test_one_that_is_being_deleted_gets_nothing_new(scene: Scene) -> None:
     await scene.turn(0)
     before = (list(scene.broker.declared), dict(scene.cluster.writes), scene.tools.announcements.waiting)
@@ -438,7 +454,7 @@ async def test_the_consumers_are_told_of_a_source_when_it_is_there(scene: Scene)
     await scene.turn(0)
     assert scene.cluster.condition("TopologyReady") == ("True", "SourceMissing")
     assert scene.cluster.condition("Ready") == ("True", "Reconciled")
-    assert variable(scene, "LEVERET_SOURCE_QUEUE") is None
+    assert variable(scene, "LEVERET_SOURCE_QUEUE") == ""
     scene.kept.source = Source("shop.other")
     await scene.turn(1)
     await scene.turn(2)
