@@ -109,9 +109,8 @@ def without_comments(text: str) -> str:
 
 
 def rendered() -> list[str]:
-    """Return the chart's objects, each as a document, for the namespace leveret and with Secrets that must exist."""
+    """Return the chart's objects but the CRD, each as a document, for the namespace leveret and with Secrets that must exist."""
     settings = {
-        "crds.enabled": "false",
         "rabbitmq.existingSecret": "leveret-broker",
         "postgresql.existingSecret": "leveret-database",
         "auth.existingSecret": "leveret-token",
@@ -123,7 +122,8 @@ def rendered() -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Stop(f"helm could not render the chart: {done.stderr.strip()}")
-    return [f"---\n{document.strip()}\n" for document in done.stdout.split("---\n") if document.strip()]
+    documents = (document.strip() for document in done.stdout.split("---\n"))
+    return [f"---\n{document}\n" for document in documents if document and "/templates/crd.yaml\n" not in document]
 
 
 def helm() -> str:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from charts.render import CRD, ROOT
+from leveret_operator.bounds import DURATIONS, NUMBERS
 
 FIELDS = {
     "consumer": None,
@@ -32,11 +33,12 @@ FIELDS = {
     "scaling": {},
     "scaling.minReplicas": 0,
     "scaling.maxReplicas": 10,
-    "scaling.objective": {"backlogPerReplica": 100},
+    "scaling.objective": None,
     "scaling.objective.backlogPerReplica": None,
     "scaling.scaleDownStabilization": "60s",
     "scaling.scaleToZeroAfter": "2m",
 }
+MOST = 2**63 - 1  # of an int64
 CHANGED = "queue.name can't be changed, added or removed"
 CASES = yaml.safe_load((Path(__file__).parent / "refused.yaml").read_text())
 EXAMPLES = sorted((ROOT / "manifests/examples").glob("*.yaml"))
@@ -60,6 +62,36 @@ def test_fields_and_defaults(schema):
             yield from walk(field, f"{path}{name}.")
 
     assert dict(walk(schema["properties"]["spec"], "")) == FIELDS
+
+
+def test_what_is_one_of_several_has_no_default(schema):
+    """It would be stored at the first apply, and stay beside another one that is applied later: two of one."""
+
+    def unions(node):
+        for field in node.get("properties", {}).values():
+            rules = field.get("x-kubernetes-validations", [])
+            if any("exactly one" in rule["message"] for rule in rules):
+                yield field
+            yield from unions(field)
+
+    spec = schema["properties"]["spec"]
+    (objective,) = unions(spec)
+    members = objective["properties"].values()
+    assert [one for one in (spec["properties"]["consumer"], objective, *members) if "default" in one] == []
+
+
+@pytest.mark.parametrize("path", [*NUMBERS, *DURATIONS])
+def test_the_operator_takes_what_the_schema_takes(schema, path):
+    """And the same where nothing is said."""
+    field = schema["properties"]["spec"]
+    for name in path.split("."):
+        field = field["properties"][name]
+    if path in DURATIONS:
+        assert field["default"] == DURATIONS[path][0]
+        return
+    default, least, most = NUMBERS[path]
+    assert (field.get("minimum"), field.get("maximum", MOST)) == (least, most)
+    assert field.get("default", default) == default
 
 
 def test_columns(version):

@@ -28,7 +28,10 @@ EVERYTHING = {
     ("ConfigMap", "leveret-prometheus"),
     ("ConfigMap", "leveret-dashboards"),
     ("CustomResourceDefinition", "jobqueues.leveret.dev"),
+    ("ValidatingAdmissionPolicy", "jobqueues.leveret.dev"),
+    ("ValidatingAdmissionPolicyBinding", "jobqueues.leveret.dev"),
 }
+CLUSTER_WIDE = {kind for kind, name in EVERYTHING if name == "jobqueues.leveret.dev"}
 
 
 def test_the_defaults_make_exactly_this(objects):
@@ -37,7 +40,7 @@ def test_the_defaults_make_exactly_this(objects):
 
 def test_objects_carry_the_labels_and_the_namespace(objects):
     for each in objects:
-        if each["kind"] != "CustomResourceDefinition":
+        if each["kind"] not in CLUSTER_WIDE:
             labels = each["metadata"]["labels"]
             assert each["metadata"]["namespace"] == "leveret"
             assert labels["app.kubernetes.io/name"] == "leveret"

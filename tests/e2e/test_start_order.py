@@ -14,9 +14,10 @@ import pytest
 from api import Api, eventually
 from containers import free_port
 from kube import CHART, ROOT, Namespace, make_namespace
+from release import BESIDE
 
 HELD_BACK_FOR = 60.0  # s
-CASES = {"order-broker": ["rabbitmq"], "order-database": ["postgresql"], "order-both": ["rabbitmq", "postgresql"]}
+CASES = dict(zip(BESIDE, (["rabbitmq"], ["postgresql"], ["rabbitmq", "postgresql"]), strict=True))
 OURS = ("operator", "producer", "consumer")
 
 
