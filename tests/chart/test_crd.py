@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from charts.render import CRD, ROOT
-from leveret_operator.bounds import DURATIONS, NUMBERS
+from leveret.durations import format_duration
+from leveret_operator.bounds import DURATIONS, LONGEST, NUMBERS
 
 FIELDS = {
     "consumer": None,
@@ -87,7 +88,10 @@ def test_the_operator_takes_what_the_schema_takes(schema, path):
     for name in path.split("."):
         field = field["properties"][name]
     if path in DURATIONS:
-        assert field["default"] == DURATIONS[path][0]
+        default, _, longest = DURATIONS[path]
+        assert field["default"] == default
+        said = " ".join(rule["message"] for rule in field["x-kubernetes-validations"])
+        assert longest == LONGEST or format_duration(longest) in said
         return
     default, least, most = NUMBERS[path]
     assert (field.get("minimum"), field.get("maximum", MOST)) == (least, most)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leveret.retry import RetryPolicy
+from leveret_consumer.prefetch import MOST_EXTRA, consumer_timeout
 from leveret_operator.bounds import DURATIONS, LONGEST, LONGEST_TIMEOUT, NUMBERS
 from leveret_operator.deployment import Surroundings, build_deployment
 from leveret_operator.jobqueue import BadSpec, JobQueue
@@ -102,6 +103,12 @@ def test_nothing_is_said_of_what_is_within_or_left_out() -> None:
         with_value("scaling.objective", {})
     )  # and so of an object without any, or stored with 100
     assert (jobqueue.policy.backlog_per_replica, jobqueue.retry, jobqueue.adjusted) == (100, RetryPolicy(), ())
+
+
+def test_the_longest_timeout_is_one_that_the_broker_can_wait_for() -> None:
+    """A quorum queue of RabbitMQ 4.3 is down for good when it is asked for more: 2^63 ns, less the time since its start."""
+    asked = consumer_timeout(LONGEST_TIMEOUT, slots=1, prefetch=1 + MOST_EXTRA)
+    assert asked < timedelta(microseconds=2**63 / 1000) - timedelta(days=365 * 10)
 
 
 NUMERIC = st.integers() | st.integers(-(10**40), 10**40) | st.floats()
