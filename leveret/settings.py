@@ -2,19 +2,21 @@
 
 In a cluster each is a Secret mounted as a folder, one file a key. The files are read whenever they are needed, not
 once: a rotated Secret appears in the folder, while an environment variable keeps its old value. Outside a cluster,
-`LEVERET_BROKER_URL` and `LEVERET_DATABASE_URL` (and `LEVERET_TOKEN` for the token) stand in.
+`LEVERET_BROKER_URL` and `LEVERET_DATABASE_URL` (and `LEVERET_TOKEN`, `LEVERET_INSTALLATION`) stand in.
 
 What can't be used is refused with a sentence, which never quotes a URL: there is a password in it.
 """
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 SECRETS = Path("/etc/leveret")
 _LAST_PORT = 65_535
+_ID = re.compile("[A-Za-z0-9-]{1,64}")
 
 
 class MissingSetting(Exception):
@@ -43,6 +45,7 @@ class Broker:
     password: str = field(repr=False)
     vhost: str
     tls: Tls | None = None  # only for clients: producers, consumers and operators speak none yet
+    installation: str | None = None  # whose id the virtual host is claimed with; None: it isn't
 
     def url(self) -> str:
         """Return the `amqp://` URL, password included; with TLS `amqps://`."""
@@ -72,7 +75,7 @@ class Places:
     def broker(self) -> Broker:
         """Read the broker's address and credentials; raise MissingSetting, or BadSetting, which is one."""
         if url := self.environment.get("LEVERET_BROKER_URL"):
-            return broker_at(url, "LEVERET_BROKER_URL")
+            return replace(broker_at(url, "LEVERET_BROKER_URL"), installation=self.installation())
         secret = self._secret("broker", "LEVERET_BROKER_URL", ("host", "port", "username", "password"))
         return Broker(
             host=secret["host"].strip("[]"),
@@ -80,7 +83,17 @@ class Places:
             username=secret["username"],
             password=secret["password"],
             vhost=secret.get("vhost") or "/",
+            installation=self.installation(),
         )
+
+    def installation(self) -> str | None:
+        """Read the installation's id; None where there is none. Raise BadSetting."""
+        folder = self.folder / "installation"
+        found = self.environment.get("LEVERET_INSTALLATION") or keys_in(folder).get("id")
+        if found and not _ID.fullmatch(found):
+            where = f"LEVERET_INSTALLATION, or the key id of the Secret in {folder},"
+            raise BadSetting(f"{where} must have 1 to 64 letters, digits and hyphens")
+        return found or None
 
     def database(self) -> Database:
         """Read the database's address and credentials; raise MissingSetting, or BadSetting, which is one."""

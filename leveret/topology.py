@@ -18,7 +18,8 @@ EVENTS = "leveret.events"  # topic: job.…, handlers.…, queue.…, jobqueues.
 EVENTS_DEAD = "leveret.events.dead"  # events that could not be recorded
 SIGNALS = "leveret.signals"  # topic: hint.<queue>, heartbeat.<queue>, jobqueue.<queue>
 CONTROL = "leveret.control"  # a stream: what is wanted of jobs (`leveret.control`)
-RESERVED = frozenset({"leveret.asks", "leveret.installation"})  # of versions to come
+INSTALLATION = "leveret.installation"  # whose the virtual host is (`leveret.rabbitmq.claim`)
+RESERVED = frozenset({"leveret.asks", INSTALLATION})  # the first for a version to come
 
 BROKER_DELIVERY_LIMIT = 20  # a fuse: deliveries that ended in a crash or a reject
 

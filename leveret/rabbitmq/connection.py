@@ -2,8 +2,8 @@
 
 Nothing is restored behind the caller's back: each connection is a new *session*, whose work declares, subscribes and
 publishes from the start and is cancelled when the connection ends. The credentials are read anew for each, so a
-rotated Secret takes effect at the next one. A broker that is too old is hung up on before anything is done with it.
-One that has fallen silent is given up, see `liveness`.
+rotated Secret takes effect at the next one. A broker that is too old, or whose virtual host is another installation's, is
+hung up on before anything is done with it. One that has fallen silent is given up, see `liveness`.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from aiormq import spec
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from leveret.ending import end
+from leveret.rabbitmq.claim import BrokerShared, claim
 from leveret.rabbitmq.closed_channels import heed_closing
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
@@ -52,7 +53,7 @@ class Listener(Protocol):
 async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBEAT) -> AbstractConnection:
     """Connect once, under a name that the management pages show; `heartbeat` in seconds.
 
-    Raises one of BrokerErrors, BrokerTooOld among them; BadSetting where files for TLS can't be used.
+    Raises one of BrokerErrors, BrokerTooOld and BrokerShared among them; BadSetting where files for TLS can't be used.
     """
     read_anything()
     read_quickly()
@@ -71,21 +72,20 @@ async def open_connection(broker: Broker, name: str, *, heartbeat: int = HEARTBE
     )
     try:
         await connection.connect(timeout=CONNECT_TIMEOUT)
-    except (asyncio.CancelledError, StopAsyncIteration, RuntimeError) as problem:
+        check_version(_version(connection))
+        if broker.installation:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await claim(connection, broker.installation, broker.vhost)
+    except BaseException as problem:
+        await connection.close()  # else it would try to when it is collected, perhaps without a loop
+        if not isinstance(problem, (asyncio.CancelledError, StopAsyncIteration, RuntimeError)):
+            raise
         # aiormq's ways to say that the broker hung up during the handshake, as one does that starts or stops. Its
         # CancelledError is not a wish of ours to stop.
         task = asyncio.current_task()
         if isinstance(problem, asyncio.CancelledError) and (task is None or task.cancelling()):
             raise
         raise ConnectionResetError("the broker hung up while the connection was made") from problem
-    finally:
-        if not connection.connected.is_set():
-            await connection.close()  # else it would try to when it is collected, perhaps without a loop
-    try:
-        check_version(_version(connection))
-    except BrokerTooOld:
-        await connection.close()
-        raise
     return connection
 
 
@@ -110,14 +110,15 @@ async def stay_connected(
 
     `work` is cancelled when its connection ends. Settings that `read` can't use, and broker errors out of `work`, end the
     session, not the process; other errors are raised. Between sessions: evenly from half to all of 0.2 s, doubled up to 5 s,
-    and of 0.2 s again after a session that lasted; of 5 s for a broker that is too old. So those who lost the same broker in
-    the same moment don't come back in step. `opens` is how to connect once, `draw` gives numbers from 0 to 1.
+    and of 0.2 s again after a session that lasted; of 5 s for a broker that is too old or another installation's. So those
+    who lost the same broker in the same moment don't come back in step. `opens` is how to connect once, `draw` gives numbers
+    from 0 to 1.
     """
     pause = FIRST_PAUSE
     while True:
         try:
             connection = await opens(read(), name)
-        except BrokerTooOld as problem:
+        except (BrokerTooOld, BrokerShared) as problem:
             because, pause = str(problem), LONGEST_PAUSE
         except MissingSetting as problem:  # while a Secret is rotated, a key may be missing or wrong for a moment
             because = str(problem)

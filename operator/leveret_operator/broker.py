@@ -15,6 +15,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from leveret.ending import end
+from leveret.rabbitmq.claim import BrokerShared, claim
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
 from leveret.rabbitmq.declare import Declared, declare
 from leveret.rabbitmq.publisher import Publisher
@@ -79,11 +80,14 @@ class BrokerLink:
         self._heard, self._changed = heard, changed
         self._clock, self._asked, self._looks_after_every = clock, asked, looks_after_every
         self._session: _Session | None = None
+        self._broker: Broker | None = None  # of the latest connection
         self._sessions = 0
         self._silent_since: datetime | None = None
         self._asked_at: datetime | None = None
         self.problem = NOT_TRIED
-        self.too_old = False
+        self.unfit: str | None = (
+            None  # BrokerTooOld or BrokerShared, where the broker answers and nothing is done on it
+        )
 
     @property
     def refused(self) -> bool:
@@ -102,7 +106,7 @@ class BrokerLink:
             try:
                 return read()
             except (MissingSetting, ValueError) as problem:
-                self.too_old = False
+                self.unfit = None
                 raise ConnectionError(str(problem)) from problem
 
         await stay_connected(address, name, self._work, self, opens=self._open)
@@ -111,9 +115,9 @@ class BrokerLink:
         try:
             connection = await open_connection(broker, name)
         except BrokerErrors as problem:
-            self.too_old = isinstance(problem, BrokerTooOld)
+            self.unfit = type(problem).__name__ if isinstance(problem, (BrokerTooOld, BrokerShared)) else None
             raise
-        self.too_old = False
+        self.unfit, self._broker = None, broker
         return connection
 
     def connected(self) -> None:
@@ -195,7 +199,7 @@ class BrokerLink:
         works = (
             self._announcements.publish(publisher),
             self._versions.tell(Signalling(declared).send, self._clock),
-            _look_after(session, self._looks_after_every),
+            _look_after(session, self._broker, self._looks_after_every),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -212,10 +216,15 @@ def _refused(problem: str) -> bool:
     return "ACCESS_REFUSED" in problem or "NOT_ALLOWED" in problem
 
 
-async def _look_after(session: _Session, every: float) -> None:
-    """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait."""
+async def _look_after(session: _Session, broker: Broker | None, every: float) -> None:
+    """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait.
+
+    So is the claim: whoever has taken over the virtual host ends the session.
+    """
     while True:
         await asyncio.sleep(every)
+        if broker and broker.installation:
+            await claim(session.connection, broker.installation, broker.vhost)
         try:
             await session.declared.again()
         except ChannelClosed as problem:

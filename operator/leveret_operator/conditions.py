@@ -59,6 +59,17 @@ class States:
             return None
         return State(True, no.reason, no.message, wrong=True)
 
+    @property
+    def broker_shared(self) -> State | None:
+        """That the broker's virtual host is another installation's; bad when True, too."""
+        no = self.broker
+        if no.good is False and no.reason == "BrokerShared":
+            return State(True, no.reason, no.message, wrong=True)
+        return UNKNOWN if no == UNKNOWN else None
+
+
+BAD_WHEN_TRUE = frozenset({"SpecInvalid", "BrokerShared"})  # absent while they aren't True
+
 
 def conditions(
     states: States, before: Iterable[Condition], *, generation: int, now: datetime, adjusted: Sequence[str] = ()
@@ -77,12 +88,13 @@ def conditions(
         "MetricsFresh": states.metrics,
         "SpecInvalid": states.spec_invalid,
         "SpecAdjusted": State(True, "SpecAdjusted", "; ".join(adjusted), wrong=True) if adjusted else None,
+        "BrokerShared": states.broker_shared,
     }
     made = []
     for type_, state in named.items():
-        if state is None:
-            continue
         old = earlier.get(type_)
+        if state is None or (state == UNKNOWN and old is None and type_ in BAD_WHEN_TRUE):
+            continue
         if state == UNKNOWN and old:
             made.append(old)
             continue

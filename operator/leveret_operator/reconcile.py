@@ -77,8 +77,8 @@ def say_broker(kept: Kept, tools: Tools) -> int | None:
     if session is None:
         away = f"the broker does not answer ({tools.broker.problem}); everything goes on when it does"
         reason = "NotConnected"
-        if tools.broker.too_old:
-            away, reason = tools.broker.problem, "BrokerTooOld"
+        if tools.broker.unfit:
+            away, reason = tools.broker.problem, tools.broker.unfit
         elif tools.broker.refused:
             away, reason = _let_in(tools.broker.problem, tools), ACCESS_REFUSED
         kept.declared_in = None

@@ -1,4 +1,4 @@
-"""What /readyz says: ready once the tables are there and until the stop.
+"""What /readyz says: ready once the tables are there and until the stop, unless the broker is another installation's.
 
 A database or broker that goes away later doesn't make a replica unready, since every replica would be at once and
 clients would get no answer at all, where they now get 503 with the reason, or a job that is stored and published later.
@@ -50,6 +50,7 @@ class Health:
     stopping: bool = False
     right_missing: str | None = None  # without which nothing can be done; with the statement that gives it
     warnings: list[str] = field(default_factory=list)  # of the database, at the start
+    broker_shared: str | None = None  # the broker's virtual host is another installation's
     gave_up: bool = False  # the process ends, so that Kubernetes shows what it ends with
     broker: dict[str, str] = field(default_factory=dict)  # connection → what is the matter
     events: Beginnings = field(default_factory=Beginnings)
@@ -68,6 +69,8 @@ class Health:
             return Ready(False, self.right_missing, database, broker)
         if not self.migrated:
             return Ready(False, "waiting for the database, to make its tables", database, broker)
+        if self.broker_shared:
+            return Ready(False, self.broker_shared, database, broker)
         says = "serving"
         if database_trouble:
             says = "serving, but the database is away: requests that need it are answered with 503"

@@ -14,7 +14,8 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from leveret import topology
-from leveret.rabbitmq.connection import stay_connected
+from leveret.rabbitmq.claim import BrokerShared
+from leveret.rabbitmq.connection import open_connection, stay_connected
 from leveret.rabbitmq.declare import declare
 from leveret.settings import Broker, MissingSetting
 from leveret_producer.health import RELAY, BrokerListener
@@ -47,6 +48,15 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         except MissingSetting as problem:
             raise OSError(str(problem)) from problem  # the Secret may come yet, as the broker may
 
+    async def opens(broker: Broker, connection_name: str) -> AbstractConnection:
+        try:
+            connection = await open_connection(broker, connection_name)
+        except BrokerShared as problem:
+            parts.health.broker_shared = str(problem)
+            raise
+        parts.health.broker_shared = None
+        return connection
+
     async def publish(connection: AbstractConnection) -> None:
         await _declare(connection)
         await together(
@@ -71,15 +81,17 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     migrated = asyncio.Event()
     recorders = [
         asyncio.create_task(
-            keep("recorder", lambda: stay_connected(read, f"{name} recorder", record, recorder_listener))
+            keep("recorder", lambda: stay_connected(read, f"{name} recorder", record, recorder_listener, opens=opens))
         ),
         asyncio.create_task(
-            keep("returned", lambda: stay_connected(read, f"{name} returned", put_back, returned_listener))
+            keep("returned", lambda: stay_connected(read, f"{name} returned", put_back, returned_listener, opens=opens))
         ),
     ]
     others = [
         asyncio.create_task(_again(parts, "migration", lambda: _migrate(parts, migrated))),
-        asyncio.create_task(keep("relay", lambda: stay_connected(read, f"{name} relay", publish, relay_listener))),
+        asyncio.create_task(
+            keep("relay", lambda: stay_connected(read, f"{name} relay", publish, relay_listener, opens=opens))
+        ),
         asyncio.create_task(keep("ledger", parts.relay.run_ledger)),
         asyncio.create_task(keep("retention", parts.keeper.run)),
         asyncio.create_task(keep("operations", parts.worker.run)),

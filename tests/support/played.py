@@ -85,7 +85,7 @@ class PlayedBroker:
     now: Callable[[], datetime]
     session: int | None = 1
     silent: bool = False
-    too_old: bool = False
+    unfit: str | None = None
     refused: bool = False
     problem: str = "refused"
     ready: int = 0

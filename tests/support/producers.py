@@ -59,6 +59,7 @@ def environment_of(broker: Broker, database: Database) -> dict[str, str]:
         "LEVERET_BROKER_URL": broker.url(),
         "LEVERET_DATABASE_URL": database_url(database),
         "LEVERET_TOKEN": TOKEN,
+        **({"LEVERET_INSTALLATION": broker.installation} if broker.installation else {}),
     }
 
 

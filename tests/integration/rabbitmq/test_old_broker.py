@@ -53,13 +53,13 @@ async def test_an_operator_declares_nothing_and_goes_on_once_the_broker_is_upgra
     )
     async with masked(broker) as old:
         task = asyncio.create_task(link.run(lambda: old.broker, "test-operator"))
-        await eventually(lambda: link.too_old, "the operator knows")
+        await eventually(lambda: link.unfit == "BrokerTooOld", "the operator knows")
         assert SAYS in link.problem
         assert link.session is None
         assert exchanges(rabbitmq, broker) == set()
         old.major = None
         await eventually(lambda: link.session is not None, "the operator is connected", seconds=60)
-        assert not link.too_old
+        assert link.unfit is None
         assert "leveret.jobs" in exchanges(rabbitmq, broker)
         await ended(task)
 

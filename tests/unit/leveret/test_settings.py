@@ -97,3 +97,25 @@ def test_what_is_missing_is_named_with_its_place_and_the_way_out(tmp_path: Path)
 
 def test_a_password_is_not_in_the_repr() -> None:
     assert "hush" not in repr(Broker("h", 1, "u", "hush", "v")) + repr(Database("h", 1, "u", "hush", "d"))
+
+
+def test_an_installations_id_claims_the_virtual_host_and_none_does_not(tmp_path: Path) -> None:
+    secret(tmp_path, "broker", host="rabbit", port="5672", username="u", password="p")
+    places = Places({}, tmp_path)
+    assert places.broker().installation is None
+    secret(tmp_path, "installation", id="0a1b-2c")
+    assert places.broker().installation == "0a1b-2c"
+    at = {"LEVERET_BROKER_URL": "amqp://h"}
+    assert Places(at, tmp_path).broker().installation == "0a1b-2c"
+    assert Places(at | {"LEVERET_INSTALLATION": "other"}, tmp_path).broker().installation == "other"
+    (tmp_path / "installation" / "id").write_text("")
+    assert places.broker().installation is None
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param("a b", id="a space"), pytest.param("a" * 65, id="long"), pytest.param("'", id="a quote")]
+)
+def test_an_id_that_cannot_be_one_is_refused(tmp_path: Path, text: str) -> None:
+    secret(tmp_path, "installation", id=text)
+    with pytest.raises(BadSetting, match="1 to 64 letters, digits and hyphens"):
+        Places({"LEVERET_BROKER_URL": "amqp://h"}, tmp_path).broker()

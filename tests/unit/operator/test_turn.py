@@ -8,10 +8,12 @@ from played import Scene
 from prometheus_client import CollectorRegistry
 
 from leveret.events import QueueObserved
+from leveret_operator.conditions import States, conditions
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import JobQueue
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.metrics import Metrics
+from leveret_operator.parsing import parse_recorded
 from leveret_operator.pods import Told
 from leveret_operator.queue_names import NoQueue
 
@@ -385,13 +387,31 @@ async def test_a_queue_of_other_arguments_is_told(scene: Scene) -> None:
 
 
 async def test_a_broker_that_is_too_old_is_named(scene: Scene) -> None:
-    scene.broker.session, scene.broker.too_old = None, True
+    scene.broker.session, scene.broker.unfit = None, "BrokerTooOld"
     scene.broker.problem = "the broker is RabbitMQ 3.13.7, and Leveret needs 4.3 or later"
     await scene.turn(0, bulk=None)
     assert scene.cluster.condition("BrokerReachable") == ("False", "BrokerTooOld")
     assert scene.cluster.condition("Ready") == ("False", "BrokerTooOld")
     (ready,) = [entry for entry in scene.cluster.status["conditions"] if entry["type"] == "Ready"]
     assert "3.13.7" in ready["message"]
+
+
+async def test_a_broker_that_is_another_installations_is_a_condition_of_its_own_that_goes_with_it(scene: Scene) -> None:
+    await scene.turn(0)
+    assert scene.cluster.condition("BrokerShared") == ("", "")
+    session, scene.broker.session = scene.broker.session, None
+    scene.broker.unfit, scene.broker.problem = "BrokerShared", "the virtual host '/' is the installation other's"
+    await scene.turn(1, bulk=None)
+    assert scene.cluster.condition("BrokerShared") == ("True", "BrokerShared")
+    assert scene.cluster.condition("BrokerReachable") == ("False", "BrokerShared")
+    assert scene.cluster.condition("Ready") == ("False", "BrokerShared")
+    recorded = parse_recorded({"status": scene.cluster.status}).conditions
+    anew = conditions(States(), recorded, generation=1, now=scene.now)  # as one that has just started knows it
+    assert ("BrokerShared", "True") in [(one.type, one.status) for one in anew]
+    scene.broker.session, scene.broker.unfit = session, None
+    await scene.turn(2)
+    assert scene.cluster.condition("BrokerShared") == ("", "")
+    assert scene.cluster.condition("Ready")[0] == "True"
 
 
 async def test_refused_credentials_are_named_with_what_to_do(scene: Scene) -> None:
