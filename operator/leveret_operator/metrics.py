@@ -36,6 +36,7 @@ _GAUGES = (
     ("leveret_queue_arrival_rate", "arrival_rate", "Jobs a second that come in"),
     ("leveret_queue_completion_rate", "completion_rate", "Jobs a second that are finished"),
     ("leveret_scaling_replicas", "replicas", "Consumer pods there are"),
+    ("leveret_scaling_ready_replicas", "ready_replicas", "Consumer pods that take jobs"),
     ("leveret_scaling_desired_replicas", "desired_replicas", "Consumer pods wanted"),
 )
 _REACTION_BUCKETS = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60)

@@ -68,6 +68,7 @@ class Pretended:
             "leveret_queue_completion_rate": done / seconds,
             "leveret_cancels_live": round(queue.backlog / 20),
             "leveret_scaling_replicas": queue.there,
+            "leveret_scaling_ready_replicas": queue.there,
             "leveret_scaling_desired_replicas": queue.wanted,
         }
         for metric, value in said.items():

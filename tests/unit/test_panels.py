@@ -19,6 +19,7 @@ METRICS = {
     "leveret_queue_arrival_rate": {"queue"},
     "leveret_queue_completion_rate": {"queue"},
     "leveret_scaling_replicas": {"queue"},
+    "leveret_scaling_ready_replicas": {"queue"},
     "leveret_scaling_desired_replicas": {"queue"},
     "leveret_scaling_decisions_total": {"queue", "reason"},
     "leveret_scaling_reaction_seconds": {"queue"},

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from leveret_operator.metrics import Metrics, QueueNumbers
 
-NUMBERS = QueueNumbers(5, None, 0, None, 1.5, None, 2, 3)
+NUMBERS = QueueNumbers(5, None, 0, None, 1.5, None, 2, 3, ready_replicas=1)
 
 
 def test_a_value_that_is_not_known_is_absent() -> None:
@@ -12,6 +12,7 @@ def test_a_value_that_is_not_known_is_absent() -> None:
     Metrics(registry).show("leveret.a", NUMBERS)
     assert registry.get_sample_value("leveret_queue_ready", {"queue": "leveret.a"}) == 5
     assert registry.get_sample_value("leveret_queue_dead_letters", {"queue": "leveret.a"}) == 0
+    assert registry.get_sample_value("leveret_scaling_ready_replicas", {"queue": "leveret.a"}) == 1
     assert registry.get_sample_value("leveret_queue_unacked", {"queue": "leveret.a"}) is None
 
 
