@@ -18,24 +18,28 @@ class Chart:
     """Objects that `helm template` makes of the chart, release and namespace `leveret`."""
 
     @staticmethod
-    def render(*settings: str, values: str = "") -> list[Object]:
-        """Return the objects; settings are as for helm's --set, values is a file, by its path or its name beside values.yaml."""
-        done = template(settings, values)
+    def render(*settings: str, values: str = "", only: str = "") -> list[Object]:
+        """Return the objects, without those of `helm test`; settings are as for helm's --set.
+
+        `values` is a file, by its path or its name beside values.yaml; `only` is one template, which may be one of the test.
+        """
+        done = template(settings, values, only)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
     @staticmethod
     def refusal(*settings: str) -> str:
         """Return what helm says as it refuses these settings."""
-        done = template(settings, "")
+        done = template(settings)
         assert done.returncode != 0, f"helm renders the chart with {settings}"
         return done.stderr
 
 
 @cache
-def template(settings: tuple[str, ...], values: str) -> subprocess.CompletedProcess[str]:
+def template(settings: tuple[str, ...], values: str = "", only: str = "") -> subprocess.CompletedProcess[str]:
     command = [helm(), "template", "leveret", str(CHART), "--namespace", "leveret"]
     command += ["--values", str(CHART / values)] if values else []
+    command += ["--show-only", only] if only else ["--skip-tests"]
     for setting in settings:
         command += ["--set", setting]
     return subprocess.run(command, capture_output=True, text=True, check=False)

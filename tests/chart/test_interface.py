@@ -26,7 +26,6 @@ EVERYTHING = {
     ("RoleBinding", "leveret-prometheus"),
     ("ConfigMap", "leveret-rabbitmq"),
     ("ConfigMap", "leveret-prometheus"),
-    ("ConfigMap", "leveret-dashboards"),
     ("CustomResourceDefinition", "jobqueues.leveret.dev"),
     ("ValidatingAdmissionPolicy", "jobqueues.leveret.dev"),
     ("ValidatingAdmissionPolicyBinding", "jobqueues.leveret.dev"),

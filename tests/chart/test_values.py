@@ -99,6 +99,21 @@ def test_components_have_the_same_keys(component):
         (["rabbitmq.resources.limits.memory=512m"], "is 512m, which is no amount of memory that RabbitMQ can be told"),
         (["rabbitmq.resources.limits.memory=much"], "or one with k, M, G, T, Ki, Mi, Gi or Ti, such as 1.5Gi."),
         (["prometheus.url=http://mine"], "set prometheus.enabled to false, or leave prometheus.url empty."),
+        (
+            ["monitoring.podMonitor.enabled=true", "monitoring.serviceMonitor.enabled=true"],
+            "sums would count everything twice: enable only one of them.",
+        ),
+        (
+            ["networkPolicy.enabled=true", "monitoring.podMonitor.enabled=true"],
+            "name its pods in networkPolicy.from.metrics.",
+        ),
+        (
+            ["networkPolicy.enabled=true", "prometheus.enabled=false", "prometheus.url=http://mine"],
+            "name its pods in networkPolicy.from.metrics.",
+        ),
+        (["monitoring.interval=1m"], "monitoring.interval: Does not match pattern"),
+        (["monitoring.rules.runbookUrl=runbooks/"], "monitoring.rules.runbookUrl: Does not match pattern"),
+        (["networkPolicy.from.producer=all"], "networkPolicy.from.producer: Invalid type. Expected: array"),
         (["rabbitmq.managementPort=443"], "remove them, or set rabbitmq.enabled to false."),
         (["producer.service.nodePort=30080"], "set producer.service.type to NodePort, or remove the port."),
         (["rabbitmq.service.managementNodePort=31672"], "set rabbitmq.service.type to NodePort, or remove the port."),
@@ -157,7 +172,7 @@ def test_what_is_set_arrives(chart, setting, component, expected):
     assert expected in str(workload)
 
 
-def test_dashboards_can_be_left_out(chart):
+def test_dashboards_are_shipped_where_they_are_asked_for(chart):
     def dashboards(*settings):
         return [
             each
@@ -165,6 +180,27 @@ def test_dashboards_can_be_left_out(chart):
             if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
         ]
 
-    (shipped,) = dashboards()
+    (shipped,) = dashboards("grafana.dashboards.enabled=true")
     assert set(shipped["data"]) == {file.name for file in (CHART / "dashboards").glob("*.json")}
-    assert dashboards("grafana.dashboards.enabled=false") == []
+    assert dashboards() == []
+
+
+def test_a_slip_is_refused_at_every_level(chart, schema):
+    """A word that is no key, put into each object of the schema."""
+
+    def objects(node, path):
+        node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+        if "properties" in node:
+            yield path
+            for key, value in node["properties"].items():
+                yield from objects(value, [*path, key])
+
+    found = list(objects(schema, []))
+    assert len(found) > 30
+    everywhere = chart.refusal(*(".".join([*path, "slip"]) + "=1" for path in found))
+    missed = [
+        ".".join(path)
+        for path in found
+        if f"- {'.'.join(path) or '(root)'}: Additional property slip is not allowed" not in everywhere
+    ]
+    assert missed == []

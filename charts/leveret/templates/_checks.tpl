@@ -15,6 +15,12 @@
 {{- if and $values.prometheus.enabled $values.prometheus.url -}}
 {{- fail "prometheus.url names a Prometheus of yours and prometheus.enabled installs another: set prometheus.enabled to false, or leave prometheus.url empty." -}}
 {{- end -}}
+{{- if and $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled -}}
+{{- fail "monitoring.podMonitor and monitoring.serviceMonitor scrape the same pods, and sums would count everything twice: enable only one of them." -}}
+{{- end -}}
+{{- if and $values.networkPolicy.enabled (or $values.prometheus.url $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled) (not $values.networkPolicy.from.metrics) -}}
+{{- fail "networkPolicy.enabled lets only the chart's own Prometheus scrape, and the values speak of one of yours: name its pods in networkPolicy.from.metrics." -}}
+{{- end -}}
 {{- if and $values.rabbitmq.enabled (or (ne (int $values.rabbitmq.managementPort) 15672) (ne (int $values.rabbitmq.metricsPort) 15692)) -}}
 {{- fail "rabbitmq.managementPort and rabbitmq.metricsPort are for a broker of yours; the chart's own listens on 15672 and 15692: remove them, or set rabbitmq.enabled to false." -}}
 {{- end -}}
