@@ -7,6 +7,11 @@ import pytest
 import yaml
 from alerts import RUNBOOKS, alerts, rule_file
 from consumers import consumer
+from prometheus_client import CollectorRegistry
+
+from leveret_operator.metrics import Metrics as OperatorMetrics
+from leveret_operator.metrics import QueueNumbers
+from leveret_producer.metrics import Metrics as ProducerMetrics
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +141,15 @@ def test_an_alert_asks_for_metrics_of_this_namespace(alert):
     assert all('namespace="leveret"' in labels for _, labels in selectors)
     named = set(re.findall(r"\b(?:leveret|rabbitmq)_\w+|\bup\b", alert["expr"]))
     assert named == {name for name, _ in selectors}
+
+
+def test_an_alert_names_metrics_that_there_are():
+    registry = CollectorRegistry()
+    operator, producer = OperatorMetrics(registry), ProducerMetrics()
+    operator.show("leveret.a", QueueNumbers(0, 0, 0, 0.0, 0.0, 0.0, 0, 0, 0))
+    producer.outbox_pending.value = producer.broker_blocked.value = 0.0
+    producer.recorder_lag.nothing_waits()
+    families = [*registry.collect(), *producer.registry.collect()]
+    there = {family.name for family in families} | {sample.name for family in families for sample in family.samples}
+    named = {name for alert in alerts() for name in re.findall(r"leveret_\w+", alert["expr"])}
+    assert named <= there

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import yaml
+from api import eventually
 from kube import CHART, FETCHED, Namespace
 
 EVERYTHING = (
@@ -48,12 +49,8 @@ def test_the_three_commands_of_the_notes(namespace: Namespace, commands: tuple[l
     assert "Phase:          Succeeded" in paste(test, environment)
     assert isinstance(json.loads(paste(api, environment))["queues"], list)
     paste(queues, environment)
-    left = [
-        *namespace.all("jobqueues", "app.kubernetes.io/component=test"),
-        *namespace.all("pods", "app.kubernetes.io/component=test"),
-        *namespace.all("configmaps", "app.kubernetes.io/component=test"),
-    ]
-    assert left == []
+    of_test = ("jobqueues,pods,configmaps", "app.kubernetes.io/component=test")
+    eventually("what the test brought along is gone", lambda: namespace.all(*of_test) == [])
 
 
 def test_a_test_that_fails_says_why_and_leaves_its_pod(namespace: Namespace) -> None:
