@@ -31,6 +31,7 @@ PROGRAMS = {
         "mktemp",
         "pip",
         "python3",
+        "rabbitmqctl",
         "rm",
         "tar",
     ),
