@@ -18,23 +18,23 @@ class Chart:
     """Objects that `helm template` makes of the chart, release and namespace `leveret`."""
 
     @staticmethod
-    def render(*settings: str, values: str = "") -> list[Object]:
+    def render(*settings: str, values: str = "", release: str = "leveret", chart: Path = CHART) -> list[Object]:
         """Return the objects; settings are as for helm's --set, values is a file, by its path or its name beside values.yaml."""
-        done = template(settings, values)
+        done = template(settings, values, release, chart)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
     @staticmethod
     def refusal(*settings: str) -> str:
         """Return what helm says as it refuses these settings."""
-        done = template(settings, "")
+        done = template(settings, "", "leveret", CHART)
         assert done.returncode != 0, f"helm renders the chart with {settings}"
         return done.stderr
 
 
 @cache
-def template(settings: tuple[str, ...], values: str) -> subprocess.CompletedProcess[str]:
-    command = [helm(), "template", "leveret", str(CHART), "--namespace", "leveret"]
+def template(settings: tuple[str, ...], values: str, release: str, chart: Path) -> subprocess.CompletedProcess[str]:
+    command = [helm(), "template", release, str(chart), "--namespace", "leveret"]
     command += ["--values", str(CHART / values)] if values else []
     for setting in settings:
         command += ["--set", setting]

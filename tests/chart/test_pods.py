@@ -1,7 +1,10 @@
 """Every pod meets the pod security standard `restricted`, starts in any order, and stops in its own time."""
 
+import subprocess
+
 import pytest
 
+EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 COMPONENTS = ["operator", "producer", "rabbitmq", "postgresql", "prometheus"]
 
 
@@ -79,6 +82,43 @@ def test_our_processes_are_probed_where_the_answer_is_meant(pods, component, pro
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
+def test_has_an_account_of_its_own_that_takes_annotations(chart, pods, component):
+    assert pods[component]["spec"]["serviceAccountName"] == f"leveret-{component}"
+    (account,) = [
+        each
+        for each in chart.render(*(f"{each}.serviceAccount.annotations.who={each}" for each in COMPONENTS))
+        if (each["kind"], each["metadata"]["name"]) == ("ServiceAccount", f"leveret-{component}")
+    ]
+    assert account["metadata"]["annotations"] == {"who": component}
+
+
+def test_pull_secrets_are_for_every_pod_and_for_consumers(chart, pods):
+    objects = chart.render("image.pullSecrets={one,two}")
+    specs = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+    assert len(specs) == len(COMPONENTS)
+    assert all(spec["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}] for spec in specs)
+    assert "{'name': 'LEVERET_CONSUMER_PULL_SECRETS', 'value': 'one,two'}" in str(specs)
+    assert not [pod for pod in pods.values() if "imagePullSecrets" in pod["spec"]]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_no_emptydir_keeps_a_node(chart, pods, component):
+    volumes = {volume["name"] for volume in pods[component]["spec"]["volumes"] if "emptyDir" in volume}
+    assert set(pods[component]["metadata"]["annotations"][EVICTABLE].split(",")) == volumes
+    escaped = EVICTABLE.replace(".", "\\.")
+    (other,) = [
+        each["spec"]["template"]["metadata"]["annotations"]
+        for each in chart.render(f"{component}.podAnnotations.{escaped}=mine")
+        if each["kind"] in {"Deployment", "StatefulSet"} and each["metadata"]["name"] == f"leveret-{component}"
+    ]
+    assert other[EVICTABLE] == "mine"
+
+
+def test_prometheus_listens_on_every_address(pods):
+    assert "--web.listen-address=:9090" in pods["prometheus"]["spec"]["containers"][0]["args"]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
 def test_only_what_talks_to_kubernetes_has_a_token(pods, component):
     assert pods[component]["spec"]["automountServiceAccountToken"] is (component in {"operator", "prometheus"})
 
@@ -102,6 +142,35 @@ def test_a_producer_leaves_the_service_before_it_stops_and_is_replaced_before_it
     assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
     (spread,) = pod["topologySpreadConstraints"]
     assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+def producers(objects):
+    """Return what the producers' Deployment says of their number, and their budgets."""
+    (spec,) = [
+        each["spec"] for each in objects if each["kind"] == "Deployment" and "-producer" in each["metadata"]["name"]
+    ]
+    budgets = [each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget"]
+    return spec, budgets
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas", "budgets"),
+    [
+        pytest.param([], 2, 1, id="two"),
+        pytest.param(["producer.replicas=1"], 1, 0, id="one"),
+        pytest.param(["producer.replicas=0"], 0, 0, id="held back"),
+        pytest.param(["producer.replicas=null"], None, 1, id="an autoscaler's"),
+        pytest.param(["producer.podDisruptionBudget.enabled=false"], 2, 0, id="unwanted"),
+    ],
+)
+def test_from_two_producers_on_they_go_one_by_one(chart, settings, replicas, budgets):
+    spec, found = producers(chart.render(*settings))
+    assert spec.get("replicas") == replicas
+    assert ("replicas" in spec) is (replicas is not None), "an empty one is written over an autoscaler's"
+    assert len(found) == budgets
+    for budget in found:
+        assert budget["selector"] == spec["selector"]
+        assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
 def test_the_brokers_data_outlives_its_pod(one, pods):
@@ -128,6 +197,21 @@ def test_the_broker_knows_its_memory(chart, tmp_path, limits, told):
     values = tmp_path / "values.yaml"
     values.write_text(f"rabbitmq: {{resources: {{limits: {{{limits}}}}}}}")
     assert f"total_memory_available_override_value = {told}\n" in broker_settings(chart.render(values=str(values)))
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "told"), [(True, "management.tcp.ip = ::\nprometheus.tcp.ip = ::\n"), (False, "")], ids=["with", "without"]
+)
+def test_the_broker_is_told_whether_there_is_ipv6(pods, tmp_path, ipv6, told):
+    spec = pods["rabbitmq"]["spec"]
+    (script,) = spec["initContainers"][0]["args"]
+    known = tmp_path / "if_inet6"
+    if ipv6:
+        known.touch()
+    script = script.replace("/var/lib/rabbitmq", str(tmp_path)).replace("/proc/net/if_inet6", str(known))
+    subprocess.run(["sh", "-c", script], check=True)
+    mounts = {mount["mountPath"]: mount.get("subPath") for mount in spec["containers"][0]["volumeMounts"]}
+    assert (tmp_path / mounts["/etc/rabbitmq/conf.d/80-listeners.conf"]).read_text() == told
 
 
 def test_without_a_limit_the_node_is_the_broker_s(chart):
