@@ -4,7 +4,6 @@ import subprocess
 
 import pytest
 
-EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 COMPONENTS = ["operator", "producer", "rabbitmq", "postgresql", "prometheus"]
 
 
@@ -101,19 +100,6 @@ def test_pull_secrets_are_for_every_pod_and_for_consumers(chart, pods):
     assert not [pod for pod in pods.values() if "imagePullSecrets" in pod["spec"]]
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_no_emptydir_keeps_a_node(chart, pods, component):
-    volumes = {volume["name"] for volume in pods[component]["spec"]["volumes"] if "emptyDir" in volume}
-    assert set(pods[component]["metadata"]["annotations"][EVICTABLE].split(",")) == volumes
-    escaped = EVICTABLE.replace(".", "\\.")
-    (other,) = [
-        each["spec"]["template"]["metadata"]["annotations"]
-        for each in chart.render(f"{component}.podAnnotations.{escaped}=mine")
-        if each["kind"] in {"Deployment", "StatefulSet"} and each["metadata"]["name"] == f"leveret-{component}"
-    ]
-    assert other[EVICTABLE] == "mine"
-
-
 def test_prometheus_listens_on_every_address(pods):
     assert "--web.listen-address=:9090" in pods["prometheus"]["spec"]["containers"][0]["args"]
 
@@ -142,35 +128,6 @@ def test_a_producer_leaves_the_service_before_it_stops_and_is_replaced_before_it
     assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
     (spread,) = pod["topologySpreadConstraints"]
     assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
-
-
-def producers(objects):
-    """Return what the producers' Deployment says of their number, and their budgets."""
-    (spec,) = [
-        each["spec"] for each in objects if each["kind"] == "Deployment" and "-producer" in each["metadata"]["name"]
-    ]
-    budgets = [each["spec"] for each in objects if each["kind"] == "PodDisruptionBudget"]
-    return spec, budgets
-
-
-@pytest.mark.parametrize(
-    ("settings", "replicas", "budgets"),
-    [
-        pytest.param([], 2, 1, id="two"),
-        pytest.param(["producer.replicas=1"], 1, 0, id="one"),
-        pytest.param(["producer.replicas=0"], 0, 0, id="held back"),
-        pytest.param(["producer.replicas=null"], None, 1, id="an autoscaler's"),
-        pytest.param(["producer.podDisruptionBudget.enabled=false"], 2, 0, id="unwanted"),
-    ],
-)
-def test_from_two_producers_on_they_go_one_by_one(chart, settings, replicas, budgets):
-    spec, found = producers(chart.render(*settings))
-    assert spec.get("replicas") == replicas
-    assert ("replicas" in spec) is (replicas is not None), "an empty one is written over an autoscaler's"
-    assert len(found) == budgets
-    for budget in found:
-        assert budget["selector"] == spec["selector"]
-        assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
 
 
 def test_the_brokers_data_outlives_its_pod(one, pods):

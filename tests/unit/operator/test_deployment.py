@@ -9,7 +9,7 @@ import pytest
 from leveret_operator.dead_letter_sources import Source
 from leveret_operator.deployment import Surroundings, build_deployment, grace_seconds, selector_text
 from leveret_operator.jobqueue import JobQueue, QueueSpec
-from leveret_operator.template import EVICTABLE, TemplateInvalid, left_out
+from leveret_operator.template import TemplateInvalid, left_out
 
 AROUND = Surroundings("leveret-broker", "IfNotPresent", "json")
 
@@ -197,56 +197,6 @@ def test_variables_of_ours_that_nobody_refused_are_left_out_and_said(jobqueue: J
     assert (values["LEVERET_SOURCE_QUEUE"], values["LEVERET_STARTUP_TIMEOUT"]) == ("", "2m")
     assert beside == sidecar
     assert [sentence.split()[2] for sentence in left_out(template)] == [f"{name}," for name in strange]
-
-
-def test_a_container_has_the_charts_resources_unless_its_template_names_some(jobqueue: JobQueue) -> None:
-    small = {"requests": {"cpu": "20m", "memory": "96Mi"}}
-
-    def resources(template: dict[str, object], around: Surroundings) -> Any:
-        consumer = replace(jobqueue.consumer, template=template)
-        made: Any = build_deployment(replace(jobqueue, consumer=consumer), around)
-        return made["spec"]["template"]["spec"]["containers"][0].get("resources")
-
-    around = replace(AROUND, resources=small)
-    assert resources({}, around) == small
-    own = {"limits": {"memory": "64Mi"}}  # less than ours request: together they would be refused
-    assert resources(of_container(resources=own), around) == own
-    assert resources(of_container(resources=None), around) is None
-    assert resources({}, AROUND) is None
-
-
-def test_pull_secrets_are_the_installations_and_the_templates(jobqueue: JobQueue) -> None:
-    own = of_pod(imagePullSecrets=[{"name": "mine"}])
-    around = replace(AROUND, pull_secrets=("ours",))
-
-    def secrets(template: dict[str, object], around: Surroundings) -> Any:
-        consumer = replace(jobqueue.consumer, template=template)
-        made: Any = build_deployment(replace(jobqueue, consumer=consumer), around)
-        return made["spec"]["template"]["spec"].get("imagePullSecrets")
-
-    assert secrets({}, around) == [{"name": "ours"}]
-    assert secrets(own, around) == [{"name": "ours"}, {"name": "mine"}]
-    assert secrets(own, AROUND) == [{"name": "mine"}]
-    assert secrets({}, AROUND) is None
-
-
-@pytest.mark.parametrize(
-    ("metadata", "left"),
-    [
-        pytest.param({}, {EVICTABLE: "leveret-tmp"}, id="ours"),
-        pytest.param({"annotations": None}, {EVICTABLE: "leveret-tmp"}, id="written empty"),
-        pytest.param({"annotations": {"a": "b"}}, {EVICTABLE: "leveret-tmp", "a": "b"}, id="beside another"),
-        pytest.param({"annotations": {EVICTABLE: "cache"}}, {EVICTABLE: "cache"}, id="theirs"),
-        pytest.param({"annotations": {EVICTABLE: None}}, {}, id="none"),
-    ],
-)
-def test_the_scratch_folder_keeps_no_node(jobqueue: JobQueue, metadata: dict[str, object], left: object) -> None:
-    made = build(jobqueue, {"metadata": metadata})
-    assert made["spec"]["template"]["metadata"]["annotations"] == left
-
-
-def test_two_former_versions_are_kept(jobqueue: JobQueue) -> None:
-    assert build(jobqueue)["spec"]["revisionHistoryLimit"] == 2
 
 
 def test_services_set_no_variables_unless_a_user_wants_them(jobqueue: JobQueue) -> None:
