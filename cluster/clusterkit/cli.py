@@ -20,6 +20,7 @@ def arguments() -> argparse.Namespace:
     verbs.add_parser("doctor", help="say what is there and what would be installed; change nothing")
     verbs.add_parser("tools", help="kind, kubectl and helm: on PATH, or else fetched")
     verbs.add_parser("docker", help="install Docker if need be, and start it")
+    verbs.add_parser("undo", help="give Docker the default runtime back that it had before the kit")
     packages = verbs.add_parser("packages", help="install Debian packages whose program is missing")
     packages.add_argument("package", nargs="+", metavar="PACKAGE")
     verbs.add_parser("node-image", help="pull or build the node image, and print its tag")
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
             tools.say_path()
         case "docker":
             docker.ensure()
+        case "undo":
+            docker.undo()
         case "packages":
             debian.ensure_packages(args.package)
         case "node-image":

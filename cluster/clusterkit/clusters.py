@@ -1,10 +1,11 @@
-"""Clusters: created, started again, deleted."""
+"""Clusters: created, started again, deleted; one that this kit has not made is never deleted."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import docker, kind_config, node, tools
+from . import docker, kind_config, node, runtime, tools
+from .cache import CACHE
 from .console import Fail, say
 from .shell import Word, output, run, until, works
 
@@ -53,12 +54,37 @@ def create(wanted: Wanted) -> None:
     image = wanted.image or node.choose(several_nodes=len(kind_config.roles(text)) > 1)
     argv: list[Word] = [tools.need("kind"), "create", "cluster", "--name", wanted.name, "--image", image]
     argv += ["--config", config] if config else []
+    record = record_of(wanted.name)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text("")  # before there is anything, so that what an interrupted run leaves is known to be the kit's
     try:
         run(f"cluster {wanted.name}: kind create cluster, image {image}", argv, log="kind")
     except BaseException:  # Ctrl-C too: what is there already would pass for a cluster
         say(f"cluster {wanted.name}: not made; what there is of it is deleted")
-        works(tools.need("kind"), "delete", "cluster", "--name", wanted.name, timeout=120)
+        if works(tools.need("kind"), "delete", "cluster", "--name", wanted.name, timeout=120):
+            record.unlink()
         raise
+    record.write_text(container_of(wanted.name))
+
+
+def record_of(name: str) -> Path:
+    """Name the file that says which cluster of this name the kit made: its first node's container, '' in the making."""
+    return CACHE / "clusters" / name
+
+
+def container_of(name: str) -> str:
+    """Give the id of a cluster's first node; raises Fail."""
+    return output("docker", "inspect", "-f", "{{.Id}}", f"{name}-control-plane")
+
+
+def refuse_a_strangers(name: str, why: str) -> None:
+    """Raise Fail unless the kit made the cluster that has this name now."""
+    record = record_of(name)
+    if not record.exists() or record.read_text() not in ("", container_of(name)):
+        raise Fail(
+            f"cluster {name}: {why}, and this kit has not made it, so it is left as it is: "
+            f"`kind delete cluster --name {name}` deletes it, or choose another name by --name"
+        )
 
 
 def have_again(name: str) -> bool:
@@ -67,6 +93,7 @@ def have_again(name: str) -> bool:
     lack = lacking(name)
     if not lack:
         return restarted
+    refuse_a_strangers(name, f"it is without {lack}")
     say(f"cluster {name}: it is half made, without {lack}, as by an interrupted run: it is made anew")
     delete(name)
     return False
@@ -121,13 +148,17 @@ def down(name: str) -> None:
     if name not in names():
         say(f"cluster {name}: not there")
         return
+    refuse_a_strangers(name, "it is there")
     delete(name)
     say(f"cluster {name}: deleted")
+    if docker.default_runtime() == runtime.MACHINE.wrapper.name:
+        say("docker: its default runtime is still the kit's; `kit.py undo` takes that back")
 
 
 def delete(name: str) -> None:
     """Delete a cluster that is there; raises Fail."""
     run(f"cluster {name}: deleting", [tools.need("kind"), "delete", "cluster", "--name", name], log="kind")
+    record_of(name).unlink(missing_ok=True)
 
 
 def _kubectl(name: str) -> list[Word]:

@@ -1,7 +1,6 @@
 """Docker: installed, running, and able to start privileged containers."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -9,15 +8,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
-from . import debian
-from .cache import HERE, log_file
+from . import debian, runtime
+from .cache import log_file
 from .console import Fail, say
 from .shell import output, run, tail, until, works
 
-SETTINGS = Path("/etc/docker/daemon.json")
-WRAPPER = Path("/usr/local/sbin/leveret-runc")
 PID_FILES = {
     "dockerd": Path("/var/run/docker.pid"),
     "containerd": Path("/var/run/docker/containerd/containerd.pid"),
@@ -57,32 +53,42 @@ def default_runtime() -> str:
     return output("docker", "info", "--format", "{{.DefaultRuntime}}")
 
 
-def settings() -> dict[str, Any]:
-    """Read the daemon's settings."""
-    text = SETTINGS.read_text() if SETTINGS.exists() else ""
-    try:
-        found = json.loads(text) if text.strip() else {}
-    except ValueError as problem:
-        raise Fail(f"{SETTINGS} is not valid JSON ({problem}): mend it first") from problem
-    if not isinstance(found, dict):
-        raise Fail(f"{SETTINGS} does not hold a JSON object: mend it first")
-    return found
-
-
 def install_wrapper() -> None:
-    """Put runc-wrap.sh in front of runc in the daemon's settings, keeping the others."""
+    """Put runc-wrap.sh in front of runc in the daemon's settings, keeping the others; raises Fail."""
     if os.geteuid() != 0:
         raise Fail(
             "privileged containers cannot start here because this machine's capability bounding "
-            f"set is not full, and this user is not root and cannot change {SETTINGS}"
+            f"set is not full, and this user is not root and cannot change {runtime.MACHINE.settings}"
         )
-    say(f"docker: the capability bounding set is not full: {WRAPPER} becomes the default runtime")
-    shutil.copy(HERE / "runc-wrap.sh", WRAPPER)
-    WRAPPER.chmod(0o755)
-    changed = settings() | {"default-runtime": WRAPPER.name}
-    changed["runtimes"] = changed.get("runtimes", {}) | {WRAPPER.name: {"path": str(WRAPPER)}}
-    SETTINGS.parent.mkdir(parents=True, exist_ok=True)
-    SETTINGS.write_text(json.dumps(changed, indent=2) + "\n")
+    say(
+        f"docker: the capability bounding set is not full: {runtime.MACHINE.wrapper} becomes the default runtime "
+        "of the whole machine; `kit.py undo` takes that back"
+    )
+    if not Path("/usr/bin/python3").exists():
+        debian.ensure("jq", "jq", needed_for=f"{runtime.MACHINE.wrapper} changes JSON")
+    runtime.put_in()
+
+
+def undo() -> None:
+    """Give this machine's Docker the default runtime that it had before the kit; raises Fail."""
+    if os.geteuid() != 0:
+        raise Fail(f"this user is not root and cannot change {runtime.MACHINE.settings}; nothing was changed")
+    if not runs() or not pid_of("dockerd"):
+        raise Fail("docker does not run here, so nobody knows which containers need the wrapper; nothing was changed")
+    form = "{{.HostConfig.Runtime}} {{.Name}}"
+    all_there = output("docker", "ps", "-aq").split()
+    told = output("docker", "inspect", "-f", form, *all_there) if all_there else ""
+    started = [line.split(" /", 1) for line in told.splitlines()]
+    runtime.take_back([name for by, name in started if by == runtime.MACHINE.wrapper.name], apply_settings)
+
+
+def apply_settings(default: str) -> None:
+    """Have the daemon read its settings anew, in which the default runtime is this one; containers go on; raises Fail."""
+    pid = pid_of("dockerd")
+    if pid is None:
+        raise Fail("docker has stopped meanwhile: its settings are written, and it reads them when it starts")
+    os.kill(pid, signal.SIGHUP)
+    until(f"docker: the default runtime {default}", lambda: default_runtime() == default, 10)
 
 
 def start() -> None:
@@ -114,12 +120,11 @@ def ensure() -> None:
         if os.geteuid() != 0:
             raise Fail("docker is not running and cannot be started here because this user is not root")
         if not runs():  # the package may have started it
-            if not bounding_set_is_full() and "default-runtime" not in settings():
+            if not bounding_set_is_full() and "default-runtime" not in runtime.read(runtime.MACHINE.settings):
                 install_wrapper()
             start()
     pid = pid_of("dockerd")
     if pid and not bounding_set_is_full() and default_runtime() == "runc":
         install_wrapper()
-        os.kill(pid, signal.SIGHUP)  # it reads its runtimes anew; containers go on
-        until("docker: the new default runtime", lambda: default_runtime() != "runc", 10)
+        apply_settings(runtime.MACHINE.wrapper.name)
     say(f"docker: running, default runtime {default_runtime()}")

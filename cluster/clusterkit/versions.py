@@ -38,7 +38,7 @@ class Base:
 # Prometheus 2.53, so those two come from forky, the suite after it.
 BASES = {
     "python": Base("python:3.13-slim-trixie", "trixie", "python3,python3-venv,python3-pip,ca-certificates"),
-    "postgres": Base("postgres:17", "trixie", "postgresql-17,ca-certificates"),
+    "postgres": Base("postgres:17-trixie", "trixie", "postgresql-17,ca-certificates"),
     "rabbitmq": Base("rabbitmq:4.3-management", "forky", "rabbitmq-server,procps,ca-certificates"),
     "prometheus": Base("prom/prometheus:v3", "forky", "prometheus,ca-certificates"),
 }

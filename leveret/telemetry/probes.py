@@ -11,6 +11,7 @@ of what a consumer loads before it works.
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -72,11 +73,11 @@ class ProbeServer:
         readiness: Callable[[], Readiness] | None = None,
         port: int = 9000,
     ) -> None:
-        """Listen on all addresses; port 0 takes a free one. Without `beat` and `readiness` there are only metrics."""
+        """Listen on all addresses, IPv6 too; port 0 takes a free one. Without `beat` and `readiness` there are only metrics."""
         self._registry = registry
         self._metrics: WSGIApplication | None = None  # once it was scraped
         self._beat, self._readiness = beat, readiness
-        self._server = _Server(("", port), partial(_Request, self._answer))
+        self._server = _Server(port, partial(_Request, self._answer))
         self.port: int = self._server.server_address[1]
         self._thread = Thread(target=self._server.serve_forever, name="probes", daemon=True)
 
@@ -119,6 +120,15 @@ class _Server(ThreadingTCPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+
+    def __init__(self, port: int, request: Any) -> None:
+        self.address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+        super().__init__(("", port), request)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # IPv4 by the same socket
+        super().server_bind()
 
 
 class _Request(StreamRequestHandler):

@@ -85,7 +85,13 @@ async def operate(settings: Settings) -> int:
             versions=versions,
             events=KubernetesEvents(api, settings.pod),
             metrics=metrics,
-            around=Surroundings(settings.broker_secret, settings.consumer_pull_policy, settings.log),
+            around=Surroundings(
+                settings.broker_secret,
+                settings.consumer_pull_policy,
+                settings.log,
+                settings.consumer_pull_secrets,
+                settings.consumer_resources,
+            ),
             clock=clock,
             allowed_names=settings.allowed_names,
         )

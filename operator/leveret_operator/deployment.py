@@ -6,14 +6,14 @@ through the Deployment's `/scale` alone.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from math import ceil
 
 from leveret.durations import format_duration
 from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import LABEL, JobQueue, Json
-from leveret_operator.template import merge_template
+from leveret_operator.template import EVICTABLE, merge_template
 
 CONTAINER = "consumer"
 MARGIN = timedelta(seconds=30)  # on top of one attempt: to hand back, flush and close
@@ -24,6 +24,7 @@ USER = 10001
 BROKER_FOLDER = "/etc/leveret/broker"
 SCRATCH_FOLDER = "/tmp"  # noqa: S108 - the pod's own, and the only place to write
 BROKER_VOLUME, SCRATCH_VOLUME = "leveret-broker", "leveret-tmp"
+HISTORY = 2  # former ReplicaSets kept: enough to go back, and a thousand JobQueues have two thousand, not ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Surroundings:
     broker_secret: str
     pull_policy: str | None  # None leaves it to Kubernetes
     log: str
+    pull_secrets: tuple[str, ...] = ()  # Secrets that open the images' registry
+    resources: Json = field(default_factory=dict)  # of a container whose template says nothing of them
 
 
 def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | None = None) -> dict[str, object]:
@@ -52,6 +55,7 @@ def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | 
         },
         "spec": {
             "selector": {"matchLabels": _selector(jobqueue)},
+            "revisionHistoryLimit": HISTORY,
             **_progress_deadline(jobqueue.consumer.startup_timeout),
             "template": merge_template(_pod_template(jobqueue, around, source, labels), jobqueue.consumer.template),
         },
@@ -104,7 +108,8 @@ def _pod_template(
     jobqueue: JobQueue, around: Surroundings, source: Source | None, labels: dict[str, str]
 ) -> dict[str, object]:
     return {
-        "metadata": {"labels": labels},
+        # The cluster autoscaler keeps a node for the sake of an emptyDir, and there is nothing in this one to keep.
+        "metadata": {"labels": labels, "annotations": {EVICTABLE: SCRATCH_VOLUME}},
         "spec": {
             "automountServiceAccountToken": False,
             # Handlers have settings of their own, which the variables of a Service could hide.
@@ -122,6 +127,7 @@ def _pod_template(
                 {"name": BROKER_VOLUME, "secret": {"secretName": around.broker_secret, "defaultMode": 0o440}},
                 {"name": SCRATCH_VOLUME, "emptyDir": {}},
             ],
+            **({"imagePullSecrets": [{"name": name} for name in around.pull_secrets]} if around.pull_secrets else {}),
         },
     }
 
@@ -151,6 +157,8 @@ def _container(jobqueue: JobQueue, around: Surroundings, source: Source | None) 
     }
     if around.pull_policy:
         container["imagePullPolicy"] = around.pull_policy
+    if around.resources:
+        container["resources"] = around.resources
     return container
 
 

@@ -1,5 +1,6 @@
 """What the operator is told by its environment."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ class Settings:
     management_port: int
     metrics_port: int
     consumer_pull_policy: str | None
+    consumer_pull_secrets: tuple[str, ...]
+    consumer_resources: Mapping[str, object]  # of a container whose template says nothing of them
     allowed_names: AllowedNames
     log: Literal["json", "text"]
     pod: str
@@ -40,6 +43,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         management_port=_port(environment, "LEVERET_BROKER_MANAGEMENT_PORT", 15672),
         metrics_port=_port(environment, "LEVERET_BROKER_METRICS_PORT", 15692),
         consumer_pull_policy=policy,
+        consumer_pull_secrets=tuple(filter(None, environment.get("LEVERET_CONSUMER_PULL_SECRETS", "").split(","))),
+        consumer_resources=_resources(environment),
         allowed_names=_names(environment),
         log=log_form(environment.get("LEVERET_LOG")),
         pod=environment.get("LEVERET_POD") or "leveret-operator",
@@ -60,6 +65,18 @@ def _names(environment: Mapping[str, str]) -> AllowedNames:
         return read_allowed(environment.get("LEVERET_QUEUE_NAMES", ""))
     except ValueError as problem:
         raise ValueError(f"LEVERET_QUEUE_NAMES: {problem}") from problem
+
+
+def _resources(environment: Mapping[str, str]) -> Mapping[str, object]:
+    text = environment.get("LEVERET_CONSUMER_RESOURCES") or "{}"
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        example = '{"requests": {"cpu": "20m"}}'
+        raise ValueError(f"LEVERET_CONSUMER_RESOURCES is {text[:100]!r}, and must be a JSON object, such as {example}")
+    return found
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from leveret_operator.jobqueue import Json
 from leveret_operator.kubernetes_json import map_in, maps_in
 
+# Names the volumes for whose sake the cluster autoscaler need not keep a node.
+EVICTABLE = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
 # Lists whose entries are told apart by a field; other lists are the user's whole.
 _KEYS = {
     "containers": "name",
@@ -37,14 +40,17 @@ _OURS = frozenset(
         "spec.containers[consumer].securityContext.capabilities.add",
     }
 )
-# Ours by default only: a user may choose another user, or none for the image's own, or want Services' variables.
+# Ours by default only: a user may choose another user, or none for the image's own, or want Services' variables. Resources are
+# the user's whole: requests of ours above limits of theirs would be refused.
 _YIELDS = frozenset(
     {
         "spec.securityContext.runAsUser",
         "spec.securityContext.runAsGroup",
         "spec.securityContext.fsGroup",
         "spec.enableServiceLinks",
+        f"metadata.annotations.{EVICTABLE}",
         "spec.containers[consumer].imagePullPolicy",
+        "spec.containers[consumer].resources",
         "spec.containers[consumer].securityContext.readOnlyRootFilesystem",
         *(f"spec.containers[consumer].env[{name}]" for name in ("HOME", "USER", "LOGNAME")),
     }
@@ -113,6 +119,8 @@ def _merge(ours: object, theirs: object, key: str, field: str) -> object:
     match ours, theirs:
         case (Mapping(), Mapping()) if key not in _WHOLE:
             return _merge_maps(ours, theirs, field)
+        case (Mapping(), None) if field == "metadata.annotations":
+            return ours  # what a user's own tool writes where it has none
         case (Sequence(), Sequence()) if key in _KEYS and not isinstance(theirs, str):
             return _merge_lists(ours, theirs, key, field)
     if ours != theirs:

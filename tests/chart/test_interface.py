@@ -1,5 +1,6 @@
 """What people and programs outside rely on: names, ports, mounts, environment."""
 
+import json
 import re
 
 import pytest
@@ -20,6 +21,9 @@ EVERYTHING = {
     ("ServiceAccount", "leveret-operator"),
     ("ServiceAccount", "leveret-producer"),
     ("ServiceAccount", "leveret-prometheus"),
+    ("ServiceAccount", "leveret-rabbitmq"),
+    ("ServiceAccount", "leveret-postgresql"),
+    ("PodDisruptionBudget", "leveret-producer"),
     ("Role", "leveret-operator"),
     ("Role", "leveret-prometheus"),
     ("RoleBinding", "leveret-operator"),
@@ -143,6 +147,8 @@ def test_secrets_are_folders_and_each_pod_has_only_what_it_needs(pods, component
                 "LEVERET_BROKER_MANAGEMENT_PORT": "15672",
                 "LEVERET_BROKER_METRICS_PORT": "15692",
                 "LEVERET_CONSUMER_PULL_POLICY": "IfNotPresent",
+                "LEVERET_CONSUMER_PULL_SECRETS": "",
+                "LEVERET_CONSUMER_RESOURCES": '{"requests":{"cpu":"20m","memory":"96Mi"}}',
                 "LEVERET_QUEUE_NAMES": "",
             },
         ),
@@ -173,7 +179,7 @@ def test_images(pods):
         "operator": "leveret/operator:0.2.0",
         "producer": "leveret/producer:0.2.0",
         "rabbitmq": "rabbitmq:4.3-management",
-        "postgresql": "postgres:17",
+        "postgresql": "postgres:17-trixie",
         "prometheus": "prom/prometheus:v3",
     }
 
@@ -198,7 +204,17 @@ def test_everything_and_twenty_consumers_fit_two_cores(chart):
         for spec in workloads
         for container in spec["template"]["spec"]["containers"]
     )
-    assert cpu <= 250
+    consumer = json.loads(environment(template_of("operator", objects))["LEVERET_CONSUMER_RESOURCES"])
+    assert cpu + 20 * int(consumer["requests"]["cpu"].removesuffix("m")) <= 450
+
+
+def template_of(component, objects):
+    (found,) = [
+        each["spec"]["template"]
+        for each in objects
+        if each["kind"] == "Deployment" and each["metadata"]["name"] == f"leveret-{component}"
+    ]
+    return found
 
 
 def environment(pod):

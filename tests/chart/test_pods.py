@@ -1,5 +1,7 @@
 """Every pod meets the pod security standard `restricted`, starts in any order, and stops in its own time."""
 
+import subprocess
+
 import pytest
 
 COMPONENTS = ["operator", "producer", "rabbitmq", "postgresql", "prometheus"]
@@ -79,6 +81,30 @@ def test_our_processes_are_probed_where_the_answer_is_meant(pods, component, pro
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
+def test_has_an_account_of_its_own_that_takes_annotations(chart, pods, component):
+    assert pods[component]["spec"]["serviceAccountName"] == f"leveret-{component}"
+    (account,) = [
+        each
+        for each in chart.render(*(f"{each}.serviceAccount.annotations.who={each}" for each in COMPONENTS))
+        if (each["kind"], each["metadata"]["name"]) == ("ServiceAccount", f"leveret-{component}")
+    ]
+    assert account["metadata"]["annotations"] == {"who": component}
+
+
+def test_pull_secrets_are_for_every_pod_and_for_consumers(chart, pods):
+    objects = chart.render("image.pullSecrets={one,two}")
+    specs = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in {"Deployment", "StatefulSet"}]
+    assert len(specs) == len(COMPONENTS)
+    assert all(spec["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}] for spec in specs)
+    assert "{'name': 'LEVERET_CONSUMER_PULL_SECRETS', 'value': 'one,two'}" in str(specs)
+    assert not [pod for pod in pods.values() if "imagePullSecrets" in pod["spec"]]
+
+
+def test_prometheus_listens_on_every_address(pods):
+    assert "--web.listen-address=:9090" in pods["prometheus"]["spec"]["containers"][0]["args"]
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
 def test_only_what_talks_to_kubernetes_has_a_token(pods, component):
     assert pods[component]["spec"]["automountServiceAccountToken"] is (component in {"operator", "prometheus"})
 
@@ -128,6 +154,21 @@ def test_the_broker_knows_its_memory(chart, tmp_path, limits, told):
     values = tmp_path / "values.yaml"
     values.write_text(f"rabbitmq: {{resources: {{limits: {{{limits}}}}}}}")
     assert f"total_memory_available_override_value = {told}\n" in broker_settings(chart.render(values=str(values)))
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "told"), [(True, "management.tcp.ip = ::\nprometheus.tcp.ip = ::\n"), (False, "")], ids=["with", "without"]
+)
+def test_the_broker_is_told_whether_there_is_ipv6(pods, tmp_path, ipv6, told):
+    spec = pods["rabbitmq"]["spec"]
+    (script,) = spec["initContainers"][0]["args"]
+    known = tmp_path / "if_inet6"
+    if ipv6:
+        known.touch()
+    script = script.replace("/var/lib/rabbitmq", str(tmp_path)).replace("/proc/net/if_inet6", str(known))
+    subprocess.run(["sh", "-c", script], check=True)
+    mounts = {mount["mountPath"]: mount.get("subPath") for mount in spec["containers"][0]["volumeMounts"]}
+    assert (tmp_path / mounts["/etc/rabbitmq/conf.d/80-listeners.conf"]).read_text() == told
 
 
 def test_without_a_limit_the_node_is_the_broker_s(chart):

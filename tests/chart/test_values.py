@@ -7,13 +7,13 @@ import jsonschema
 import pytest
 import yaml
 
-from charts.reference import value_rows
+from charts.reference import WHOLE, value_rows
 from charts.render import CHART, helm
 
 SAME = {
     "image", "replicas", "resources", "podSecurityContext", "securityContext", "nodeSelector", "tolerations", "affinity",
     "topologySpreadConstraints", "extraEnv", "extraVolumes", "extraVolumeMounts", "podAnnotations", "podLabels",
-    "priorityClassName",
+    "priorityClassName", "serviceAccount",
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_every_object_of_the_schema_is_closed_but_those_of_kubernetes(schema):
 def test_every_value_of_the_schema_is_listed_and_commented(schema):
     def leaves(node, path=""):
         node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
-        if "properties" not in node:
+        if "properties" not in node or path.rpartition(".")[2] in WHOLE:
             return {path.removeprefix(".")}
         return set().union(*(leaves(value, f"{path}.{key}") for key, value in node["properties"].items()))
 
@@ -81,6 +81,16 @@ def test_components_have_the_same_keys(component):
         (["operator.queueNames[0]=shop mails"], "operator.queueNames.0: Does not match pattern"),
         (["operator.queueNames[0]=a*b"], "operator.queueNames.0: Does not match pattern"),
         (["operator.queueNames=mails"], "operator.queueNames: Invalid type. Expected: array"),
+        (["image.pullSecret=x"], "image: Additional property pullSecret is not allowed"),
+        (["image.pullSecrets=x"], "image.pullSecrets: Invalid type. Expected: array"),
+        (["image.pullSecrets[0].name=x"], "image.pullSecrets.0: Invalid type. Expected: string"),
+        (["image.pullSecrets[0]=one\\,two"], "image.pullSecrets.0: Does not match pattern"),
+        (["consumer.resource.x=1"], "consumer: Additional property resource is not allowed"),
+        (["consumer.resources.request.cpu=1"], "consumer.resources: Additional property request is not allowed"),
+        (["producer.resources.limit.cpu=1"], "producer.resources: Additional property limit is not allowed"),
+        (["producer.replicas=two"], "producer.replicas: Invalid type. Expected: "),
+        (["producer.podDisruptionBudget.minAvailable=1"], "Additional property minAvailable is not allowed"),
+        (["rabbitmq.serviceAccount.name=x"], "rabbitmq.serviceAccount: Additional property name is not allowed"),
         (["image.pullPolicy=Sometimes"], "image.pullPolicy must be one of"),
         (["rabbitmq.image.tag="], "rabbitmq.image.tag: String length must be greater than or equal to 1"),
         (
@@ -159,6 +169,12 @@ def test_what_is_refused_and_how(chart, settings, says):
         ),
         ("image.tag=9.9", "producer", "leveret/producer:9.9"),
         ("rabbitmq.replicas=0", "rabbitmq", "'replicas': 0"),
+        (
+            "consumer.resources.limits.memory=1Gi",
+            "operator",
+            '{"limits":{"memory":"1Gi"},"requests":{"cpu":"20m","memory":"96Mi"}}',
+        ),
+        ("consumer.resources.requests=null", "operator", "{'name': 'LEVERET_CONSUMER_RESOURCES', 'value': '{}'}"),
         ("operator.podSecurityContext.runAsUser=5", "operator", "'runAsUser': 5"),
     ],
     ids=lambda value: value if isinstance(value, str) and "=" in value else "",

@@ -127,7 +127,7 @@ def rabbitmq_server(*words: str) -> contextlib.AbstractContextManager[Server]:
 def postgres_server() -> contextlib.AbstractContextManager[Server]:
     """PostgreSQL with user, password and database `leveret`: port 5432."""
     environment = {"POSTGRES_USER": "leveret", "POSTGRES_PASSWORD": "leveret", "POSTGRES_DB": "leveret"}
-    return server("postgres:17", (5432,), environment, _postgres_ready)
+    return server("postgres:17-trixie", (5432,), environment, _postgres_ready)
 
 
 def management(server: Server, path: str, method: str = "GET", body: object = None) -> object:

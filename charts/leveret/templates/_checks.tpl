@@ -9,16 +9,19 @@
 {{- fail "postgresql.enabled is false, so Leveret needs a PostgreSQL of yours: set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname." -}}
 {{- end -}}
 {{- $connections := add (mul 16 (add1 (int $values.producer.replicas))) 3 -}}
-{{- if and $values.postgresql.enabled (lt (int $values.postgresql.maxConnections) (int $connections)) -}}
-{{- fail (printf "producer.replicas is %d, and so many producers and the one more of a rolling update may open %d connections, 3 for an administrator included, where postgresql.maxConnections is %d: raise it to at least %d, or run fewer producers." (int $values.producer.replicas) $connections (int $values.postgresql.maxConnections) $connections) -}}
+{{- $has := default 100 $values.postgresql.maxConnections | int -}}
+{{- if and $values.postgresql.enabled (lt $has (int $connections)) -}}
+{{- fail (printf "producer.replicas is %d, and so many producers and the one more of a rolling update may open %d connections, 3 for an administrator included, where postgresql.maxConnections is %d: raise it to at least %d, or run fewer producers." (int $values.producer.replicas) $connections $has $connections) -}}
 {{- end -}}
 {{- if and $values.prometheus.enabled $values.prometheus.url -}}
 {{- fail "prometheus.url names a Prometheus of yours and prometheus.enabled installs another: set prometheus.enabled to false, or leave prometheus.url empty." -}}
 {{- end -}}
-{{- if and $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled -}}
+{{- $podMonitor := (($values.monitoring).podMonitor).enabled -}}
+{{- $serviceMonitor := (($values.monitoring).serviceMonitor).enabled -}}
+{{- if and $podMonitor $serviceMonitor -}}
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor scrape the same pods, and sums would count everything twice: enable only one of them." -}}
 {{- end -}}
-{{- if and $values.networkPolicy.enabled (or $values.prometheus.url $values.monitoring.podMonitor.enabled $values.monitoring.serviceMonitor.enabled) (not $values.networkPolicy.from.metrics) -}}
+{{- if and ($values.networkPolicy).enabled (or $values.prometheus.url $podMonitor $serviceMonitor) (not $values.networkPolicy.from.metrics) -}}
 {{- fail "networkPolicy.enabled lets only the chart's own Prometheus scrape, and the values speak of one of yours: name its pods in networkPolicy.from.metrics." -}}
 {{- end -}}
 {{- if and $values.rabbitmq.enabled (or (ne (int $values.rabbitmq.managementPort) 15672) (ne (int $values.rabbitmq.metricsPort) 15692)) -}}
@@ -44,6 +47,30 @@
 {{- if hasKey (index $values $component).podLabels $label -}}
 {{- fail (printf "%s.podLabels sets %s, by which the chart finds its own pods: choose another label." $component $label) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Kubernetes changes no claim of a StatefulSet that is there, and its refusal names no way. Nothing is known without a cluster, as
+       in `helm template`. Argument: (list $ component). */ -}}
+{{- define "leveret.volumeChecks" -}}
+{{- $root := index . 0 -}}
+{{- $component := index . 1 -}}
+{{- $set := printf "%s-%s" (include "leveret.fullname" $root) $component -}}
+{{- $kubectl := printf "kubectl -n %s" $root.Release.Namespace -}}
+{{- $values := (index $root.Values $component).persistence -}}
+{{- range dig "spec" "volumeClaimTemplates" list (lookup "apps/v1" "StatefulSet" $root.Release.Namespace $set) -}}
+{{- $class := default "" .spec.storageClassName -}}
+{{- if ne $class $values.storageClass -}}
+{{- fail (printf "%s.persistence.storageClass is %q, and the volume of %s was made with %q: a volume stays in its class, and nothing was changed. Set it back; for another class the data must be moved to a new volume." $component $values.storageClass $set $class) -}}
+{{- end -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- $bytes := include "leveret.bytes" (list "the volume's size" $size) | int64 -}}
+{{- $wanted := include "leveret.bytes" (list (printf "%s.persistence.size" $component) $values.size) | int64 -}}
+{{- if lt $wanted $bytes -}}
+{{- fail (printf "%s.persistence.size is %s, and the volume of %s has %s: a volume can't shrink, and nothing was changed. Set it back." $component $values.size $set $size) -}}
+{{- else if gt $wanted $bytes -}}
+{{- fail (printf "%s.persistence.size is %s, and %s was made with %s, which Kubernetes doesn't let Helm change; nothing was changed. To grow the volume, if its storage class can: `%s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}'`, then `%s delete statefulset %s --cascade=orphan`, which leaves its pod running, then this upgrade again." $component $values.size $set $size $kubectl $set $values.size $kubectl $set) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,11 +1,19 @@
-{{- /* What things are called. Release `leveret` gives leveret-operator; any other release its own name in front. */ -}}
+{{- /* What things are called. Release `leveret` gives leveret-operator; any other release its own name in front. Of a name that is
+       cut a hash tells it from another one that begins so; a release of before there were hashes keeps the names that it has. */ -}}
 
 {{- define "leveret.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}
+{{- $name := .Release.Name -}}
+{{- if not (contains .Chart.Name $name) -}}
+{{- $name = printf "%s-%s" $name .Chart.Name -}}
 {{- end -}}
+{{- $cut := trunc 40 $name | trimSuffix "-" -}}
+{{- if gt (len $name) 40 -}}
+{{- $there := lookup "apps/v1" "Deployment" .Release.Namespace (printf "%s-operator" $cut) -}}
+{{- if ne (dig "metadata" "labels" "app.kubernetes.io/instance" "" $there) .Release.Name -}}
+{{- $cut = printf "%s-%s" (trunc 33 $name | trimSuffix "-") (sha256sum $name | trunc 6) -}}
+{{- end -}}
+{{- end -}}
+{{ $cut }}
 {{- end -}}
 
 {{- /* Labels that select. Argument: (list $ component). */ -}}
@@ -56,7 +64,7 @@ http://{{ include "leveret.fullname" . }}-prometheus:9090
 {{- define "leveret.bytes" -}}
 {{- $amount := index . 1 -}}
 {{- if kindIs "string" $amount -}}
-{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "P" 1000000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
 {{- $number := regexFind "^[0-9]+([.][0-9]+)?" $amount -}}
 {{- $unit := trimPrefix $number $amount -}}
 {{- if not (and $number (hasKey $units $unit)) -}}

@@ -28,7 +28,7 @@ class Server(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             app,
-            host="0.0.0.0",  # noqa: S104 - a pod is reached from outside
+            host="",  # a pod is reached from outside: every address, a socket for IPv4 and one for IPv6 where there is that
             port=settings.listen_port,
             loop="uvloop",
             http=cast("type[Connection]", partial(Connection, health=health)),

@@ -15,6 +15,7 @@ DOCKER = """
 case "$*" in
 "info --format"*) echo a-runtime ;;
 "version --format"*) echo 20.10 ;;
+"inspect -f {{.Id}} mended-control-plane") cat node ;;
 "exec mended-control-plane test ! -e /var/lib/kubelet/config.yaml") [ ! -e kubelet ] ;;
 esac"""
 TOOLS = {
@@ -22,7 +23,7 @@ TOOLS = {
 case "$1 $2" in
 "version ") echo v{KIND} ;;
 "get clusters") [ ! -e cluster ] || echo mended ;;
-"create cluster") echo create >> done; touch cluster kubelet; . ./creation ;;
+"create cluster") echo create >> done; touch cluster kubelet; echo new > node; . ./creation ;;
 "delete cluster") echo delete >> done; rm -f cluster kubelet ;;
 esac""",
     "kubectl": f"""
@@ -43,10 +44,19 @@ class Machine:
     folder: Path
 
     def has(
-        self, *, storage: str = "storageclass.storage.k8s.io/standard", nodes: str = NODE, kubelet: bool = True
+        self,
+        *,
+        storage: str = "storageclass.storage.k8s.io/standard",
+        nodes: str = NODE,
+        kubelet: bool = True,
+        record: str | None = "",
     ) -> None:
-        """Have the cluster, as an earlier run left it."""
+        """Have the cluster, as an earlier run left it, with what the kit noted of it; None: nothing."""
         (self.folder / "cluster").touch()
+        (self.folder / "node").write_text("old")
+        if record is not None:
+            self.record().parent.mkdir(exist_ok=True)
+            self.record().write_text(record)
         (self.folder / "storage").write_text(storage)
         (self.folder / "nodes").write_text(f'{{"items": [{nodes}]}}')
         if kubelet:
@@ -64,6 +74,10 @@ class Machine:
         """List what was done to the cluster."""
         path = self.folder / "done"
         return path.read_text().split() if path.exists() else []
+
+    def record(self) -> Path:
+        """Name what the kit keeps of the cluster."""
+        return self.folder / "leveret-cluster/clusters/mended"
 
     def tools(self) -> Path:
         """Name the folder that the kit fetches tools into."""

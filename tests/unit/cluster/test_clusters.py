@@ -4,6 +4,7 @@ import pytest
 
 FREE = '{"spec": {}}'
 TAINTED = '{"spec": {"taints": [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}]}}'
+DOWN = ("down", "--name", "mended")
 UP = ("up", "--name", "mended", "--image", "node")
 
 
@@ -24,13 +25,40 @@ def test_a_half_made_cluster_is_made_anew(machine, left, lack):
     assert up.returncode == 0, up.stderr
     assert f"cluster mended: it is half made, without {lack}," in up.stderr
     assert machine.done() == ["delete", "create"]
+    assert machine.record().read_text() == "new"
+
+
+@pytest.mark.parametrize("left", [{"kubelet": False}, {"storage": ""}, {"nodes": TAINTED}], ids=str)
+@pytest.mark.parametrize("record", [None, "another"], ids=["never made by the kit", "made in place of the kit's"])
+@pytest.mark.parametrize("words", [UP, DOWN], ids=["up", "down"])
+def test_a_cluster_of_somebody_else_s_is_never_deleted(machine, left, record, words):
+    machine.has(**left, record=record)
+    done = machine.kit(*words)
+    assert done.returncode == 1
+    assert (
+        "this kit has not made it, so it is left as it is: `kind delete cluster --name mended` deletes it"
+        in done.stderr
+    )
+    assert machine.done() == []
+
+
+@pytest.mark.parametrize("record", ["", "old"], ids=["interrupted", "finished"])
+def test_a_cluster_of_the_kit_s_is_deleted(machine, record):
+    machine.has(record=record)
+    down = machine.kit(*DOWN)
+    assert down.returncode == 0, down.stderr
+    assert machine.done() == ["delete"]
+    assert not machine.record().exists()
+    machine.has(record=None)  # one that somebody makes afterwards by the same name
+    assert machine.kit(*DOWN).returncode == 1
 
 
 @pytest.mark.parametrize(
     "nodes", [pytest.param(FREE, id="one-node"), pytest.param(f"{TAINTED}, {FREE}", id="control-plane-and-worker")]
 )
-def test_a_whole_cluster_is_kept(machine, nodes):
-    machine.has(nodes=nodes)
+@pytest.mark.parametrize("record", ["old", None], ids=["the kit's", "a stranger's"])
+def test_a_whole_cluster_is_kept(machine, nodes, record):
+    machine.has(nodes=nodes, record=record)
     up = machine.kit(*UP)
     assert up.returncode == 0, up.stderr
     assert machine.done() == []
@@ -48,6 +76,7 @@ def test_nothing_stays_of_a_cluster_whose_creation_breaks_off(machine, creation,
     assert up.returncode == 1
     assert said in up.stderr
     assert machine.done() == ["create", "delete"]
+    assert not machine.record().exists()
 
 
 @pytest.mark.parametrize("words", [UP, ("images",), ("tools",)], ids=lambda words: words[0])

@@ -10,13 +10,20 @@ from prometheus_client import CollectorRegistry, Counter
 from leveret.telemetry.probes import LoopBeat, ProbeServer, Readiness
 
 
-def get(server: ProbeServer, path: str) -> tuple[int, str]:
+def get(server: ProbeServer, path: str, address: str = "127.0.0.1") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://{address}:{server.port}{path}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as problem:
         with problem:
             return problem.code, problem.read().decode()
+
+
+def has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 def test_health_metrics_and_readiness_answer_from_a_thread() -> None:
@@ -118,5 +125,27 @@ def test_a_process_without_probes_has_only_metrics() -> None:
     try:
         assert get(server, "/metrics")[0] == 200
         assert get(server, "/readyz")[0] == 404
+    finally:
+        server.close()
+
+
+def test_it_answers_on_ipv4_and_on_ipv6_where_the_machine_has_that() -> None:
+    server = ProbeServer(CollectorRegistry(), port=0)
+    server.start()
+    try:
+        for address in ["127.0.0.1", "[::1]"] if has_ipv6() else ["127.0.0.1"]:
+            assert get(server, "/metrics", address)[0] == 200
+    finally:
+        server.close()
+
+
+def test_without_ipv6_it_answers_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    server = ProbeServer(CollectorRegistry(), port=0)
+    server.start()
+    try:
+        assert get(server, "/metrics")[0] == 200
+        with pytest.raises(OSError, match=r"refused|unreachable|assign|support"):
+            socket.create_connection(("::1", server.port), timeout=30)
     finally:
         server.close()

@@ -1,10 +1,10 @@
 {{- /* The alerts, with what the values say in place of what begins with a dollar sign. */ -}}
 {{- define "leveret.rules" -}}
-{{- $rules := .Values.monitoring.rules -}}
+{{- $rules := dig "monitoring" "rules" dict .Values.AsMap -}}
 {{- .Files.Get "rules/alerts.yaml"
   | replace "$namespace" .Release.Namespace
-  | replace "$runbooks" $rules.runbookUrl
+  | replace "$runbooks" (default "https://leveret.dev/docs/runbooks" $rules.runbookUrl)
   | replace "$outboxLimit" (int64 .Values.producer.outboxLimit | toString)
-  | replace "$longestWait" (int64 $rules.longestWaitSeconds | toString)
+  | replace "$longestWait" (int64 (default 900 $rules.longestWaitSeconds) | toString)
   | trim -}}
 {{- end -}}
