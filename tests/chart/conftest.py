@@ -18,12 +18,12 @@ class Chart:
     """Objects that `helm template` makes of the chart, release and namespace `leveret`."""
 
     @staticmethod
-    def render(*settings: str, values: str = "", only: str = "") -> list[Object]:
+    def render(*settings: str, values: str = "", only: str = "", release: str = "leveret") -> list[Object]:
         """Return the objects, without those of `helm test`; settings are as for helm's --set.
 
         `values` is a file, by its path or its name beside values.yaml; `only` is one template, which may be one of the test.
         """
-        done = template(settings, values, only)
+        done = template(settings, values, only, release)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -36,8 +36,10 @@ class Chart:
 
 
 @cache
-def template(settings: tuple[str, ...], values: str = "", only: str = "") -> subprocess.CompletedProcess[str]:
-    command = [helm(), "template", "leveret", str(CHART), "--namespace", "leveret"]
+def template(
+    settings: tuple[str, ...], values: str = "", only: str = "", release: str = "leveret"
+) -> subprocess.CompletedProcess[str]:
+    command = [helm(), "template", release, str(CHART), "--namespace", "leveret"]
     command += ["--values", str(CHART / values)] if values else []
     command += ["--show-only", only] if only else ["--skip-tests"]
     for setting in settings:

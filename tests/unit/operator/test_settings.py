@@ -12,6 +12,7 @@ def test_defaults() -> None:
     assert (settings.broker_secret, settings.metrics_port, settings.management_port) == ("leveret-broker", 15692, 15672)
     assert (settings.consumer_pull_policy, settings.probe_port, settings.log) == (None, 9000, "text")
     assert settings.allowed_names == AllowedNames()
+    assert (settings.installation_secret, settings.own_secrets) == (None, {})
     named = read_settings({"LEVERET_NAMESPACE": "leveret", "LEVERET_QUEUE_NAMES": "shop.*,mails"})
     assert named.allowed_names == AllowedNames(("shop.*", "mails"))
 
@@ -22,6 +23,9 @@ def test_defaults() -> None:
         pytest.param("LEVERET_CONSUMER_PULL_POLICY", "Sometimes", "must be one of Always", id="pull-policy"),
         pytest.param("LEVERET_BROKER_METRICS_PORT", "http", "must be a port, such as 15692", id="port"),
         pytest.param("LEVERET_QUEUE_NAMES", "shop mails", "LEVERET_QUEUE_NAMES: 'shop mails' is no name", id="names"),
+        pytest.param(
+            "LEVERET_OWN_SECRETS", "{}}", "LEVERET_OWN_SECRETS can't be read, and is the chart's", id="secrets"
+        ),
         pytest.param("LEVERET_LOG", "xml", "must be json or text", id="log"),
     ],
 )
