@@ -1,7 +1,7 @@
 """Make what is made from the chart and the CRD, or say what is stale.
 
 The CRD's source of truth is manifests/crd.yaml; the chart carries a copy with switches around it. The files in manifests/ that
-install Leveret without Helm are the chart, rendered with Secrets that must exist: no credential is ever in them. The pages of
+install Leveret without Helm are the chart, rendered: no credential is ever in it. The pages of
 docs/reference take their tables from values.yaml and from the CRD.
 
     python -m charts.render            # write
@@ -34,25 +34,27 @@ KEEP = """\
 
 INSTALL = """\
 # All of Leveret, without Helm. Made from the chart by charts/render.py: change it there.
-# It holds no credential. Make the three Secrets first:
 #
-#   kubectl create namespace leveret
-#   kubectl -n leveret create secret generic leveret-broker --from-literal=host=leveret-rabbitmq --from-literal=port=5672 \\
-#     --from-literal=username=leveret --from-literal=password="$(openssl rand -hex 16)" --from-literal=vhost=/
-#   kubectl -n leveret create secret generic leveret-database --from-literal=host=leveret-postgresql --from-literal=port=5432 \\
-#     --from-literal=username=leveret --from-literal=password="$(openssl rand -hex 16)" --from-literal=dbname=leveret
-#   kubectl -n leveret create secret generic leveret-token --from-literal=token="$(openssl rand -hex 20)"
 #   kubectl apply -f manifests/install.yaml
 #
-# RabbitMQ and PostgreSQL take their password when their volume is empty, and keep it.
+# It holds no credential: the operator makes the Secrets leveret-broker, leveret-database, leveret-token and leveret-installation
+# where they are absent, and leaves alone what is there. RabbitMQ and PostgreSQL take their password when their volume is empty,
+# and keep it.
 """
 
 PIECE = """\
 # {title} of manifests/install.yaml alone, for those who run the rest otherwise. Made from the chart by charts/render.py.
 {needs}"""
 
+BROKER_NEEDS = """\
+# It needs the Secret leveret-broker, which the operator of install.yaml makes. Without that:
+#
+#   kubectl -n leveret create secret generic leveret-broker --from-literal=host=leveret-rabbitmq --from-literal=port=5672 \\
+#     --from-literal=username=leveret --from-literal=password="$(openssl rand -hex 32)"
+"""
+
 PIECES = {
-    "rabbitmq": ("The broker", "# It needs the Secret leveret-broker, as the head of install.yaml shows.\n"),
+    "rabbitmq": ("The broker", BROKER_NEEDS),
     "prometheus": ("The monitoring", "# It scrapes the pods of the namespace leveret with a port named `metrics`.\n"),
 }
 
@@ -109,15 +111,8 @@ def without_comments(text: str) -> str:
 
 
 def rendered() -> list[str]:
-    """Return the chart's objects but the CRD, each as a document, for the namespace leveret and with Secrets that must exist."""
-    settings = {
-        "rabbitmq.existingSecret": "leveret-broker",
-        "postgresql.existingSecret": "leveret-database",
-        "auth.existingSecret": "leveret-token",
-    }
+    """Return the chart's objects but the CRD, each as a document, for the namespace leveret."""
     command = [helm(), "template", "leveret", str(CHART), "--namespace", "leveret", "--skip-tests"]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Stop(f"helm could not render the chart: {done.stderr.strip()}")

@@ -9,7 +9,7 @@ What can't be used is refused with a sentence, which never quotes a URL: there i
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -71,6 +71,7 @@ class Places:
 
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     folder: Path = SECRETS
+    read: Callable[[Path], dict[str, str]] = field(default=lambda folder: keys_in(folder), repr=False)
 
     def broker(self) -> Broker:
         """Read the broker's address and credentials; raise MissingSetting, or BadSetting, which is one."""
@@ -89,7 +90,7 @@ class Places:
     def installation(self) -> str | None:
         """Read the installation's id; None where there is none. Raise BadSetting."""
         folder = self.folder / "installation"
-        found = self.environment.get("LEVERET_INSTALLATION") or keys_in(folder).get("id")
+        found = self.environment.get("LEVERET_INSTALLATION") or self.read(folder).get("id")
         if found and not _ID.fullmatch(found):
             where = f"LEVERET_INSTALLATION, or the key id of the Secret in {folder},"
             raise BadSetting(f"{where} must have 1 to 64 letters, digits and hyphens")
@@ -121,7 +122,7 @@ class Places:
 
     def _secret(self, name: str, variable: str, needed: tuple[str, ...]) -> dict[str, str]:
         folder = self.folder / name
-        found = keys_in(folder)
+        found = self.read(folder)
         if missing := [key for key in needed if not found.get(key)]:
             raise MissingSetting(
                 f"no {name} settings: {folder} lacks {', '.join(missing)}, and {variable} is not set; "

@@ -10,7 +10,9 @@ if __name__ == "__main__":
 
 import asyncio
 import contextlib
+import secrets
 import sys
+from dataclasses import replace
 
 import aiohttp
 from prometheus_client import CollectorRegistry
@@ -23,6 +25,7 @@ from leveret_operator.broker import BrokerLink
 from leveret_operator.broker_statistics import BrokerStatistics
 from leveret_operator.bulk import Bulk
 from leveret_operator.clock import SteadyClock
+from leveret_operator.credentials import Credentials
 from leveret_operator.deployment import Surroundings
 from leveret_operator.kubernetes_api import KubernetesApi
 from leveret_operator.kubernetes_events import KubernetesEvents
@@ -53,6 +56,8 @@ async def operate(settings: Settings) -> int:
     async with contextlib.AsyncExitStack() as stack:
         api = await KubernetesApi.connect(settings.namespace, metrics.wrote_kubernetes)
         stack.push_async_callback(api.close)
+        own = Credentials(api, settings.places.folder, settings.own_secrets, secrets.token_hex)
+        settings = replace(settings, places=replace(settings.places, read=own.keys))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         objects = Registry(loop.wake)
         watch = Watch(api, objects, namespace=settings.namespace, pod=settings.pod, clock=clock)
@@ -91,11 +96,12 @@ async def operate(settings: Settings) -> int:
                 settings.log,
                 settings.consumer_pull_secrets,
                 settings.consumer_resources,
+                settings.installation_secret,
             ),
             clock=clock,
             allowed_names=settings.allowed_names,
         )
-        return await run(Parts(settings, tools, watch, loop, beat))
+        return await run(Parts(settings, own, tools, watch, loop, beat))
 
 
 if __name__ == "__main__":

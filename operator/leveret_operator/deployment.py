@@ -21,9 +21,9 @@ PROGRESS_DEADLINE = timedelta(minutes=10)  # Kubernetes' default
 PULLS = timedelta(minutes=2)  # for what comes before a start
 PROBE_PORT = 9000
 USER = 10001
-BROKER_FOLDER = "/etc/leveret/broker"
+SECRETS_FOLDER = "/etc/leveret"
 SCRATCH_FOLDER = "/tmp"  # noqa: S108 - the pod's own, and the only place to write
-BROKER_VOLUME, SCRATCH_VOLUME = "leveret-broker", "leveret-tmp"
+SCRATCH_VOLUME = "leveret-tmp"
 HISTORY = 2  # former ReplicaSets kept: enough to go back, and a thousand JobQueues have two thousand, not ten
 
 
@@ -36,6 +36,7 @@ class Surroundings:
     log: str
     pull_secrets: tuple[str, ...] = ()  # Secrets that open the images' registry
     resources: Json = field(default_factory=dict)  # of a container whose template says nothing of them
+    installation_secret: str | None = None  # where the chart names none, none is mounted
 
 
 def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | None = None) -> dict[str, object]:
@@ -124,12 +125,21 @@ def _pod_template(
             },
             "containers": [_container(jobqueue, around, source)],
             "volumes": [
-                {"name": BROKER_VOLUME, "secret": {"secretName": around.broker_secret, "defaultMode": 0o440}},
+                *(
+                    {"name": f"leveret-{name}", "secret": {"secretName": secret, "defaultMode": 0o440}}
+                    for name, secret in _secrets(around).items()
+                ),
                 {"name": SCRATCH_VOLUME, "emptyDir": {}},
             ],
             **({"imagePullSecrets": [{"name": name} for name in around.pull_secrets]} if around.pull_secrets else {}),
         },
     }
+
+
+def _secrets(around: Surroundings) -> dict[str, str]:
+    """Return the Secrets that are mounted, by the name of their folder."""
+    installation = {"installation": around.installation_secret} if around.installation_secret else {}
+    return {"broker": around.broker_secret, **installation}
 
 
 def _container(jobqueue: JobQueue, around: Surroundings, source: Source | None) -> dict[str, object]:
@@ -151,7 +161,10 @@ def _container(jobqueue: JobQueue, around: Surroundings, source: Source | None) 
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": BROKER_VOLUME, "mountPath": BROKER_FOLDER, "readOnly": True},
+            *(
+                {"name": f"leveret-{name}", "mountPath": f"{SECRETS_FOLDER}/{name}", "readOnly": True}
+                for name in _secrets(around)
+            ),
             {"name": SCRATCH_VOLUME, "mountPath": SCRATCH_FOLDER},
         ],
     }

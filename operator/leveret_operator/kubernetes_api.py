@@ -24,6 +24,7 @@ TIMEOUT = 10.0  # s
 JOBQUEUES = "/apis/leveret.dev/v1alpha1/namespaces/{namespace}/jobqueues"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{namespace}/deployments"
 PODS = "/api/v1/namespaces/{namespace}/pods"
+SECRETS = "/api/v1/namespaces/{namespace}/secrets"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
@@ -91,6 +92,10 @@ class KubernetesApi:
         query = {"fieldManager": FIELD_MANAGER}
         await self._request("PATCH", f"{JOBQUEUES}/{jobqueue.name}/status", query, {"status": status}, MERGE)
         self._written("status")
+
+    async def create_secret(self, manifest: Json) -> None:
+        await self._request("POST", SECRETS, {"fieldManager": FIELD_MANAGER}, manifest)
+        self._written("secret")
 
     async def create_event(self, event: Json) -> None:
         await self._request("POST", EVENTS, {"fieldManager": FIELD_MANAGER}, event)

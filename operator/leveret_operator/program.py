@@ -1,8 +1,8 @@
 """Start and stop the operator's parts in order.
 
-Start: broker and statistics at once, the resource's CRD when it is there, then the loop and the watch. Stop, on SIGTERM:
-the loop first, so that nothing is written any more, then the broker, then the watch. A part that ends by itself ends the
-process, with exit status 1: Kubernetes starts it again.
+Start: absent Secrets first, then broker and statistics at once, the resource's CRD when it is there, then the loop and the
+watch. Stop, on SIGTERM: the loop first, so that nothing is written any more, then the broker, then the watch. A part that
+ends by itself ends the process, with exit status 1: Kubernetes starts it again.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from leveret.telemetry.probes import LoopBeat
+from leveret_operator.credentials import Credentials
 from leveret_operator.loop import CentralLoop
 from leveret_operator.settings import Settings
 from leveret_operator.tools import Tools
@@ -28,6 +29,7 @@ Task = asyncio.Task[None]
 @dataclass(frozen=True, slots=True)
 class Parts:
     settings: Settings
+    credentials: Credentials
     tools: Tools
     watch: Watch
     loop: CentralLoop
@@ -40,6 +42,7 @@ async def run(parts: Parts) -> int:
     _stop_on_signals(stop)
     settings, tools = parts.settings, parts.tools
     log.info("started", namespace=settings.namespace)
+    await parts.credentials.make_absent()
 
     found = asyncio.Event()
 
@@ -64,15 +67,16 @@ async def run(parts: Parts) -> int:
 
     beating = asyncio.create_task(parts.beat.run(), name="beat")
     signals = asyncio.create_task(keep_signals(), name="signals")
+    secrets = asyncio.create_task(parts.credentials.run(), name="credentials")
     broker = asyncio.create_task(tools.broker.run(settings.places.broker, settings.pod), name="broker")
     bulk = asyncio.create_task(tools.bulk.run(), name="statistics")
     working = asyncio.create_task(work(), name="central loop")
     watching = asyncio.create_task(watch(), name="watch")
     listed = asyncio.create_task(listing(), name="lists beside the watch")
     stopping = asyncio.create_task(_wait(stop), name="stop")
-    everything = {beating, signals, broker, bulk, working, watching, listed, stopping}
+    everything = {beating, signals, secrets, broker, bulk, working, watching, listed, stopping}
     ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
-    for part in (working, broker, bulk, listed, signals):
+    for part in (working, secrets, broker, bulk, listed, signals):
         await _cancel(part)
     watch_stop.set()
     await asyncio.wait({watching}, timeout=WATCH_STOPS_WITHIN if watch_ready.is_set() else 0)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from leveret.settings import MissingSetting, Places
 from leveret.telemetry.logs import log_form
+from leveret_operator.own_secrets import Kind, OwnSecret, read_own_secrets
 from leveret_operator.queue_names import AllowedNames, read_allowed
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -19,6 +20,8 @@ class Settings:
     places: Places  # where the broker's address and credentials are read, anew for each use
     namespace: str  # whose JobQueues it looks after
     broker_secret: str  # mounted into the consumers
+    installation_secret: str | None  # so is this, where there is one
+    own_secrets: Mapping[Kind, OwnSecret]  # made where they are absent
     management_port: int
     metrics_port: int
     consumer_pull_policy: str | None
@@ -40,6 +43,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         places=Places(environment),
         namespace=namespace,
         broker_secret=environment.get("LEVERET_BROKER_SECRET") or "leveret-broker",
+        installation_secret=environment.get("LEVERET_INSTALLATION_SECRET") or None,
+        own_secrets=_own_secrets(environment),
         management_port=_port(environment, "LEVERET_BROKER_MANAGEMENT_PORT", 15672),
         metrics_port=_port(environment, "LEVERET_BROKER_METRICS_PORT", 15692),
         consumer_pull_policy=policy,
@@ -58,6 +63,13 @@ def _own_namespace() -> str:
     raise MissingSetting(
         "LEVERET_NAMESPACE is not set and this is no pod; set it to the namespace that holds the JobQueues"
     )
+
+
+def _own_secrets(environment: Mapping[str, str]) -> dict[Kind, OwnSecret]:
+    try:
+        return read_own_secrets(environment.get("LEVERET_OWN_SECRETS", ""))
+    except ValueError as problem:
+        raise ValueError(f"LEVERET_OWN_SECRETS can't be read, and is the chart's to write: {problem}") from problem
 
 
 def _names(environment: Mapping[str, str]) -> AllowedNames:

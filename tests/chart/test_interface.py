@@ -15,9 +15,6 @@ EVERYTHING = {
     ("Service", "leveret-prometheus"),
     ("Service", "leveret-rabbitmq"),
     ("Service", "leveret-postgresql"),
-    ("Secret", "leveret-broker"),
-    ("Secret", "leveret-database"),
-    ("Secret", "leveret-token"),
     ("ServiceAccount", "leveret-operator"),
     ("ServiceAccount", "leveret-producer"),
     ("ServiceAccount", "leveret-prometheus"),
@@ -35,6 +32,13 @@ EVERYTHING = {
     ("ValidatingAdmissionPolicyBinding", "jobqueues.leveret.dev"),
 }
 CLUSTER_WIDE = {kind for kind, name in EVERYTHING if name == "jobqueues.leveret.dev"}
+
+
+OWN_SECRETS = (
+    '{"broker":{"given":{"host":"leveret-rabbitmq","port":"5672","username":"leveret","vhost":"/"},"name":"leveret-broker"},'
+    '"database":{"given":{"dbname":"leveret","host":"leveret-postgresql","port":"5432","username":"leveret"},'
+    '"name":"leveret-database"},"installation":{"name":"leveret-installation"},"token":{"name":"leveret-token"}}'
+)
 
 
 def test_the_defaults_make_exactly_this(objects):
@@ -109,16 +113,25 @@ def test_ports_of_pods(pods, component, ports):
 @pytest.mark.parametrize(
     ("component", "secrets"),
     [
-        ("operator", {"/etc/leveret/broker": "leveret-broker"}),
+        (
+            "operator",  # which makes them
+            {
+                "/etc/leveret/broker": "leveret-broker",
+                "/etc/leveret/database": "leveret-database",
+                "/etc/leveret/token": "leveret-token",
+                "/etc/leveret/installation": "leveret-installation",
+            },
+        ),
         (
             "producer",
             {
                 "/etc/leveret/broker": "leveret-broker",
                 "/etc/leveret/database": "leveret-database",
                 "/etc/leveret/token": "leveret-token",
+                "/etc/leveret/installation": "leveret-installation",
             },
         ),
-        ("rabbitmq", {}),
+        ("rabbitmq", {"/etc/leveret/broker": "leveret-broker"}),
         ("postgresql", {"/etc/leveret/database": "leveret-database"}),
         ("prometheus", {}),
     ],
@@ -144,6 +157,8 @@ def test_secrets_are_folders_and_each_pod_has_only_what_it_needs(pods, component
                 "LEVERET_POD": "metadata.name",
                 "LEVERET_NAMESPACE": "metadata.namespace",
                 "LEVERET_BROKER_SECRET": "leveret-broker",
+                "LEVERET_INSTALLATION_SECRET": "leveret-installation",
+                "LEVERET_OWN_SECRETS": OWN_SECRETS,
                 "LEVERET_BROKER_MANAGEMENT_PORT": "15672",
                 "LEVERET_BROKER_METRICS_PORT": "15692",
                 "LEVERET_CONSUMER_PULL_POLICY": "IfNotPresent",

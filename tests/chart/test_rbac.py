@@ -9,6 +9,7 @@ OPERATOR = {
     ("apps", "deployments/scale"): {"patch"},
     ("", "pods"): {"list", "watch"},
     ("", "events"): {"create", "patch"},
+    ("", "secrets"): {"create"},
 }
 PROMETHEUS = {("", "pods"): {"get", "list", "watch"}}
 

@@ -95,7 +95,7 @@ def test_components_have_the_same_keys(component):
         (["rabbitmq.image.tag="], "rabbitmq.image.tag: String length must be greater than or equal to 1"),
         (
             ["rabbitmq.enabled=false"],
-            "set rabbitmq.existingSecret to a Secret with the keys host, port, username, password and vhost.",
+            "set rabbitmq.existingSecret to a Secret with the keys host, port, username and password, and vhost unless it is /.",
         ),
         (
             ["postgresql.enabled=false"],

@@ -3,7 +3,7 @@
 {{- define "leveret.checks" -}}
 {{- $values := .Values -}}
 {{- if not (or $values.rabbitmq.enabled $values.rabbitmq.existingSecret) -}}
-{{- fail "rabbitmq.enabled is false, so Leveret needs a broker of yours: set rabbitmq.existingSecret to a Secret with the keys host, port, username, password and vhost." -}}
+{{- fail "rabbitmq.enabled is false, so Leveret needs a broker of yours: set rabbitmq.existingSecret to a Secret with the keys host, port, username and password, and vhost unless it is /." -}}
 {{- end -}}
 {{- if not (or $values.postgresql.enabled $values.postgresql.existingSecret) -}}
 {{- fail "postgresql.enabled is false, so Leveret needs a PostgreSQL of yours: set postgresql.existingSecret to a Secret with the keys host, port, username, password and dbname." -}}

@@ -51,6 +51,31 @@ app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 {{ default (printf "%s-token" (include "leveret.fullname" .)) .Values.auth.existingSecret }}
 {{- end -}}
 
+{{- define "leveret.installationSecret" -}}
+{{ default (printf "%s-installation" (include "leveret.fullname" .)) (.Values.installation).existingSecret }}
+{{- end -}}
+
+{{- /* The Secrets that are made in the cluster, as JSON: what the operator is told of each. It draws the rest, where the Secret is absent. */ -}}
+{{- define "leveret.ownSecrets" -}}
+{{- $name := include "leveret.fullname" . -}}
+{{- $own := dict -}}
+{{- if not .Values.rabbitmq.existingSecret -}}
+{{- $_ := set $own "broker" (dict "name" (include "leveret.brokerSecret" .) "given" (dict
+  "host" (printf "%s-rabbitmq" $name) "port" "5672" "username" "leveret" "vhost" "/")) -}}
+{{- end -}}
+{{- if not .Values.postgresql.existingSecret -}}
+{{- $_ := set $own "database" (dict "name" (include "leveret.databaseSecret" .) "given" (dict
+  "host" (printf "%s-postgresql" $name) "port" "5432" "username" "leveret" "dbname" "leveret")) -}}
+{{- end -}}
+{{- if not .Values.auth.existingSecret -}}
+{{- $_ := set $own "token" (dict "name" (include "leveret.tokenSecret" .)) -}}
+{{- end -}}
+{{- if not (.Values.installation).existingSecret -}}
+{{- $_ := set $own "installation" (dict "name" (include "leveret.installationSecret" .)) -}}
+{{- end -}}
+{{- toJson $own -}}
+{{- end -}}
+
 {{- define "leveret.prometheusUrl" -}}
 {{- if .Values.prometheus.enabled -}}
 http://{{ include "leveret.fullname" . }}-prometheus:9090

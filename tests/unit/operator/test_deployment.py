@@ -61,6 +61,20 @@ def test_what_a_consumer_is_told_of_its_queue_and_of_dead_letters_beside_it(jobq
     assert made["metadata"]["name"] == "url-check-consumer"
 
 
+def test_each_secret_is_a_folder(jobqueue: JobQueue) -> None:
+    def folders(around: Surroundings) -> dict[str, str]:
+        made: Any = build_deployment(jobqueue, around)
+        spec = made["spec"]["template"]["spec"]
+        secrets = {each["name"]: each["secret"]["secretName"] for each in spec["volumes"] if "secret" in each}
+        mounts = {each["name"]: each for each in spec["containers"][0]["volumeMounts"]}
+        assert all(mounts[name]["readOnly"] for name in secrets)
+        return {mounts[name]["mountPath"]: secret for name, secret in secrets.items()}
+
+    assert folders(AROUND) == {"/etc/leveret/broker": "leveret-broker"}  # an older chart makes no other
+    named = replace(AROUND, installation_secret="mine")
+    assert folders(named) == {"/etc/leveret/broker": "leveret-broker", "/etc/leveret/installation": "mine"}
+
+
 def test_pod_security_is_restricted(jobqueue: JobQueue) -> None:
     spec = pod(jobqueue)
     container = spec["containers"][0]["securityContext"]

@@ -13,6 +13,7 @@ def test_defaults() -> None:
     assert (settings.consumer_pull_policy, settings.probe_port, settings.log) == (None, 9000, "text")
     assert settings.allowed_names == AllowedNames()
     assert (settings.consumer_pull_secrets, settings.consumer_resources) == ((), {})
+    assert (settings.installation_secret, settings.own_secrets) == (None, {})
     named = read_settings({"LEVERET_NAMESPACE": "leveret", "LEVERET_QUEUE_NAMES": "shop.*,mails"})
     assert named.allowed_names == AllowedNames(("shop.*", "mails"))
 
@@ -32,6 +33,9 @@ def test_what_consumers_are_given() -> None:
         pytest.param("LEVERET_CONSUMER_RESOURCES", "[]", "must be a JSON object, such as", id="resources in a list"),
         pytest.param("LEVERET_BROKER_METRICS_PORT", "http", "must be a port, such as 15692", id="port"),
         pytest.param("LEVERET_QUEUE_NAMES", "shop mails", "LEVERET_QUEUE_NAMES: 'shop mails' is no name", id="names"),
+        pytest.param(
+            "LEVERET_OWN_SECRETS", "{}}", "LEVERET_OWN_SECRETS can't be read, and is the chart's", id="secrets"
+        ),
         pytest.param("LEVERET_LOG", "xml", "must be json or text", id="log"),
     ],
 )
