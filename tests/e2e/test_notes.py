@@ -97,5 +97,7 @@ def test_the_api_server_takes_all_that_the_chart_can_make(namespace: Namespace) 
     )
     done = subprocess.run(words, input=text, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
+    # That somebody has applied an object by kubectl before is no matter.
+    warned = [line for line in done.stderr.splitlines() if line.startswith("Warning") and "migrate kubectl" not in line]
+    assert warned == []
     assert len(done.stdout.splitlines()) == len(objects)

@@ -12,6 +12,7 @@ AMQP_PORT = int(os.environ.get("LEVERET_E2E_AMQP_PORT", "35672"))
 READ_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9000/metrics').read().decode())"
 # Where test_start_order has releases, and so JobQueues, of its own.
 BESIDE = ("order-broker", "order-database", "order-both")
+SHARES = "second-installation"  # and test_two_installations, one
 WORKLOADS = (
     "statefulset/leveret-rabbitmq",
     "statefulset/leveret-postgresql",
@@ -24,7 +25,7 @@ WORKLOADS = (
 def install() -> Namespace:
     """Install the release `leveret` as the README's commands by hand do; where it is there already, it stays."""
     release = make_namespace(CONTEXT, "leveret")
-    flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{','.join(BESIDE)}}}")
+    flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{','.join((*BESIDE, SHARES))}}}")
     release.helm("upgrade", "--install", "leveret", str(CHART), *flags)
     for workload in WORKLOADS:
         release.kubectl("rollout", "status", workload, "--timeout=400s")
