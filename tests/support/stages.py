@@ -51,6 +51,7 @@ class Stage:
     tests: str | None = None  # the folder that pytest runs after the commands
     test_seconds: int = 120
     workers: int = 1  # processes that share the test files, each with servers of its own
+    shared_by: str = "loadfile"  # or by the groups that the tests are marked with
     repeats: bool = False  # a few failing tests are run once more, alone
     all_commands: bool = False  # goes on after a failing command, to show everything at once
 
@@ -90,7 +91,15 @@ STAGES = {
         Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=5, repeats=True),
         Stage("chart", tests="tests/chart", needs=("tools",)),
         Stage("cluster", (UP, (*KIT, "load", "--name", CLUSTER)), needs=("images",)),
-        Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900, repeats=True),
+        Stage(
+            "e2e",
+            tests="tests/e2e",
+            needs=("cluster",),
+            test_seconds=900,
+            workers=2,
+            shared_by="loadgroup",
+            repeats=True,
+        ),
         Stage(
             "browser",
             ((*KIT, "packages", "chromium"),),
@@ -117,7 +126,7 @@ def commands(stage: Stage) -> list[Command]:
     """List what a stage runs."""
     if not stage.tests:
         return list(stage.commands)
-    sharing = () if stage.workers == 1 else (f"--numprocesses={stage.workers}", "--dist=loadfile")
+    sharing = () if stage.workers == 1 else (f"--numprocesses={stage.workers}", f"--dist={stage.shared_by}")
     return [*stage.commands, (*pytest(stage, report_file(stage.name), stage.tests), *sharing)]
 
 
