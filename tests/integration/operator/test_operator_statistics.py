@@ -4,15 +4,22 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import aio_pika
 import pytest
 from containers import Server, free_port, management
 
+from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.publisher import Publisher
-from leveret.scaling.backlog import Depth
+from leveret.scaling.backlog import WRITTEN_WITHIN, Depth
 from leveret.settings import Broker
 from leveret_operator.broker_statistics import BrokerStatistics, NoStatistics
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
 
 Make = Callable[..., BrokerStatistics]
 QUEUE = "leveret.bench"
@@ -60,16 +67,37 @@ async def test_a_deleted_queue_is_missing_and_not_empty(
     assert await eventually(statistics(), broker, lambda depth: depth is None) is None
 
 
-async def test_the_management_list_stands_in_and_its_zeros_are_unknown(
+async def test_the_management_list_stands_in_and_proves_a_zero(
     statistics: Make, broker: Broker, publisher: Publisher, job: aio_pika.Message, asked: Counter[str]
 ) -> None:
     reader = statistics(metrics_port=free_port())
-    assert QUEUE not in (await reader.read(broker)).depths
+    assert QUEUE not in (await reader.read(broker)).depths, "a first zero may be that of numbers that aren't there yet"
     await publisher.publish("leveret.jobs", QUEUE, job)
-    depth = await eventually(reader, broker, lambda depth: depth is not None)
+    depth = await eventually(reader, broker, lambda depth: depth is not None and depth.ready == 1)
     assert depth is not None
-    assert (depth.ready, depth.unacked) == (1, 0)
+    assert depth.unacked == 0
+    async with await open_connection(broker, "drain") as connection, await connection.channel() as channel:
+        await (await (await channel.get_queue(QUEUE, ensure=False)).get()).ack()
+    drained = now()
+    depth = await eventually(reader, broker, lambda depth: depth is not None and depth.ready == 0)
+    assert depth is not None
+    assert depth.unacked == 0
+    assert depth.at - drained >= WRITTEN_WITHIN
     assert asked["management"] > 0
+
+
+async def test_a_queue_that_no_node_tells_of_is_looked_up(
+    statistics: Make, rabbitmq: Server, broker: Broker, publisher: Publisher, asked: Counter[str]
+) -> None:
+    reader = statistics()
+    await eventually(reader, broker, lambda depth: depth is not None)
+    reading = await reader.read(broker, {QUEUE, "leveret.not-there"})
+    assert asked["management"] == 2
+    assert reading.rows[QUEUE].led
+    assert "leveret.not-there" not in reading.depths
+    reading = await reader.read(replace(broker, password="wrong"), {"leveret.not-there"})
+    assert QUEUE in reading.depths
+    assert "401" in str(reading.unlisted)
 
 
 async def test_credentials_that_are_refused_are_said(statistics: Make, broker: Broker) -> None:
