@@ -20,7 +20,8 @@ from leveret.settings import Broker
 from leveret_operator.broker_nodes import Identity, Nodes
 from leveret_operator.management_list import Listed, ManagementList, Row
 
-TIMEOUT = aiohttp.ClientTimeout(total=4.0)
+# A reading is believed for 10 s, and the next one comes 5 s later, and as much as that takes.
+TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 LOOKUP = 1.0  # s, for the nodes' names; what takes longer is used the next time
 _ROW = re.compile(r"^rabbitmq_detailed_queue_messages_(ready|unacked)\{([^}]*)\} ([0-9.e+]+)$", re.MULTILINE)
 _QUEUE = re.compile(r'(?:^|,)queue="((?:[^"\\]|\\.)*)"')
@@ -64,6 +65,7 @@ class BrokerStatistics:
         self._list = ManagementList(http, management_port, clock, asked)
         self._clock, self._asked, self._resolve = clock, asked, resolve or _addresses
         self._of, self._nodes = ("", ""), Nodes()
+        self._incomplete = False  # the last time; then the management API is asked beside the nodes, as one may hang
         self._lookups: dict[str, asyncio.Future[list[str]]] = {}
 
     async def read(self, broker: Broker, wanted: Set[str] = frozenset()) -> Statistics:
@@ -73,24 +75,31 @@ class BrokerStatistics:
         """
         if self._of != (broker.host, broker.vhost):
             self._of, self._nodes = (broker.host, broker.vhost), Nodes()
-        at, listed, unlisted = self._clock(), None, None
-        texts, cluster, problem = await self._ask_nodes(broker)
+        at = self._clock()
+        (texts, cluster, problem), looked_up = await asyncio.gather(
+            self._ask_nodes(broker), self._look_up(broker) if self._incomplete else _nothing()
+        )
         depths = parse_detailed(texts, at)
         answered = [one for one in map(identify, texts) if one]
         nodes = self._nodes.after(answered, None, at, cluster)
-        if not texts or wanted - depths.keys() or nodes.silent(at):
-            try:
-                listed = await self._list.read(broker)
-            except _Problems as second:
-                unlisted = f"port {self._management_port}: {_say(second)}"
-                if problem:
-                    raise NoStatistics(f"port {self._metrics_port}: {_say(problem)}; {unlisted}") from second
-        self._nodes = nodes.after(answered, listed.members if listed else None, at, cluster)
-        silent = self._nodes.silent(at)
-        if listed is None:
-            return Statistics(at, depths, silent, unlisted=unlisted)
-        silent = {name: since for name, since in silent.items() if name not in listed.online}
-        return Statistics(at, _put_together(depths, listed), silent, listed.rows)
+        self._incomplete = bool(not texts or wanted - depths.keys() or nodes.silent(at))
+        if self._incomplete and looked_up is None:
+            looked_up = await self._look_up(broker)
+        if problem and isinstance(looked_up, str):
+            raise NoStatistics(f"port {self._metrics_port}: {_say(problem)}; {looked_up}") from problem
+        if not isinstance(looked_up, Listed):
+            self._nodes = nodes
+            return Statistics(at, depths, nodes.silent(at), unlisted=looked_up)
+        self._nodes = nodes.after(answered, looked_up.members, at, cluster)
+        silent = {name: since for name, since in self._nodes.silent(at).items() if name not in looked_up.online}
+        return Statistics(at, _put_together(depths, looked_up), silent, looked_up.rows)
+
+    async def _look_up(self, broker: Broker) -> Listed | str:
+        """Ask the management API; return why it does not answer."""
+        try:
+            return await self._list.read(broker)
+        except _Problems as problem:
+            return f"port {self._management_port}: {_say(problem)}"
 
     async def _ask_nodes(self, broker: Broker) -> tuple[list[str], str | None, BaseException | None]:
         """Return what nodes of this cluster say, the cluster's id, and the first problem if none says anything."""
@@ -101,7 +110,7 @@ class BrokerStatistics:
                 targets = dict.fromkeys(await self._resolve(broker.host))
         except OSError as unresolved:  # TimeoutError is one
             problem = unresolved
-        for name, addresses in (await self._look_up()).items():
+        for name, addresses in (await self._find_nodes()).items():
             for address in addresses:
                 if not _is_loopback(address):
                     targets.setdefault(address, name)
@@ -116,7 +125,7 @@ class BrokerStatistics:
             )
         return texts, cluster, None if texts else problem
 
-    async def _look_up(self) -> dict[str, list[str]]:
+    async def _find_nodes(self) -> dict[str, list[str]]:
         """Return the addresses of the nodes' own names; a name server that hangs holds up one thread for each name."""
         for name in self._nodes.heard:
             if name not in self._lookups and self._nodes.cluster:  # without it nobody can be told from a stranger
@@ -158,6 +167,10 @@ def _put_together(depths: Mapping[str, Depth], listed: Listed) -> dict[str, Dept
     """What a queue's own node says comes first; a leader that no majority follows may be one of two."""
     leaderless = {name for name, row in listed.rows.items() if not row.led}
     return {name: depth for name, depth in {**listed.depths, **depths}.items() if name not in leaderless}
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def _addresses(host: str) -> list[str]:

@@ -18,7 +18,7 @@ import msgspec
 from leveret.scaling.backlog import BULK_GOOD_FOR, WRITTEN_WITHIN, Depth
 from leveret.settings import Broker
 
-TIMEOUT = aiohttp.ClientTimeout(total=4.0)
+TIMEOUT = aiohttp.ClientTimeout(total=3.0)
 _TOTALS = "disable_stats=true&enable_queue_totals=true&columns=name,messages_ready,messages_unacknowledged"
 _PLACES = "disable_stats=true&columns=name,state,leader,members,online"
 
