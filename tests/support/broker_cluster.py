@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from containers import LABEL, Server, docker, free_port
 
@@ -27,6 +27,7 @@ LOGIN = (
 class BrokerCluster:
     servers: dict[str, Server]  # by the host in the node's name
     addresses: dict[str, str]  # likewise; from here they lead to the containers
+    gone: set[str] = field(default_factory=set)  # where the one address leads no more
 
     async def resolve(self, host: str) -> list[str]:
         """Give a host's addresses, as the name server of a Kubernetes would; others are addresses already."""
@@ -43,9 +44,9 @@ class BrokerCluster:
 
     @contextlib.asynccontextmanager
     async def behind_one_address(self) -> AsyncIterator[Broker]:
-        """Lead each new connection to the next node, whether or not it is up."""
+        """Lead each new connection to the next node, whether or not it is up, unless it's called gone."""
         host = f"127.77.{free_port() // 256}.{free_port() % 256}"
-        nodes = itertools.cycle(self.addresses.values())
+        nodes = (self.addresses[node] for node in itertools.cycle(NODES) if node not in self.gone)
         async with contextlib.AsyncExitStack() as stack:
             for port in PORTS:
                 await stack.enter_async_context(_forwarding(host, port, nodes))

@@ -1,9 +1,10 @@
 """A broker of three nodes behind one address: each queue's leader is on one of them, and only that one counts it."""
 
 import asyncio
+import functools
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import aio_pika
 import aiohttp
 import pytest
 from broker_cluster import NODES, BrokerCluster, broker_cluster
-from containers import docker
+from containers import docker, free_port
 from operator_link import now, operating, until
 from played import Cluster
 
@@ -72,6 +73,27 @@ async def drain(broker: Broker, names: set[str]) -> None:
                 await (await queue.get()).ack()
 
 
+async def only_names_that_are_true_are_used(
+    nodes: BrokerCluster, broker: Broker, read_by: Callable[..., BrokerStatistics]
+) -> None:
+    """Without the management API: nodes are remembered by their answers, and then asked by their names."""
+
+    async def misleading(host: str) -> list[str]:
+        return await nodes.resolve({"n1": "n2", "n2": "n1", "n3": "127.0.0.1"}.get(host, host))
+
+    async def told(reader: BrokerStatistics) -> int:
+        return len({f"leveret.{jobqueue.name}" for jobqueue in JOBQUEUES} & (await reader.read(broker)).depths.keys())
+
+    reader = read_by(resolve=nodes.resolve)
+    async with asyncio.timeout(60):
+        while await told(reader) < len(JOBQUEUES):
+            pass
+    reader = read_by(resolve=misleading)
+    assert {await told(reader) for _ in range(12)} == {2}, (
+        "who answers at the Secret's host is believed, and no one else"
+    )
+
+
 @pytest.mark.timeout(300)
 async def test_every_queue_comes_back_to_zero_and_a_node_that_stops_is_named(
     nodes: BrokerCluster, broker: Broker
@@ -83,14 +105,10 @@ async def test_every_queue_comes_back_to_zero_and_a_node_that_stops_is_named(
         return next(str(one["message"]) for one in entries if one["type"] == "MetricsFresh")
 
     async with aiohttp.ClientSession() as http:
-        statistics = BrokerStatistics(
-            http,
-            metrics_port=15692,
-            management_port=15672,
-            clock=now,
-            asked=lambda kind: asked.update([kind]),
-            resolve=nodes.resolve,
+        read_by = functools.partial(
+            BrokerStatistics, http, metrics_port=15692, clock=now, asked=lambda kind: asked.update([kind])
         )
+        statistics = read_by(management_port=15672, resolve=nodes.resolve)
         async with operating(cluster, broker, statistics, JOBQUEUES):
             await until(lambda: all(cluster.condition("TopologyReady", name)[0] == "True" for name in everyone))
             led = dict(zip(sorted(everyone), itertools.cycle(NODES)))
@@ -105,6 +123,10 @@ async def test_every_queue_comes_back_to_zero_and_a_node_that_stops_is_named(
             await until(lambda: cluster.have(3, busy | {drained}))
             assert asked["management"] == lookups, "the nodes tell of all"
             sizes = {name: list(cluster.sizes_of[name]) for name in busy}
+            await only_names_that_are_true_are_used(
+                nodes, broker, functools.partial(read_by, management_port=free_port())
+            )
+
             stopped = led["q1"]
             await asyncio.to_thread(docker, "kill", nodes.servers[stopped].name)
             there = next(address for node, address in nodes.addresses.items() if node != stopped)
@@ -114,3 +136,13 @@ async def test_every_queue_comes_back_to_zero_and_a_node_that_stops_is_named(
             assert {cluster.condition("MetricsFresh", name) for name in everyone} == {("True", "NodesSilent")}
             await until(lambda: cluster.have(0, everyone - busy))
             assert {name: cluster.sizes_of[name] for name in busy} == sizes, "nothing is scaled in that has work"
+
+            nodes.gone.add(stopped)
+            last = next(node for node in NODES if node not in (stopped, "n1"))
+            nodes.gone.add(last)
+            await asyncio.to_thread(docker, "kill", nodes.servers[last].name)
+            await until(
+                lambda: all(cluster.condition("MetricsFresh", name) == ("False", "NoLeader") for name in everyone)
+            )
+            assert "and up is rabbit@" in message("q0")
+            assert {name: cluster.sizes_of[name] for name in busy} == sizes
