@@ -4,22 +4,22 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import aio_pika
 import pytest
 from containers import Server, free_port, management
+from operator_link import now, operating, until
+from played import Cluster
 
 from leveret.rabbitmq.connection import open_connection
 from leveret.rabbitmq.publisher import Publisher
+from leveret.retry import RetryPolicy
 from leveret.scaling.backlog import WRITTEN_WITHIN, Depth
+from leveret.scaling.decide import Policy
 from leveret.settings import Broker
 from leveret_operator.broker_statistics import BrokerStatistics, NoStatistics
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
+from leveret_operator.jobqueue import Consumer, JobQueue
 
 Make = Callable[..., BrokerStatistics]
 QUEUE = "leveret.bench"
@@ -84,6 +84,31 @@ async def test_the_management_list_stands_in_and_proves_a_zero(
     assert depth.unacked == 0
     assert depth.at - drained >= WRITTEN_WITHIN
     assert asked["management"] > 0
+
+
+async def test_with_the_management_api_alone_a_drained_queue_comes_back_to_zero(
+    statistics: Make, broker: Broker, job: aio_pika.Message
+) -> None:
+    policy = Policy(0, 10, 10, stabilization=timedelta(seconds=5), zero_after=timedelta(seconds=5))
+    jobqueue = JobQueue(
+        "leveret", "bench", "u", 3, Consumer("i", "a:b", 1), RetryPolicy(), timedelta(seconds=30), policy
+    )
+    cluster = Cluster()
+    async with (
+        operating(cluster, broker, statistics(metrics_port=free_port()), [jobqueue]),
+        await open_connection(broker, "test") as connection,
+        await connection.channel() as channel,
+    ):
+        await until(lambda: cluster.status != {} and cluster.condition("TopologyReady")[0] == "True")
+        for _ in range(30):
+            await channel.default_exchange.publish(job, QUEUE)
+        await until(lambda: cluster.sizes[-1:] == [3])
+        queue = await channel.get_queue(QUEUE, ensure=False)
+        for _ in range(30):
+            await (await queue.get()).ack()
+        await until(lambda: cluster.sizes[-1] == 0)
+    assert cluster.condition("MetricsFresh") == ("True", "Fresh")
+    assert {decision["reason"] for decision in cluster.status["decisions"][:1]} == {"ProvenZero"}
 
 
 async def test_a_queue_that_no_node_tells_of_is_looked_up(
