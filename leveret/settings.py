@@ -80,7 +80,7 @@ class Places:
         secret = self._secret("broker", "LEVERET_BROKER_URL", ("host", "port", "username", "password"))
         return Broker(
             host=secret["host"].strip("[]"),
-            port=port_of(secret["port"], f"the key port of the Secret in {self.folder / 'broker'}"),
+            port=_without_tls(secret["port"], f"the key port of the Secret in {self.folder / 'broker'}"),
             username=secret["username"],
             password=secret["password"],
             vhost=secret.get("vhost") or "/",
@@ -149,6 +149,8 @@ def broker_at(url: str, variable: str, *, speaks_tls: bool = False) -> Broker:
     """Read a broker's URL; raise BadSetting, which calls the URL `variable`."""
     parts, port = _parts(url, variable, _AMQP_OR_AMQPS if speaks_tls else _AMQP)
     tls = Tls() if parts.scheme == "amqps" else None
+    if port and not speaks_tls:
+        _without_tls(str(port), f"the port in {variable}")
     try:
         return Broker(
             host=parts.hostname or "",
@@ -179,16 +181,26 @@ def _parts(url: str, variable: str, form: tuple[tuple[str, ...], str]) -> tuple[
     except ValueError:
         host, parts, port = None, urlsplit(""), None
     if parts.scheme == "amqps" and "amqps" not in schemes:
-        raise BadSetting(
-            f"{variable} begins with amqps://, and Leveret does not speak TLS with the broker yet: write amqp:// if the "
-            "network between them is trusted, or put a proxy that speaks TLS beside Leveret"
-        )
+        raise _no_tls(f"{variable} begins with amqps://", "amqp://")
     if parts.scheme not in schemes or not host or port == 0:
         raise BadSetting(
             f"{variable} can't be used: it must look like {looks}, with a port from 1 to 65535 or none, and with / : @ in a "
             "name or password written as %2F %3A %40"
         )
     return parts, port
+
+
+def _without_tls(text: str, what: str) -> int:
+    if (port := port_of(text, what)) == default_port(Tls()):
+        raise _no_tls(f"{what} is {port}, where a broker speaks TLS", "5672")
+    return port
+
+
+def _no_tls(found: str, instead: str) -> BadSetting:
+    return BadSetting(
+        f"{found}, and Leveret does not speak TLS with the broker yet: write {instead} if the network between them is "
+        "trusted, or put a proxy that speaks TLS beside Leveret"
+    )
 
 
 def port_of(text: str, what: str) -> int:

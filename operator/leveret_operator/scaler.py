@@ -108,10 +108,10 @@ async def act(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look, decision
     """Write the size if it is another than the Deployment was told."""
     now, before = tools.clock(), seen.observation.replicas
     kept.desired = decision.replicas
-    if _may_come(seen, kept, now):
+    if kept.states.metrics == UNKNOWN:
         kept.say(scaling=UNKNOWN)
     elif seen.demand.backlog.total is None:
-        kept.say(scaling=State(False, "SignalsStale", decision.message))
+        kept.say(scaling=State(False, kept.states.metrics.reason, decision.message))
     else:
         kept.say(scaling=State(True, "Deciding", "the size follows the backlog"))
     if decision.replicas <= before:
@@ -160,17 +160,9 @@ def _lately_active(kept: Kept, now: datetime) -> bool:
     return last_work is not None and now - last_work < ACTIVE_FOR
 
 
-def _may_come(seen: Look, kept: Kept, now: datetime) -> bool:
-    """Whether the numbers are missing because the operator, or the queue, has only just begun."""
-    return seen.demand.backlog.total is None and now - kept.since < BULK_GOOD_FOR
-
-
 def _freshness(seen: Look, kept: Kept, tools: Tools) -> State:
-    if _may_come(seen, kept, tools.clock()):
+    known = seen.demand.backlog.total is not None
+    if not known and tools.clock() - kept.since < BULK_GOOD_FOR:  # the operator, or the queue, has only just begun
         return UNKNOWN
-    if seen.demand.backlog.total is not None:
-        return State(True, "Fresh", "the broker's numbers are at most 10 s old")
-    because = tools.bulk.problem or "the broker has no numbers of this queue yet"
-    return State(
-        False, "SignalsStale", f"the queue's numbers are missing or too old ({because}); nothing is taken away"
-    )
+    queues = [kept.jobqueue.queue, *([kept.taken_from.dead_queue] if kept.taken_from else ())]
+    return tools.bulk.state(queues, known=known)

@@ -13,7 +13,9 @@ from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
 from leveret.scaling.memory import begin
 from leveret_operator.announcements import Announcements
 from leveret_operator.broker import QueueDiffers
+from leveret_operator.conditions import State
 from leveret_operator.deployment import Surroundings
+from leveret_operator.freshness import fresh, missing
 from leveret_operator.jobqueue import Deployment, JobQueue
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
@@ -120,8 +122,6 @@ class PlayedBroker:
 
 
 class Statistics:
-    problem = None
-
     def __init__(self, broker: PlayedBroker) -> None:
         self.broker = broker
 
@@ -130,6 +130,9 @@ class Statistics:
         if not queue.endswith(".dead"):
             return bulk
         return None if bulk is None or dead is None else Depth(bulk.at, *dead)
+
+    def state(self, queues: list[str], *, known: bool) -> State:
+        return fresh(None, self.broker.now()) if known else missing(queues[0], None, "nobody answers")
 
 
 class Scene:

@@ -46,6 +46,9 @@ def test_a_broker_comes_back_out_of_its_own_url() -> None:
 
 URLS = [
     pytest.param("amqps://u:hush@h/", "begins with amqps://.*not speak TLS", id="TLS"),
+    pytest.param(
+        "amqp://u:hush@h:5671", "port in LEVERET_BROKER_URL is 5671.*not speak TLS.*write 5672", id="TLS's port"
+    ),
     pytest.param("h:5672", "must look like amqp://", id="no scheme"),
     pytest.param("http://u:hush@h:15672", "must look like amqp://", id="another scheme"),
     pytest.param("amqp://u:hush@:5672/", "must look like amqp://", id="no host"),
@@ -78,6 +81,15 @@ def test_a_secrets_port_that_is_none_is_a_sentence(port: str, tmp_path: Path) ->
     secret(tmp_path, "broker", host="rabbit", port=port, username="u", password="p")
     with pytest.raises(BadSetting, match=r"the key port of the Secret in .*/broker must be a whole number"):
         Places({}, tmp_path).broker()
+
+
+def test_the_port_of_tls_in_a_secret_gets_the_sentence_of_amqps(tmp_path: Path) -> None:
+    secret(tmp_path, "broker", host="h", port="5671", username="u", password="hush")
+    with pytest.raises(
+        BadSetting, match=r"port of the Secret in .*/broker is 5671.*not speak TLS.*write 5672"
+    ) as raised:
+        Places({}, tmp_path).broker()
+    assert "hush" not in str(raised.value)
 
 
 def test_a_secret_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
