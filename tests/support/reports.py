@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_GROUP = re.compile(r"@[a-z]+$")  # that shared tests are marked with
 MOST_FLAKY = 5  # tests of a stage: more have a cause
 
 
@@ -61,9 +62,9 @@ def _passed(case: ET.Element) -> bool:
 
 def _node_id(case: ET.Element, root: Path) -> str | None:
     """Put a test's name together again; None for what is no test in a file, as one that can't be collected."""
-    parts = case.get("classname", "").split(".")
+    parts, test = case.get("classname", "").split("."), _GROUP.sub("", case.get("name", ""))
     for length in range(len(parts), 0, -1):
         file = "/".join(parts[:length]) + ".py"
         if (root / file).is_file():
-            return "::".join((file, *parts[length:], case.get("name", "")))
+            return "::".join((file, *parts[length:], test))
     return None
