@@ -52,7 +52,6 @@ class NotDeclared(Exception):
 
     @property
     def unmade(self) -> bool:
-        """Whether the broker can't make the queue, see `leveret.rabbitmq.unmade`."""
         return isinstance(self.__cause__, ConnectionInternalError)
 
 
@@ -90,9 +89,7 @@ class BrokerLink:
         self._silent_since: datetime | None = None
         self._asked_at: datetime | None = None
         self.problem = NOT_TRIED
-        self.unfit: str | None = (
-            None  # BrokerTooOld or BrokerShared, where the broker answers and nothing is done on it
-        )
+        self.unfit: str | None = None  # BrokerTooOld or BrokerShared: the broker answers, and nothing is done on it
         self.unmade: Mapping[str, str] = {}  # shared queues that the broker can't make, with a sentence on each
 
     @property
@@ -139,10 +136,7 @@ class BrokerLink:
         self._changed()
 
     async def declare(self, queue: str) -> bool:
-        """Declare a job queue and its dead letters, and say whether it is new; raise QueueDiffers or NotDeclared.
-
-        What has to be made is made over a connection of its own: where the broker can't, it ends the connection.
-        """
+        """Declare a job queue and its dead letters, and say whether it is new; raise QueueDiffers or NotDeclared."""
         if self._session is None:
             raise NotDeclared(self.problem)
         self._asked("declare")
@@ -150,7 +144,7 @@ class BrokerLink:
             async with asyncio.timeout(DECLARE_TIMEOUT):
                 session, wanted = self._session, for_queue(queue)
                 there = await session.depths.read(one.name for one in wanted.queues)
-                if any(isinstance(answer, QueueMissing) for answer in there.values()):
+                if any(isinstance(answer, QueueMissing) for answer in there.values()):  # it may end the connection
                     await declare_apart(session.declared.unmade, wanted)
                 else:
                     async with await session.declared.channel() as channel:

@@ -40,7 +40,7 @@ async def consuming(broker: Broker, log: Path, queue: str = QUEUE) -> AsyncItera
         await asyncio.to_thread(process.wait)
 
 
-async def in_states(producer: Producer, jobs: Sequence[str], *states: str) -> None:
+async def in_states(producer: Producer, jobs: Sequence[str], *states: str, seconds: float = 60) -> None:
     """Wait until the store says so of each job."""
 
     async def are() -> bool:
@@ -51,6 +51,6 @@ async def in_states(producer: Producer, jobs: Sequence[str], *states: str) -> No
 
     found: list[str] = []
     try:
-        await eventually_true(are, "the jobs' states", 40)
+        await eventually_true(are, "the jobs' states", seconds)
     except AssertionError as problem:
         raise AssertionError(f"{problem}: {found} instead of {states}") from None
