@@ -1,9 +1,10 @@
 """Stops of inserts at random moments, through the endpoints alone: does the table change by 0 or by n, as the status says?
 
 The moments are drawn from a seed. Some inserts before are not stopped: they tell how long one takes among so many at once, and
-half of the stops are spread evenly over that; the others come some moments after the insert has told of rows. A stop *met* a
-transaction with rows in it where the insert had told of rows, as it does from within, before it was stopped, and ends as
-cancelled. (Where consumers are killed a few of these may have told so in a run that was killed in between.)
+half of the stops are spread evenly over that; the others come some moments after the insert has told of rows, and sooner after
+each that came too late. A stop *met* a transaction with rows in it where the insert had told of rows, as it does from within,
+before it was stopped, and ends as cancelled. (Where consumers are killed a few of these may have told so in a run that was
+killed in between.)
 
 An insert whose answer was lost is asked for again, and both may be there: `all_ids` tells which are, and such a one runs to its
 end and is judged like the others.
@@ -98,13 +99,15 @@ async def stop_inserts(
     kill_every: float = 2.0,
     took: float | None = None,
     all_ids: Callable[[], Awaitable[Collection[str]]] | None = None,
+    share: float = 0.0,
 ) -> Found:
     """Do it with so many inserts, at most so many at once; `kill` is called about every `kill_every` seconds meanwhile.
 
-    `took` is what an earlier call has found, else it is measured.
+    `took` is what an earlier call has found, else it is measured. `share` of the stops are to meet rows: on a busy machine
+    more are stopped until they do, at most as many again.
     """
     drawn, found, room = random.Random(seed), Found(rows, took=took or 0.0), asyncio.Semaphore(at_once)  # noqa: S311
-    over = asyncio.Event()
+    over, within_most = asyncio.Event(), WITHIN
     for _ in range(0 if took else 2):  # consumers may start just now: the second round counts
         found.took = statistics.median(await asyncio.gather(*(_timed(front, rows) for _ in range(at_once))))
     earlier = set(await all_ids()) if all_ids else set()
@@ -129,6 +132,7 @@ async def stop_inserts(
         return seen["state"], seen["rows"]
 
     async def one(wait: float, *, within: bool) -> None:
+        nonlocal within_most
         async with room:
             id = (await front(f"/insert/{rows}", 202))["id"]  # noqa: A001
             if within:  # however long others keep it from beginning
@@ -137,12 +141,15 @@ async def stop_inserts(
                     if (await status(id))["state"] in FINAL:
                         break
                     await asyncio.sleep(LOOK_OFTEN)
-                wait *= WITHIN
+                wait *= within_most
             await asyncio.sleep(wait)
             had_rows = await told(id)
             await front(f"/stop/{id}", 202)
             found.ends[id] = await ended(id)
-            found.met += found.ends[id][0] == "cancelled" and had_rows
+            met = found.ends[id][0] == "cancelled" and had_rows
+            found.met += met
+            if within and not met:
+                within_most /= 2
 
     async def count() -> None:
         while True:
@@ -159,6 +166,8 @@ async def stop_inserts(
     async with asyncio.TaskGroup() as beside:
         counting, killer = beside.create_task(count()), beside.create_task(killing())
         await asyncio.gather(*(one(drawn.uniform(0, found.took), within=at % 2 == 1) for at in range(stops)))
+        while found.met < share * found.stops and found.stops < 2 * stops:
+            await asyncio.gather(*(one(drawn.uniform(0, found.took), within=True) for _ in range(at_once)))
         over.set()
         await killer  # what it has hit is there again
         counting.cancel()

@@ -30,6 +30,7 @@ DEADLINE = "leveret-deadline"  # as RFC 3339 has it, with milliseconds
 DELAY = "leveret-delay"  # a duration, `90s`; this and the next two are read by `leveret.delays`
 RUN_AT = "leveret-run-at"  # as RFC 3339 has it
 PLUGINS_DELAY = "x-delay"  # ms, as the delayed-message plugin has it
+ROUTING_KEY = "leveret-routing-key"  # of what was set aside
 TRACEPARENT = "traceparent"
 MOST = 32_767  # attempts, generations, deliveries: more would not fit into a merge key, nor a column
 FAILED_COUNT = "x-delivery-count"  # deliveries that ended with their channel, or by a reject

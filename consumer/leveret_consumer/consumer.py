@@ -121,7 +121,10 @@ async def _until_stopped(process: Process, read: Callable[[], Broker]) -> None:
     stop, status = process.stop, process.status
     name = f"leveret-consumer {process.settings.pod} {process.settings.queue}"
     opens = partial(open_connection, heartbeat=HEARTBEAT)
-    connected = asyncio.create_task(stay_connected(read, name, partial(Session.run, process), status, opens=opens))
+    staying = stay_connected(
+        read, name, partial(Session.run, process), status, opens=opens, lacks=partial(status.lacks, "jobs")
+    )
+    connected = asyncio.create_task(staying)
     following = asyncio.create_task(process.control.run(read, f"{name} control"))  # until the last job has ended
     try:
         asked = asyncio.create_task(stop.asked.wait())

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import aio_pika
@@ -20,6 +21,7 @@ from leveret import control, topology
 from leveret.control import Control
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, stay_connected
 from leveret.rabbitmq.declare import declare
+from leveret.rabbitmq.unmade import Unmade, unmade_of
 from leveret.settings import Broker
 from leveret_consumer.commands import Commands
 from leveret_consumer.load import Load
@@ -35,6 +37,9 @@ MOST_IN_A_CHUNK = (
 LOOKS_EMPTY_AFTER = 0.2  # s
 NOTHING_RECENT_AFTER = 1.0  # s
 MARKED_WITHIN = 5.0  # s
+# s without a stream that the broker can't make. Then jobs run by what is known: what is told meanwhile waits with the producers.
+UNMADE_FOR = 5.0
+UNMADE_TICK = 0.2  # s
 PATIENCE = 20.0  # s without a message that is known to be there
 
 Take = Callable[[DeliveredMessage], object]
@@ -61,7 +66,8 @@ class ControlInbox:
     async def run(self, read: Callable[[], Broker], name: str) -> None:
         """Follow the stream until cancelled, on one connection after the other."""
         self._lost("not connected to the broker yet")
-        await stay_connected(read, name, self._follow, self)
+        lacks = partial(self._status.lacks, "control")
+        await stay_connected(read, name, self._follow, self, lacks=lacks)
 
     def connected(self) -> None:
         self._lost("leveret.control is being read")
@@ -74,14 +80,28 @@ class ControlInbox:
         self._load.pause()
         self._status.is_behind(because)
 
-    async def _follow(self, connection: AbstractConnection) -> None:
-        async with await connection.channel(publisher_confirms=False) as channel:
-            await declare(channel, topology.control())
-        end = await self._end(connection)
-        reader = await self._read_to(end, connection)
+    def _caught_up(self) -> None:
         self.up_to_date.set()
         self._status.is_behind("")
         self._load.resume()
+
+    async def _until_made(self, unmade: Unmade) -> None:
+        loop, since = asyncio.get_running_loop(), None
+        while topology.CONTROL in unmade.said:  # the broker is asked beside
+            since = since or loop.time()
+            if not self.up_to_date.is_set() and loop.time() - since >= UNMADE_FOR:
+                self._caught_up()
+            await asyncio.sleep(UNMADE_TICK)
+        if self.up_to_date.is_set():
+            self._lost("leveret.control is being read")
+
+    async def _follow(self, connection: AbstractConnection) -> None:
+        async with await connection.channel(publisher_confirms=False) as channel:
+            await declare(channel, topology.control())
+        await self._until_made(unmade_of(connection))
+        end = await self._end(connection)
+        reader = await self._read_to(end, connection)
+        self._caught_up()
         try:
             await reader.until(lambda: False, None)
         finally:  # before the connection is closed, which may take its time

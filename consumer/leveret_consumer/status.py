@@ -4,7 +4,7 @@ what is cancelled, and not draining.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -73,6 +73,7 @@ class Status:
         self._drains = False
         self._said = False, "starting"
         self._behind = ""
+        self._lacking: dict[str, Mapping[str, str]] = {}  # connection → queues that the broker can't make
         self._now = Readiness(*self._said, clock())
         self.no_session = asyncio.Event()  # set while no connection is in use
         self.no_session.set()
@@ -99,6 +100,10 @@ class Status:
         self._behind = because
         self._say(*self._said)
 
+    def lacks(self, connection: str, unmade: Mapping[str, str]) -> None:
+        self._lacking[connection] = dict(unmade)
+        self._say(*self._said)
+
     def consumes(self, slots: int) -> None:
         self._say(True, f"consuming {self._queue} with {slots} slots")
 
@@ -111,6 +116,8 @@ class Status:
         self._said = ready, sentence
         if ready and self._behind:
             ready, sentence = False, f"{sentence}, but starting nothing: {self._behind}"
+        lacking = {queue: said for queues in self._lacking.values() for queue, said in queues.items()}
+        sentence = "; ".join((sentence, *lacking.values()))
         if not self._drains and (ready, sentence) != (self._now.ready, self._now.says):
             self._now = Readiness(ready, sentence, self._clock())
 

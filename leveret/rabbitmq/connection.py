@@ -3,28 +3,31 @@
 Nothing is restored behind the caller's back: each connection is a new *session*, whose work declares, subscribes and
 publishes from the start and is cancelled when the connection ends. The credentials are read anew for each, so a
 rotated Secret takes effect at the next one. A broker that is too old, or whose virtual host is another installation's, is
-hung up on before anything is done with it. One that has fallen silent is given up, see `liveness`.
+hung up on before anything is done with it. One that has fallen silent is given up, see `liveness`; one that the broker closes
+for a queue that it can't make is followed by one without that queue, see `unmade`.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import structlog
 from aio_pika.abc import AbstractConnection
 from aio_pika.connection import make_url
 from aiormq import spec
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelPreconditionFailed
 
 from leveret.ending import end
 from leveret.rabbitmq.claim import BrokerShared, claim
 from leveret.rabbitmq.closed_channels import heed_closing
+from leveret.rabbitmq.declare import declare_apart
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
 from leveret.rabbitmq.opened_channels import keep_channels_few
 from leveret.rabbitmq.read_frames import read_quickly
 from leveret.rabbitmq.tls import tls_context
+from leveret.rabbitmq.unmade import Unmade
 from leveret.rabbitmq.version import BrokerTooOld, check_version
 from leveret.settings import Broker, MissingSetting
 
@@ -34,6 +37,7 @@ CONNECT_TIMEOUT = 10.0  # s
 HEARTBEAT = 20  # s; the broker gives up after 40 to 60 s of silence, and we after 28, see `liveness`
 CLOSED_WITHIN = 1.0  # s after a call that failed because of it, a connection is known to be closed
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # s between tries, half of it by chance
+MADE_WITHIN, MAKES_EVERY = 20.0, 60.0  # s, of a queue that can't be made; at most
 
 BrokerErrors = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
@@ -105,6 +109,7 @@ async def stay_connected(
     *,
     opens: Callable[[Broker, str], Awaitable[AbstractConnection]] = open_connection,
     draw: Callable[[], float] = random.random,
+    lacks: Callable[[Mapping[str, str]], object] = lambda _: None,
 ) -> None:
     """Run `work` on a connection, again and again, until `work` returns by itself or this is cancelled.
 
@@ -112,9 +117,17 @@ async def stay_connected(
     session, not the process; other errors are raised. Between sessions: evenly from half to all of 0.2 s, doubled up to 5 s,
     and of 0.2 s again after a session that lasted; of 5 s for a broker that is too old or another installation's. So those
     who lost the same broker in the same moment don't come back in step. `opens` is how to connect once, `draw` gives numbers
-    from 0 to 1.
+    from 0 to 1; `lacks` is called with all queues that can't be made, and a sentence on each, when they change.
     """
     pause = FIRST_PAUSE
+
+    async def another() -> AbstractConnection:
+        try:
+            return await opens(read(), f"{name} queues")
+        except MissingSetting as problem:
+            raise ConnectionError(str(problem)) from problem
+
+    unmade = Unmade(another, lacks)
     while True:
         try:
             connection = await opens(read(), name)
@@ -125,11 +138,13 @@ async def stay_connected(
         except BrokerErrors as problem:
             because = f"{type(problem).__name__}: {problem}"
         else:
+            if isinstance(connection, LiveConnection):
+                connection.unmade = unmade
             async with connection:
                 if listener:
                     listener.connected()
                 started = asyncio.get_running_loop().time()
-                because = await _session(connection, work)
+                because = await _session(connection, work, unmade)
                 if asyncio.get_running_loop().time() - started > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
             if because == "":
@@ -153,10 +168,34 @@ async def _until_closed(connection: AbstractConnection) -> None:
         await gone.wait()
 
 
-async def _session(connection: AbstractConnection, work: Callable[[AbstractConnection], Awaitable[None]]) -> str:
+async def _make(unmade: Unmade) -> None:
+    """Try what can't be made, at once and after pauses that grow, for as long as a connection lasts."""
+    pause = FIRST_PAUSE
+    while True:
+        if not unmade.said:
+            await unmade.some.wait()
+            pause = FIRST_PAUSE
+        for name, part in unmade.parts().items():
+            try:
+                async with asyncio.timeout(MADE_WITHIN):
+                    await declare_apart(unmade, part, though=name)
+            except ChannelPreconditionFailed:  # it's there, as somebody else wants it
+                unmade.made(name)
+            except (*BrokerErrors, RuntimeError) as problem:  # the last is what a closed connection raises
+                log.debug("a queue still can't be made", queue=name, because=str(problem))
+            else:
+                unmade.made(name)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, MAKES_EVERY)
+
+
+async def _session(
+    connection: AbstractConnection, work: Callable[[AbstractConnection], Awaitable[None]], unmade: Unmade
+) -> str:
     """Run work until it returns (then '') or the connection is gone (then why)."""
     worker = asyncio.ensure_future(work(connection))
     closed = asyncio.ensure_future(_until_closed(connection))
+    making = asyncio.ensure_future(_make(unmade))
     try:
         await asyncio.wait({worker, closed}, return_when=asyncio.FIRST_COMPLETED)
         ended_itself = worker.done()
@@ -164,7 +203,7 @@ async def _session(connection: AbstractConnection, work: Callable[[AbstractConne
             await asyncio.wait({closed}, timeout=CLOSED_WITHIN)
         gone = closed.done()
     finally:
-        await end((worker, closed))
+        await end((worker, closed, making))
     if worker.cancelled():  # by us, or by aiormq, which cancels calls whose connection is gone
         return "the connection was closed"
     problem = worker.exception()

@@ -6,16 +6,17 @@ exchange that is gone closes the channel, a queue or a binding that is gone retu
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq import spec
 from aiormq.abc import ChannelFrame
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelNotFoundEntity, ConnectionInternalError
 from pamqp.base import Frame
 
+from leveret.rabbitmq.unmade import Unmade, unmade_of, without
 from leveret.topology import Topology
 
 log = structlog.get_logger(__name__)
@@ -24,13 +25,26 @@ AT_MOST_EVERY = 1.0  # s
 
 
 async def declare(channel: AbstractChannel, *topologies: Topology) -> None:
-    """Declare the exchanges of each topology, then its queues, then its bindings, all durable.
+    """Declare the exchanges of each topology, then its queues, then its bindings, all durable, without those that can't be made.
 
     They are written together and answered one after the other: a round trip where each would cost one, of each process
     that comes back to a broker that was restarted. Raises aio_pika's ChannelPreconditionFailed, and the broker closes the
-    channel, where something of that name exists with other arguments. A cancelled one leaves a channel that is of no use.
+    channel, where something of that name exists with other arguments; ConnectionInternalError, and the connection ends, where
+    a queue can't be made, which is noted for the next connection. A cancelled one leaves a channel that is of no use.
     """
-    await _ask(channel, [frame for topology in topologies for frame in _frames(topology)])
+    unmade = unmade_of(getattr(channel, "_connection", None))  # which the library has no name for
+    try:
+        await _declare(channel, topologies, unmade.said)
+    except ConnectionInternalError as problem:
+        unmade.note(problem, topologies)
+        raise
+
+
+async def declare_apart(unmade: Unmade, *topologies: Topology, though: str = "") -> None:
+    """Declare on a connection of its own, so that no other ends, without what can't be made but `though`; raises as `declare`."""
+    assert unmade.opens
+    async with await unmade.opens() as connection, await connection.channel(publisher_confirms=False) as channel:
+        await _declare(channel, topologies, unmade.said.keys() - {though})
 
 
 async def declare_missing(connection: AbstractConnection, topology: Topology) -> None:
@@ -48,6 +62,10 @@ async def declare_missing(connection: AbstractConnection, topology: Topology) ->
     except ChannelNotFoundEntity:
         async with await connection.channel(publisher_confirms=False) as channel:
             await declare(channel, topology)
+
+
+async def _declare(channel: AbstractChannel, topologies: Iterable[Topology], but: Collection[str]) -> None:
+    await _ask(channel, [frame for topology in topologies for frame in _frames(without(topology, but))])
 
 
 async def _ask(channel: AbstractChannel, frames: Sequence[Frame]) -> None:
@@ -79,6 +97,7 @@ class Declared:
 
     def __init__(self, connection: AbstractConnection, *topologies: Topology) -> None:
         self._connection, self._topologies = connection, topologies
+        self.unmade = unmade_of(connection)
         self._declaring = asyncio.Lock()
         self._ended = -math.inf
 
@@ -94,10 +113,31 @@ class Declared:
             if because:
                 log.warning("something of Leveret's is missing on the broker; it is declared again", because=because)
             try:
+                if because and self.unmade.opens and not await self._all_there():
+                    await self._make()
                 async with await self.channel() as channel:
                     await declare(channel, *self._topologies)
             finally:
                 self._ended = loop.time()
+
+    async def _all_there(self) -> bool:
+        names = [queue.name for topology in self._topologies for queue in without(topology, self.unmade.said).queues]
+        try:
+            async with await self.channel() as channel:
+                await _ask(channel, [spec.Queue.Declare(queue=name, passive=True) for name in names])
+        except ChannelNotFoundEntity:
+            return False
+        return True
+
+    async def _make(self) -> None:
+        """Declare apart what is missing, until nothing else is: work goes on over this connection."""
+        queues = [Topology(one.exchanges, one.queues, ()) for one in self._topologies]
+        while True:
+            try:
+                return await declare_apart(self.unmade, *queues)
+            except ConnectionInternalError as problem:
+                if not self.unmade.note(problem, self._topologies):
+                    raise
 
     async def channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open a channel; raises one of BrokerErrors."""

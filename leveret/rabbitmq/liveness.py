@@ -36,6 +36,7 @@ from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
 from leveret.rabbitmq.joined_writes import JoinedWrites
+from leveret.rabbitmq.unmade import Unmade
 
 log = structlog.get_logger(__name__)
 
@@ -160,6 +161,7 @@ class LiveConnection(aio_pika.Connection):
     def __init__(self, url: URL, *, server_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(url, **kwargs)
         self.given_up = asyncio.Event()  # its socket is closed half a second later
+        self.unmade = Unmade()
         self._link = Link(server_name)
         self._link.give_up = self._give_up
         self.kwargs["transport_factory"] = self._link

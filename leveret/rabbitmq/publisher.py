@@ -23,6 +23,7 @@ from leveret.rabbitmq.alarm import Alarm
 from leveret.rabbitmq.confirmed_writes import ConfirmedWrites
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone
 from leveret.rabbitmq.declare import Declared
+from leveret.rabbitmq.unmade import instead
 from leveret.topology import shared
 
 log = structlog.get_logger(__name__)
@@ -103,11 +104,11 @@ class Publisher:
             async with self._patience(timeout):
                 line = self._line
                 try:
-                    await line.send(exchange, routing_key, message, mandatory=mandatory)
+                    await line.send(*self._to(exchange, routing_key, message), mandatory=mandatory)
                 except (PublishError, ChannelNotFoundEntity, ChannelInvalidStateError) as problem:
                     if not await self._mended(line, problem):
                         raise
-                    await self._line.send(exchange, routing_key, message, mandatory=mandatory)
+                    await self._line.send(*self._to(exchange, routing_key, message), mandatory=mandatory)
                 self.confirmed += 1
         except PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
@@ -118,6 +119,10 @@ class Publisher:
                 self._line.give_up(TimeoutError(f"no confirm for {timeout:.0f} s"))
                 raise BrokerGone(f"no confirm for {timeout:.0f} s") from problem
             raise NotConfirmed(f"{type(problem).__name__}: {problem}") from problem
+
+    def _to(self, exchange: str, routing_key: str, message: aio_pika.Message) -> tuple[str, str, aio_pika.Message]:
+        names = self._declared.unmade.said if self._declared else ()
+        return instead(names, exchange, routing_key, message) if names else (exchange, routing_key, message)
 
     async def closed(self) -> None:
         """Wait until the channel is closed, alone or with its connection, with no other in its place; raise BrokerGone."""

@@ -6,18 +6,18 @@ has the answer *unknown*.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed, ConnectionInternalError
 
 from leveret.ending import end
 from leveret.rabbitmq.claim import BrokerShared, claim
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
-from leveret.rabbitmq.declare import Declared, declare
+from leveret.rabbitmq.declare import Declared, declare, declare_apart
 from leveret.rabbitmq.publisher import Publisher
 from leveret.rabbitmq.signalling import Signalling
 from leveret.rabbitmq.version import BrokerTooOld
@@ -49,6 +49,10 @@ class NotDeclared(Exception):
     @property
     def refused(self) -> bool:
         return _refused(str(self))
+
+    @property
+    def unmade(self) -> bool:
+        return isinstance(self.__cause__, ConnectionInternalError)
 
 
 @dataclass(slots=True)
@@ -85,9 +89,8 @@ class BrokerLink:
         self._silent_since: datetime | None = None
         self._asked_at: datetime | None = None
         self.problem = NOT_TRIED
-        self.unfit: str | None = (
-            None  # BrokerTooOld or BrokerShared, where the broker answers and nothing is done on it
-        )
+        self.unfit: str | None = None  # BrokerTooOld or BrokerShared: the broker answers, and nothing is done on it
+        self.unmade: Mapping[str, str] = {}  # shared queues that the broker can't make, with a sentence on each
 
     @property
     def refused(self) -> bool:
@@ -109,7 +112,7 @@ class BrokerLink:
                 self.unfit = None
                 raise ConnectionError(str(problem)) from problem
 
-        await stay_connected(address, name, self._work, self, opens=self._open)
+        await stay_connected(address, name, self._work, self, opens=self._open, lacks=self._lacks)
 
     async def _open(self, broker: Broker, name: str) -> AbstractConnection:
         try:
@@ -119,6 +122,10 @@ class BrokerLink:
             raise
         self.unfit, self._broker = None, broker
         return connection
+
+    def _lacks(self, unmade: Mapping[str, str]) -> None:
+        self.unmade = dict(unmade)
+        self._changed()
 
     def connected(self) -> None:
         """The connection is there; the session begins when its work has."""
@@ -135,11 +142,14 @@ class BrokerLink:
         self._asked("declare")
         try:
             async with asyncio.timeout(DECLARE_TIMEOUT):
-                new = isinstance((await self._session.depths.read([queue]))[queue], QueueMissing)
-                channel = await self._session.connection.channel(publisher_confirms=False)
-                async with channel:
-                    await declare(channel, for_queue(queue))
-                return new
+                session, wanted = self._session, for_queue(queue)
+                there = await session.depths.read(one.name for one in wanted.queues)
+                if any(isinstance(answer, QueueMissing) for answer in there.values()):  # it may end the connection
+                    await declare_apart(session.declared.unmade, wanted)
+                else:
+                    async with await session.declared.channel() as channel:
+                        await declare(channel, wanted)
+                return isinstance(there[queue], QueueMissing)
         except ChannelPreconditionFailed as problem:
             raise QueueDiffers(str(problem)) from problem
         except BrokerErrors as problem:

@@ -47,8 +47,9 @@ class States:
             if state.good is not True:
                 return state
         text = "the queue is declared and its consumers' Deployment is applied"
-        if self.consumers.wrong:
-            text = f"{text}; {self.consumers.reason}: {self.consumers.message}"
+        for state in (self.topology, self.consumers):
+            if state.wrong:
+                text = f"{text}; {state.reason}: {state.message}"
         return State(True, "Reconciled", text)
 
     @property

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import structlog
 
+from leveret.rabbitmq.unmade import sentence
 from leveret.topology import dead_queue
 from leveret_operator.broker import NOT_TRIED, NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 # that, it makes the queue anew, empty, and what it had confirmed is lost. So nobody is told of a new queue before.
 SETTLES = timedelta(seconds=2)
 ACCESS_REFUSED = "AccessRefused"
+NOT_MADE = "QueueNotMade"  # the broker can't
 MISSING = State(False, "QueueMissing", "something of the queue was deleted; it is declared again")
 
 
@@ -49,6 +51,8 @@ async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
             reason, text = "NotDeclared", f"the broker did not take the queue: {problem}"
             if problem.refused:
                 reason, text = ACCESS_REFUSED, _let_in(str(problem), tools)
+            if problem.unmade:
+                reason, text = NOT_MADE, sentence(f"{jobqueue.queue} or {dead_queue(jobqueue.queue)}", str(problem))
             kept.say(topology=State(False, reason, text))
         else:
             kept.declaring.end()
@@ -64,7 +68,7 @@ async def declare_queue(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None:
                     jobqueue, "Warning", MISSING.reason, f"{jobqueue.queue}: {lost}; declared again", now=now
                 )
     if kept.declared_in == session:
-        kept.say(topology=_declared(jobqueue, kept))
+        kept.say(topology=_declared(jobqueue, kept, tools))
         if jobqueue.problem is None and (kept.settled_at is None or tools.clock() >= kept.settled_at):
             tools.announcements.define(jobqueue, kept.taken_from, tools.clock())
 
@@ -99,10 +103,12 @@ def _let_in(problem: str, tools: Tools) -> str:
     )
 
 
-def _declared(jobqueue: JobQueue, kept: Kept) -> State:
-    """What is declared, with a word about dead letters that can't be taken: the condition is about its own queue."""
+def _declared(jobqueue: JobQueue, kept: Kept, tools: Tools) -> State:
+    """What is declared, with a word about what can't be and that its jobs run without: the condition is about its own queue."""
     queue = jobqueue.queue
     text = f"{queue} and {dead_queue(queue)} are declared"
+    if tools.broker.unmade:
+        return State(True, NOT_MADE, "; ".join((text, *tools.broker.unmade.values())), wrong=True)
     if isinstance(kept.source, NoSource):
         return State(True, kept.source.reason, f"{text}; {kept.source.message}")
     if isinstance(kept.source, Source):

@@ -5,7 +5,7 @@ clients would get no answer at all, where they now get 503 with the reason, or a
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -53,6 +53,7 @@ class Health:
     broker_shared: str | None = None  # the broker's virtual host is another installation's
     gave_up: bool = False  # the process ends, so that Kubernetes shows what it ends with
     broker: dict[str, str] = field(default_factory=dict)  # connection → what is the matter
+    unmade: dict[str, Mapping[str, str]] = field(default_factory=dict)  # connection → queues that the broker can't make
     events: Beginnings = field(default_factory=Beginnings)
     returned: Beginnings = field(default_factory=Beginnings)  # messages that no queue took
 
@@ -93,7 +94,8 @@ class Health:
                 f"; for {looks_fail_for:.0f} s no look through the whole outbox has ended in time: what comes due is published, "
                 "and what another replica has left may wait; the log says what to look for"
             )
-        return Ready(True, "; ".join((says, *self.warnings)), database, broker)
+        unmade = {queue: said for queues in self.unmade.values() for queue, said in queues.items()}
+        return Ready(True, "; ".join((says, *unmade.values(), *self.warnings)), database, broker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +113,6 @@ class BrokerListener:
 
     def disconnected(self, because: str) -> None:
         self.health.broker[self.name] = because
+
+    def lacks(self, unmade: Mapping[str, str]) -> None:
+        self.health.unmade[self.name] = dict(unmade)

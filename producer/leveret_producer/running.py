@@ -74,24 +74,21 @@ async def running(parts: Parts) -> AsyncIterator[None]:
         await _declare(connection)
         await parts.returned.session(connection)
 
+    async def stay(label: str, work: Callable[[AbstractConnection], Awaitable[None]], listener: BrokerListener) -> None:
+        await stay_connected(read, f"{name} {label}", work, listener, opens=opens, lacks=listener.lacks)
+
     async def keep(label: str, part: Callable[[], Awaitable[None]]) -> None:
         await migrated.wait()
         await _again(parts, label, part)
 
     migrated = asyncio.Event()
     recorders = [
-        asyncio.create_task(
-            keep("recorder", lambda: stay_connected(read, f"{name} recorder", record, recorder_listener, opens=opens))
-        ),
-        asyncio.create_task(
-            keep("returned", lambda: stay_connected(read, f"{name} returned", put_back, returned_listener, opens=opens))
-        ),
+        asyncio.create_task(keep("recorder", lambda: stay("recorder", record, recorder_listener))),
+        asyncio.create_task(keep("returned", lambda: stay("returned", put_back, returned_listener))),
     ]
     others = [
         asyncio.create_task(_again(parts, "migration", lambda: _migrate(parts, migrated))),
-        asyncio.create_task(
-            keep("relay", lambda: stay_connected(read, f"{name} relay", publish, relay_listener, opens=opens))
-        ),
+        asyncio.create_task(keep("relay", lambda: stay("relay", publish, relay_listener))),
         asyncio.create_task(keep("ledger", parts.relay.run_ledger)),
         asyncio.create_task(keep("retention", parts.keeper.run)),
         asyncio.create_task(keep("operations", parts.worker.run)),

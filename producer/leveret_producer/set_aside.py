@@ -18,7 +18,7 @@ from leveret import topology, wire
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, open_connection
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret.settings import MissingSetting, Places
-from leveret_producer.recorder.noted import EXCHANGE, ROUTING_KEY, headers_before, is_name
+from leveret_producer.recorder.noted import EXCHANGE, headers_before, is_name
 
 DONE, SOME_STAY, NOT_REACHABLE = 0, 1, 3
 LISTED = 20
@@ -33,7 +33,7 @@ async def list_all(connection: AbstractConnection, limit: int | None = None) -> 
         there = await _there(channel)
         print(f"{topology.EVENTS_DEAD} holds {there:,} messages")
         async for message in _oldest(channel, min(there, LISTED if limit is None else limit)):
-            key, reason = (str(message.headers.get(name)) for name in (ROUTING_KEY, wire.REASON))
+            key, reason = (str(message.headers.get(name)) for name in (wire.ROUTING_KEY, wire.REASON))
             print(f"{key}  {len(message.body):,} bytes  {reason[:_SAID]}")
     return DONE
 
@@ -77,7 +77,7 @@ async def _oldest(channel: AbstractChannel, number: int) -> AsyncIterator[Abstra
 
 
 async def _put_back(message: AbstractIncomingMessage, publisher: Publisher) -> None:
-    key, exchange = message.headers.get(ROUTING_KEY), message.headers.get(EXCHANGE, topology.EVENTS)
+    key, exchange = message.headers.get(wire.ROUTING_KEY), message.headers.get(EXCHANGE, topology.EVENTS)
     if not isinstance(key, str) or not isinstance(exchange, str) or not (is_name(key) and is_name(exchange)):
         raise NotConfirmed(_NAMELESS)
     copy = wire.copy_of(message, {}, reply_to=message.reply_to)

@@ -66,7 +66,7 @@ async def stopped(service: Namespace, api: Api, *, stops: int, rows: int, at_onc
     ):
         return await stop_inserts(
             Asker(front), Asker(leveret), stops=stops, rows=rows, at_once=at_once, seed=SEED,
-            kill=kill if kills else None, kill_every=10,
+            kill=kill if kills else None, kill_every=10, share=1 / 3,
         )  # fmt: skip
 
 

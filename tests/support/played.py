@@ -12,7 +12,7 @@ from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
 from leveret.scaling.memory import begin
 from leveret_operator.announcements import Announcements
-from leveret_operator.broker import QueueDiffers
+from leveret_operator.broker import NotDeclared, QueueDiffers
 from leveret_operator.conditions import State
 from leveret_operator.deployment import Surroundings
 from leveret_operator.freshness import fresh, missing
@@ -90,10 +90,12 @@ class PlayedBroker:
     unfit: str | None = None
     refused: bool = False
     problem: str = "refused"
+    unmade: dict[str, str] = field(default_factory=dict)
     ready: int = 0
     missing: bool = False
     empty: bool = True
     differs: bool = False
+    cannot: NotDeclared | None = None
     declared: list[str] = field(default_factory=list)
     unbound: bool = False  # a binding or the queue of dead letters is missing
     bulk: Depth | None = None
@@ -102,6 +104,8 @@ class PlayedBroker:
     async def declare(self, queue: str) -> bool:
         if self.differs:
             raise QueueDiffers("inequivalent arg")
+        if self.cannot:
+            raise self.cannot
         self.declared.append(queue)
         new, self.missing, self.unbound = self.missing, False, False
         return new

@@ -10,10 +10,9 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from leveret import events, topology, wire
 from leveret.rabbitmq.publisher import persistent_json
-from leveret.wire import REASON
 from leveret_producer.recorder import letters
 from leveret_producer.recorder.merge import Report
-from leveret_producer.recorder.noted import EXCHANGE, NOTED, ROUTING_KEY, note, restore
+from leveret_producer.recorder.noted import EXCHANGE, NOTED, note, restore
 from leveret_producer.recorder.told import Told
 from leveret_producer.slices import Steps, at_once
 
@@ -61,13 +60,13 @@ class SetAside:
         return cls(f"{kind}.{name}", events.encode(event), because)
 
     def message(self) -> aio_pika.Message:
-        headers = {REASON: self.because[:_LONGEST_REASON], ROUTING_KEY: self.routing_key}
+        headers = {wire.REASON: self.because[:_LONGEST_REASON], wire.ROUTING_KEY: self.routing_key}
         if self.letter:
             headers[EXCHANGE] = self.letter.exchange or ""
             headers[NOTED] = note(self.letter, cut=not letters.is_whole(self.letter))
             copy = wire.copy_of(self.letter, headers, reply_to=self.letter.reply_to)
             if not letters.is_whole(self.letter):
-                copy.body, copy.headers[REASON] = b"", f"{self.because}; {_NO_BODY}"[:_LONGEST_REASON]
+                copy.body, copy.headers[wire.REASON] = b"", f"{self.because}; {_NO_BODY}"[:_LONGEST_REASON]
             return copy
         return persistent_json(self.body, headers)
 

@@ -13,11 +13,10 @@ from aio_pika.abc import AbstractIncomingMessage, FieldValue
 from leveret import topology, wire
 from leveret.events import Error
 
-ROUTING_KEY = "leveret-routing-key"  # of what was set aside
 EXCHANGE = "leveret-exchange"  # that it came through, where that was not the events'
 NOTED = "leveret-noted"
 CUT = "leveret-cut"  # its body was too large to be kept
-_OURS = frozenset({ROUTING_KEY, EXCHANGE, NOTED, wire.REASON})
+_OURS = frozenset({wire.ROUTING_KEY, EXCHANGE, NOTED, wire.REASON})
 _OF_AN_END = (
     wire.REASON,
     wire.STARTED_AT,
@@ -77,7 +76,7 @@ def headers_before(headers: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
 
 def restore(message: AbstractIncomingMessage) -> None:
     """Have a dead letter that was put back be what it was before; leave any other message alone."""
-    key = message.headers.get(ROUTING_KEY)
+    key = message.headers.get(wire.ROUTING_KEY)
     if message.headers.get(EXCHANGE) == topology.DEAD and isinstance(key, str) and is_name(key) and _fits(message):
         before = {"exchange": topology.DEAD, "routing_key": key, "headers": headers_before(message.headers)}
         for name, value in before.items():

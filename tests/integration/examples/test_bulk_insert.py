@@ -161,6 +161,7 @@ async def test_a_stop_leaves_all_rows_or_none_and_the_status_says_which(
         seed=16,
         kill=kill if kills else None,
         kill_every=5,
+        share=1 / 3,
     )
     assert found.wrong == []
     assert set(found.states) <= {"succeeded", "cancelled"}

@@ -1,60 +1,30 @@
 """The operator beside a real broker, its cluster played: it starts anew, and somebody deletes what it has declared."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from containers import Server, management
 from deletions import Deleted, delete
-from operator_link import operating, until
+from operator_link import until
+from operators import Operators, jobqueues
 from played import Cluster
 
 from leveret.rabbitmq.connection import open_connection
-from leveret.retry import LEVELS, RetryPolicy
-from leveret.scaling.decide import Policy
+from leveret.retry import LEVELS
 from leveret.settings import Broker
 from leveret.topology import DEAD, JOBS, Binding, dead_queue, delay_exchange, for_queue, shared
 from leveret_operator.broker_statistics import BrokerStatistics
-from leveret_operator.jobqueue import Consumer, JobQueue
 
 SERVED = 20
 WATCHED = 20.0  # s
-POLICY = Policy(1, 10, 100, timedelta(seconds=60), timedelta(minutes=2))
-JOBQUEUES = [
-    JobQueue("leveret", f"q{n}", f"u{n}", 3, Consumer("i", "a:b", 1), RetryPolicy(), timedelta(seconds=30), POLICY)
-    for n in range(SERVED)
-]
-
-
-@dataclass
-class Operators:
-    """Starts one after the other; the cluster and the broker stay."""
-
-    cluster: Cluster
-    broker: Broker
-    statistics: BrokerStatistics
-
-    def one(self) -> contextlib.AbstractAsyncContextManager[None]:
-        return operating(self.cluster, self.broker, self.statistics, JOBQUEUES)
-
-    def conditions(self) -> dict[str, dict[str, tuple[str, str]]]:
-        return {
-            name: {one["type"]: (one["status"], one["lastTransitionTime"]) for one in status["conditions"]}
-            for name, status in self.cluster.statuses.items()
-        }
-
-    def all_well(self) -> bool:
-        said = [status for one in self.conditions().values() for status, _ in one.values()]
-        return len(said) == 6 * SERVED and set(said) == {"True"}
+JOBQUEUES = jobqueues(SERVED)
 
 
 @pytest.fixture
 def operators(broker: Broker, statistics: Callable[..., BrokerStatistics]) -> Operators:
-    return Operators(Cluster(), broker, statistics())
+    return Operators(Cluster(), broker, statistics(), JOBQUEUES)
 
 
 async def test_a_restart_beside_twenty_jobqueues_is_seen_by_nobody(operators: Operators) -> None:
@@ -73,6 +43,7 @@ async def test_a_restart_beside_twenty_jobqueues_is_seen_by_nobody(operators: Op
     assert max(cluster.writes.values()) <= 3
 
 
+@pytest.mark.timeout(300)
 async def test_what_somebody_deletes_is_there_again_within_a_minute(
     operators: Operators, rabbitmq: Server, broker: Broker, subtests: pytest.Subtests
 ) -> None:
@@ -94,14 +65,30 @@ async def test_what_somebody_deletes_is_there_again_within_a_minute(
         found: Any = await asyncio.to_thread(management, rabbitmq, f"bindings/{broker.vhost}")
         return wanted <= {(it["source"], it["destination"], it["routing_key"]) for it in found}
 
-    async with operators.one(), await open_connection(broker, "vandal") as vandal:
+    async def whole_within_a_minute() -> bool:
+        try:
+            async with asyncio.timeout(60):
+                while not await whole():  # noqa: ASYNC110 - the broker tells
+                    await asyncio.sleep(0.5)
+        except TimeoutError:
+            return False
+        return True
+
+    def says_so() -> bool:
+        return any(operators.cluster.condition("TopologyReady", it.name)[1] == "QueueNotMade" for it in JOBQUEUES)
+
+    async with operators.one():
         await until(operators.all_well)
         for name, those in cases.items():
             with subtests.test(name):
-                await delete(vandal, *those)
-                async with asyncio.timeout(60):
-                    while not await whole():  # noqa: ASYNC110 - the broker tells
-                        await asyncio.sleep(0.5)
+                async with await open_connection(broker, "vandal") as vandal:
+                    await delete(vandal, *those)
+                if not await whole_within_a_minute():
+                    # Deleted while it was declared, which a broker may not get over (`leaked_queue`): then that is told.
+                    assert says_so()
+                    await asyncio.to_thread(rabbitmq.stop)
+                    await asyncio.to_thread(rabbitmq.start)
+                    assert await whole_within_a_minute()
         await until(lambda: len(operators.cluster.warned) >= 2)
     told = "".join(operators.cluster.warned)
     assert f"QueueMissing of {JOBQUEUES[0].name}: {one}: its dead letters' queue" in told

@@ -1,13 +1,9 @@
 """Somebody deletes what is Leveret's under a producer and a consumer: every job ends, and no attempt runs twice."""
 
 import asyncio
-import contextlib
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,9 +11,9 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
-from containers import free_port
+from consuming import consuming, in_states
 from deletions import Deleted, delete
-from producers import QUEUE, Producer, eventually_true, known, operating, producing, ready
+from producers import QUEUE, Producer, known, operating, producing, ready
 
 from leveret import wire
 from leveret.jobs import Envelope
@@ -27,7 +23,6 @@ from leveret.settings import Broker, Database
 from leveret.topology import DEAD, EVENTS, EVENTS_DEAD, JOBS, SIGNALS, UNROUTABLE, Binding, dead_queue, delay_exchange
 from leveret_producer.recorder.inbox import Inbox
 
-HANDLERS = Path(__file__).parents[1] / "consumer"
 LEVEL = delay_exchange(0)
 CLIENTS = "answers of a client that has deleted it"
 
@@ -42,45 +37,6 @@ ROUNDS: dict[str, list[Deleted]] = {
         Binding(EVENTS, EVENTS, "#"),
     ],
 }
-
-
-@contextlib.asynccontextmanager
-async def consuming(broker: Broker, log: Path) -> AsyncIterator[None]:
-    """Run a consumer process for as long as the context lasts."""
-    own = {
-        "LEVERET_BROKER_URL": broker.url(),
-        "LEVERET_QUEUE": QUEUE,
-        "LEVERET_HANDLERS": "consumer_jobs:handlers",
-        "LEVERET_PROBE_PORT": str(free_port()),
-        "LEVERET_POD": "pod",
-        "LEVERET_LOG": "json",
-        "PYTHONPATH": os.pathsep.join([str(HANDLERS), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
-    with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
-            [sys.executable, "-m", "leveret_consumer"], env=os.environ | own, stderr=file
-        )
-    try:
-        yield
-    finally:
-        process.kill()
-        await asyncio.to_thread(process.wait)
-
-
-async def in_states(producer: Producer, jobs: Sequence[str], *states: str) -> None:
-    """Wait until the store says so of each job."""
-
-    async def are() -> bool:
-        found.clear()
-        answers = [(await producer.http.get(f"/v1/jobs/{job}")).json() for job in jobs]
-        found.extend([str(one.get("state")) for one in answers])  # None of one that nothing was heard of yet
-        return found == list(states)
-
-    found: list[str] = []
-    try:
-        await eventually_true(are, "the jobs' states", 40)
-    except AssertionError as problem:
-        raise AssertionError(f"{problem}: {found} instead of {states}") from None
 
 
 async def submitted(producer: Producer, witness: Path, *jobs: tuple[str, dict[str, object]]) -> list[str]:

@@ -23,6 +23,7 @@ class Service:
     """A front, and Leveret's API behind it: every second insert is done when it is stopped."""
 
     flaw: str = ""
+    late: int = 0  # so many, the first ones, are over when they are stopped
     jobs: dict[str, tuple[str, int]] = field(default_factory=dict)
     asked: int = 0
 
@@ -41,7 +42,8 @@ class Service:
         return {"id": id}
 
     def _stop(self, _: httpx.Request, id: str) -> Any:
-        end = ("succeeded", ROWS) if int(id[1:]) % 2 else ("cancelled", 0)
+        number = int(id[1:])
+        end = ("succeeded", ROWS) if (number < self.late if self.late else number % 2) else ("cancelled", 0)
         flawed = {"half": ("cancelled", ROWS // 2), "stays": ("cancelled", ROWS), "dead": ("dead", 0)}
         self.jobs[id] = flawed.get(self.flaw, end) if id == "i4" else end
         return {}
@@ -58,7 +60,7 @@ class Service:
         return {"progress": {"done": 1}}
 
 
-async def stopped(service: Service, kills: list[int] | None = None) -> Found:
+async def stopped(service: Service, kills: list[int] | None = None, share: float = 0.0) -> Found:
     async def all_ids() -> list[str]:
         return list(service.jobs)
 
@@ -69,7 +71,7 @@ async def stopped(service: Service, kills: list[int] | None = None) -> Found:
     async with httpx.AsyncClient(transport=httpx.MockTransport(service.answer), base_url="http://f") as http:
         return await stop_inserts(
             Asker(http), Asker(http), stops=12, rows=ROWS, at_once=3, seed=1, took=0.3, all_ids=all_ids,
-            kill=None if kills is None else kill, kill_every=0.01,
+            kill=None if kills is None else kill, kill_every=0.01, share=share,
         )  # fmt: skip
 
 
@@ -82,6 +84,15 @@ async def test_all_rows_or_none_is_right() -> None:
     assert found.states == Counter(succeeded=6, cancelled=6)
     assert found.met == 6
     assert kills
+
+
+@pytest.mark.parametrize(
+    ("late", "stops", "met"), [pytest.param(12, 18, 6, id="until-enough"), pytest.param(99, 24, 0, id="as-many-again")]
+)
+async def test_where_stops_came_too_late_more_are_stopped(late: int, stops: int, met: int) -> None:
+    found = await stopped(Service(late=late), share=1 / 3)
+
+    assert (found.wrong, found.stops, found.met) == ([], stops, met)
 
 
 async def test_an_insert_whose_answer_was_lost_is_found_and_judged() -> None:

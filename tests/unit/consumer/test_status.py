@@ -75,3 +75,18 @@ def test_who_does_not_know_what_is_cancelled_is_not_ready_whatever_else_comes() 
     status.drains("signal")
     status.is_behind("")
     assert status.readiness().says == "draining: signal"
+
+
+def test_what_the_broker_can_not_make_is_said_and_keeps_nobody_from_being_ready() -> None:
+    status = Status("q")
+    status.connected()
+    status.lacks("jobs", {"leveret.delay.0": "no level 0"})
+    status.lacks("control", {"leveret.delay.0": "no level 0", "leveret.control": "no cancels"})
+    status.consumes(2)
+    assert (status.readiness().ready, status.readiness().says) == (
+        True,
+        "consuming q with 2 slots; no level 0; no cancels",
+    )
+    status.lacks("jobs", {})
+    status.lacks("control", {})
+    assert (status.readiness().ready, status.readiness().says) == (True, "consuming q with 2 slots")

@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiormq.exceptions import ConnectionInternalError
 from played import Scene
 from prometheus_client import CollectorRegistry
 
 from leveret.events import QueueObserved
+from leveret_operator.broker import NotDeclared
 from leveret_operator.conditions import States, conditions
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import JobQueue
@@ -384,6 +386,31 @@ async def test_a_queue_of_other_arguments_is_told(scene: Scene) -> None:
     await scene.turn(0)
     assert scene.cluster.condition("TopologyReady") == ("False", "QueueDiffers")
     assert scene.cluster.condition("Ready") == ("False", "QueueDiffers")
+
+
+async def test_a_shared_queue_that_can_not_be_made_is_told_and_keeps_nothing_from_being_ready(scene: Scene) -> None:
+    scene.broker.unmade = {"leveret.delay.0": "the broker can't make leveret.delay.0; a restart mends it"}
+    await scene.turn(0)
+    assert scene.cluster.condition("TopologyReady") == ("True", "QueueNotMade")
+    assert scene.cluster.condition("Ready") == ("True", "Reconciled")
+    assert scene.message("Ready").endswith("QueueNotMade: " + scene.message("TopologyReady"))
+    assert scene.message("TopologyReady").endswith("; the broker can't make leveret.delay.0; a restart mends it")
+    assert scene.cluster.status["reason"] == "QueueNotMade"
+    scene.broker.unmade = {}
+    await scene.turn(1)
+    assert scene.cluster.condition("TopologyReady") == ("True", "Declared")
+
+
+async def test_a_job_queue_that_can_not_be_made_is_told_with_what_mends_it(scene: Scene) -> None:
+    scene.broker.cannot = NotDeclared("ConnectionInternalError: cluster_not_formed")
+    scene.broker.cannot.__cause__ = ConnectionInternalError("cluster_not_formed")
+    await scene.turn(0)
+    assert scene.cluster.condition("TopologyReady") == ("False", "QueueNotMade")
+    assert scene.cluster.condition("Ready") == ("False", "QueueNotMade")
+    assert "restart of the broker's node mends it" in scene.message("TopologyReady")
+    scene.broker.cannot = None
+    await scene.turn(1)
+    assert scene.cluster.condition("TopologyReady") == ("True", "Declared")
 
 
 async def test_a_broker_that_is_too_old_is_named(scene: Scene) -> None:
