@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import secrets
 import sys
+import uuid
 from dataclasses import replace
 
 import aiohttp
@@ -29,6 +30,8 @@ from leveret_operator.credentials import Credentials
 from leveret_operator.deployment import Surroundings
 from leveret_operator.kubernetes_api import KubernetesApi
 from leveret_operator.kubernetes_events import KubernetesEvents
+from leveret_operator.leadership import Leadership
+from leveret_operator.lease import Candidate
 from leveret_operator.loop import CentralLoop
 from leveret_operator.metrics import Metrics
 from leveret_operator.present_versions import PresentVersions
@@ -53,15 +56,23 @@ async def operate(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; return the exit status."""
     registry = CollectorRegistry()
     metrics, clock, beat, loop = Metrics(registry), SteadyClock(), LoopBeat(), CentralLoop()
+    pod = f"{settings.pod}_"
+    who = Candidate(f"{pod}{uuid.uuid4().hex[:12]}", pod if settings.first_in_pod else None)
+    leadership = Leadership(who, settings.namespace, clock)
     async with contextlib.AsyncExitStack() as stack:
-        api = await KubernetesApi.connect(settings.namespace, metrics.wrote_kubernetes)
+        api = await KubernetesApi.connect(settings.namespace, metrics.wrote_kubernetes, leadership.may_write_for)
         stack.push_async_callback(api.close)
         own = Credentials(api, settings.places.folder, settings.own_secrets, secrets.token_hex)
         settings = replace(settings, places=replace(settings.places, read=own.keys))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         objects = Registry(loop.wake)
         watch = Watch(api, objects, namespace=settings.namespace, pod=settings.pod, clock=clock)
-        probes = ProbeServer(registry, beat=beat, readiness=watch.readiness, port=settings.probe_port)
+        probes = ProbeServer(
+            registry,
+            beat=beat,
+            readiness=lambda: leadership.readiness() or watch.readiness(),
+            port=settings.probe_port,
+        )
         probes.start()
         stack.callback(probes.close)
         announcements, versions = Announcements(settings.namespace), PresentVersions()
@@ -72,6 +83,7 @@ async def operate(settings: Settings) -> int:
             changed=loop.wake_all,
             clock=clock,
             asked=metrics.asked_broker,
+            held=leadership.held,
         )
         statistics = BrokerStatistics(
             http,
@@ -101,7 +113,7 @@ async def operate(settings: Settings) -> int:
             clock=clock,
             allowed_names=settings.allowed_names,
         )
-        return await run(Parts(settings, own, tools, watch, loop, beat))
+        return await run(Parts(settings, own, tools, watch, loop, leadership, beat))
 
 
 if __name__ == "__main__":

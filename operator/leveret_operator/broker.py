@@ -26,6 +26,7 @@ from leveret.settings import Broker, MissingSetting
 from leveret.signals import Signal
 from leveret.topology import Topology, for_queue, shared
 from leveret_operator.announcements import Announcements
+from leveret_operator.fence import Held, WhileHeld, alone
 from leveret_operator.live_depths import LiveDepths, QueueMissing
 from leveret_operator.present_versions import PresentVersions
 from leveret_operator.signal_inbox import open_inbox
@@ -77,12 +78,13 @@ class BrokerLink:
         changed: Callable[[], None],
         clock: Callable[[], datetime],
         asked: Callable[[str], None],
+        held: Held = alone,
         looks_after_every: float = LOOKS_AFTER_EVERY,
     ) -> None:
-        """`heard` takes signals, `changed` is called when the broker comes or goes."""
+        """`heard` takes signals, `changed` is called when the broker comes or goes; each write waits for `held`."""
         self._announcements, self._versions = announcements, versions
         self._heard, self._changed = heard, changed
-        self._clock, self._asked, self._looks_after_every = clock, asked, looks_after_every
+        self._clock, self._asked, self._held, self._looks_after_every = clock, asked, held, looks_after_every
         self._session: _Session | None = None
         self._broker: Broker | None = None  # of the latest connection
         self._sessions = 0
@@ -115,6 +117,7 @@ class BrokerLink:
         await stay_connected(address, name, self._work, self, opens=self._open, lacks=self._lacks)
 
     async def _open(self, broker: Broker, name: str) -> AbstractConnection:
+        await self._held()  # the first thing that is done over a connection is to claim the virtual host
         try:
             connection = await open_connection(broker, name)
         except BrokerErrors as problem:
@@ -137,6 +140,7 @@ class BrokerLink:
 
     async def declare(self, queue: str) -> bool:
         """Declare a job queue and its dead letters, and say whether it is new; raise QueueDiffers or NotDeclared."""
+        await self._held()
         if self._session is None:
             raise NotDeclared(self.problem)
         self._asked("declare")
@@ -193,6 +197,7 @@ class BrokerLink:
         return isinstance(answer, Depth) and answer.ready == 0
 
     async def _work(self, connection: AbstractConnection) -> None:
+        await self._held()
         async with asyncio.timeout(DECLARE_TIMEOUT):
             async with await connection.channel(publisher_confirms=False) as channel:
                 await declare(channel, shared())
@@ -206,10 +211,11 @@ class BrokerLink:
         self._versions.new_connection()
         log.info("broker is connected")
         self._changed()
+        out = WhileHeld(self._held, publisher, Signalling(declared))
         works = (
-            self._announcements.publish(publisher),
-            self._versions.tell(Signalling(declared).send, self._clock),
-            _look_after(session, self._broker, self._looks_after_every),
+            self._announcements.publish(out),
+            self._versions.tell(out.send, self._clock),
+            _look_after(session, self._broker, self._looks_after_every, self._held),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -226,13 +232,14 @@ def _refused(problem: str) -> bool:
     return "ACCESS_REFUSED" in problem or "NOT_ALLOWED" in problem
 
 
-async def _look_after(session: _Session, broker: Broker | None, every: float) -> None:
+async def _look_after(session: _Session, broker: Broker | None, every: float, held: Held) -> None:
     """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait.
 
     So is the claim: whoever has taken over the virtual host ends the session.
     """
     while True:
         await asyncio.sleep(every)
+        await held()
         if broker and broker.installation:
             await claim(session.connection, broker.installation, broker.vhost)
         try:

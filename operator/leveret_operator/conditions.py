@@ -21,6 +21,7 @@ class State:
     wrong: bool = False  # it works, and needs a person all the same
 
 
+CONTESTED = "Contested"
 UNKNOWN = State(None, "NotYetKnown", "not looked at yet")
 
 
@@ -34,6 +35,7 @@ class States:
     consumers: State = UNKNOWN
     scaling: State = UNKNOWN
     metrics: State = UNKNOWN
+    contested: State | None = None  # bad when True, and absent while it isn't
 
     @property
     def not_yet_known(self) -> bool:
@@ -90,6 +92,7 @@ def conditions(
         "SpecInvalid": states.spec_invalid,
         "SpecAdjusted": State(True, "SpecAdjusted", "; ".join(adjusted), wrong=True) if adjusted else None,
         "BrokerShared": states.broker_shared,
+        CONTESTED: states.contested,
     }
     made = []
     for type_, state in named.items():

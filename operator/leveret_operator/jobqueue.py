@@ -125,6 +125,8 @@ class Deployment:
     replica_set: str | None = None  # the end of the name of the newest one; None where it isn't told
     failures: tuple[Told, ...] = ()  # pods can't be created, or an update doesn't get on
     version: str | None = None  # of the handlers that its pods run
+    changed_by: str | None = None  # the field manager that last set what we apply, and is another
+    scaled_by: str | None = None  # that last set `replicas`, and is another
 
     @property
     def is_consumers(self) -> bool:

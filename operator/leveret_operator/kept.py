@@ -8,6 +8,7 @@ from leveret.scaling.demand import Signals
 from leveret.scaling.memory import Memory
 from leveret_operator.available import Availability
 from leveret_operator.conditions import State, States
+from leveret_operator.contest import Contests
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.jobqueue import Condition, Decided, JobQueue, Json
 from leveret_operator.queue_names import NoQueue
@@ -52,6 +53,8 @@ class Kept:
     declaring: Pause = field(default_factory=Pause)
     availability: Availability = field(default_factory=Availability)
     scaling: Pause = field(default_factory=Pause)
+    contests: Contests = field(default_factory=Contests)
+    size: int | None = None  # of the Deployment, as this operator set it or agrees with it
     live: Depth | None = None
     source_live: Depth | None = None
     hint_due: datetime | None = None  # a hint came, and more may come with it until then

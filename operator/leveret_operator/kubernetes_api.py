@@ -1,7 +1,8 @@
-"""The Kubernetes API: server-side apply, scale, status, Events and lists, over the asynchronous client.
+"""The Kubernetes API: server-side apply, scale, status, Events, the Lease and lists, over the asynchronous client.
 
 Works on paths and JSON, without the client's generated models, which would cost tens of megabytes and check nothing that
-the API server doesn't. Whatever goes wrong comes out as ApiRefused (the server answered and said no) or ApiGone.
+the API server doesn't. Whatever goes wrong comes out as ApiRefused (the server answered and said no) or ApiGone. Nothing but
+the Lease is written by a process that may not write, and no request goes on for longer than it may.
 """
 
 import json
@@ -14,18 +15,20 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from leveret_operator.jobqueue import LABEL, Deployment, JobQueue, Json
+from leveret_operator.managed_fields import FIELD_MANAGER
 from leveret_operator.parsing import parse_deployment
 
-# What says nothing about the request. A 500 does: it is the answer to an apply of a wrongly typed field.
-_TRY_AGAIN = frozenset({429, 502, 503, 504})
+# What says nothing about the request (401: the token is not taken). A 500 does: it is the answer to an apply of a wrongly
+# typed field.
+_TRY_AGAIN = frozenset({401, 429, 502, 503, 504})
 
-FIELD_MANAGER = "leveret-operator"
 TIMEOUT = 10.0  # s
 JOBQUEUES = "/apis/leveret.dev/v1alpha1/namespaces/{namespace}/jobqueues"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/{namespace}/deployments"
 PODS = "/api/v1/namespaces/{namespace}/pods"
 SECRETS = "/api/v1/namespaces/{namespace}/secrets"
 EVENTS = "/api/v1/namespaces/{namespace}/events"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 
 
@@ -43,22 +46,27 @@ class ApiRefused(Exception):
 
 
 class KubernetesApi:
-    """One namespace of one cluster. `written` is told the kind of each write that succeeded."""
+    """One namespace of one cluster. `written` is told the kind of each write that succeeded.
 
-    def __init__(self, client: ApiClient, namespace: str, written: Callable[[str], None]) -> None:
+    `may_write_for` returns for how many seconds this process may still write.
+    """
+
+    def __init__(
+        self, client: ApiClient, namespace: str, written: Callable[[str], None], may_write_for: Callable[[], float]
+    ) -> None:
         self._client = client
         self._namespace = namespace
-        self._written = written
+        self._written, self._may_write_for = written, may_write_for
 
     @classmethod
-    async def connect(cls, namespace: str, written: Callable[[str], None]) -> Self:
+    async def connect(cls, namespace: str, written: Callable[[str], None], may_write_for: Callable[[], float]) -> Self:
         """As the pod's service account, or outside a cluster as the kubeconfig says."""
         configuration = Configuration()
         try:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
             await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        return cls(ApiClient(configuration), namespace, written)
+        return cls(ApiClient(configuration), namespace, written, may_write_for)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -73,44 +81,70 @@ class KubernetesApi:
         return await self._list(PODS, {"labelSelector": LABEL})
 
     async def apply_deployment(self, manifest: Json, name: str) -> Deployment:
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        answer = await self._request("PATCH", f"{DEPLOYMENTS}/{name}", query, manifest, APPLY)
-        self._written("apply")
-        return parse_deployment(answer)
+        return parse_deployment(await self._write("apply", "PATCH", f"{DEPLOYMENTS}/{name}", manifest, APPLY))
 
-    async def scale(self, deployment: str, replicas: int) -> int:
-        """Tell the Deployment its size; return its new revision."""
-        query = {"fieldManager": FIELD_MANAGER}
+    async def scale(self, deployment: str, replicas: int, *, owned: bool = False) -> int:
+        """Tell the Deployment its size; return its new revision.
+
+        `owned`: so that `replicas` has an owner from then on. Through `/scale` the API server keeps who set them only where
+        it was kept before.
+        """
         body = {"spec": {"replicas": replicas}}
-        answer = await self._request("PATCH", f"{DEPLOYMENTS}/{deployment}/scale", query, body, MERGE)
-        self._written("scale")
+        path = f"{DEPLOYMENTS}/{deployment}" if owned else f"{DEPLOYMENTS}/{deployment}/scale"
+        answer = await self._write("scale", "PATCH", path, body, MERGE)
         meta = answer.get("metadata")
         revision = meta.get("resourceVersion") if isinstance(meta, Mapping) else None
         return int(revision) if isinstance(revision, str) and revision.isdecimal() else 0
 
     async def write_status(self, jobqueue: JobQueue, status: Json) -> None:
-        query = {"fieldManager": FIELD_MANAGER}
-        await self._request("PATCH", f"{JOBQUEUES}/{jobqueue.name}/status", query, {"status": status}, MERGE)
-        self._written("status")
+        await self._write("status", "PATCH", f"{JOBQUEUES}/{jobqueue.name}/status", {"status": status}, MERGE)
 
     async def create_secret(self, manifest: Json) -> None:
-        await self._request("POST", SECRETS, {"fieldManager": FIELD_MANAGER}, manifest)
-        self._written("secret")
+        await self._write("secret", "POST", SECRETS, manifest)
 
     async def create_event(self, event: Json) -> None:
-        await self._request("POST", EVENTS, {"fieldManager": FIELD_MANAGER}, event)
-        self._written("event")
+        await self._write("event", "POST", EVENTS, event)
 
     async def update_event(self, name: str, change: Json) -> None:
-        await self._request("PATCH", f"{EVENTS}/{name}", {"fieldManager": FIELD_MANAGER}, change, MERGE)
-        self._written("event")
+        await self._write("event", "PATCH", f"{EVENTS}/{name}", change, MERGE)
+
+    async def read_lease(self, name: str) -> Json | None:
+        """Return None where there is none."""
+        try:
+            return await self._request("GET", f"{LEASES}/{name}", {})
+        except ApiRefused as problem:
+            if problem.status != 404:
+                raise
+            return None
+
+    async def write_lease(self, name: str, lease: Json, *, new: bool) -> Json:
+        """Create it, or replace the version that it names; raise ApiRefused, 409, if somebody else was quicker."""
+        method, path = ("POST", LEASES) if new else ("PUT", f"{LEASES}/{name}")
+        answer = await self._request(method, path, {"fieldManager": FIELD_MANAGER}, lease)
+        self._written("lease")
+        return answer
 
     async def _list(self, path: str, query: dict[str, str]) -> list[Json]:
         items = (await self._request("GET", path, query)).get("items")
         return [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
 
+    async def _write(self, kind: str, method: str, path: str, body: Json, content: str = "application/json") -> Json:
+        left = self._may_write_for()
+        if left <= 0:
+            raise ApiGone("nothing was written: this operator does not hold the Lease")
+        query = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if content == APPLY else {})}
+        answer = await self._request(method, path, query, body, content, min(left, TIMEOUT))
+        self._written(kind)
+        return answer
+
     async def _request(
-        self, method: str, path: str, query: dict[str, str], body: Json | None = None, content: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: Json | None = None,
+        content: str = "application/json",
+        timeout: float = TIMEOUT,
     ) -> Json:
         try:
             verb, url, headers, data, _ = await self._client.param_serialize(
@@ -121,7 +155,7 @@ class KubernetesApi:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            answer = await self._client.call_api(verb, url, headers, data, _request_timeout=TIMEOUT)
+            answer = await self._client.call_api(verb, url, headers, data, _request_timeout=timeout)
             text = await answer.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
             raise ApiGone(f"{type(problem).__name__}: {problem}") from problem

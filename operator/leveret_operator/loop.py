@@ -150,6 +150,7 @@ class CentralLoop:
         now = tools.clock()
         kept = Kept(jobqueue, recorded.conditions, recorded.decisions, begin(0, now), since=now)
         kept.availability = recall(recorded.conditions)
+        kept.contests.begin(recorded.conditions, now)
         self._kept[jobqueue.name] = kept
 
     def _start(self, name: str, tools: Tools) -> None:

@@ -26,6 +26,7 @@ from leveret_operator.jobqueue import (
     Recorded,
 )
 from leveret_operator.kubernetes_json import condition_in, map_in, maps_in, time_of, whole
+from leveret_operator.managed_fields import APPLIED, REPLICAS, other_manager
 from leveret_operator.template import left_out
 
 _REPLICA_SET = re.compile(r'eplica ?set "([^"]+)"', re.IGNORECASE)
@@ -110,6 +111,8 @@ def parse_deployment(body: Json) -> Deployment:
         observed=whole(status.get("observedGeneration"), 0) >= whole(meta.get("generation"), 0),
         replica_set=_newest_replica_set(name, status),
         version=version_of(spec),
+        changed_by=other_manager(meta, APPLIED),
+        scaled_by=other_manager(meta, REPLICAS),
         failures=tuple(
             told
             for type_, bad in (("ReplicaFailure", "True"), ("Progressing", "False"))

@@ -1,8 +1,9 @@
 """Start and stop the operator's parts in order.
 
-Start: absent Secrets first, then broker and statistics at once, the resource's CRD when it is there, then the loop and the
-watch. Stop, on SIGTERM: the loop first, so that nothing is written any more, then the broker, then the watch. A part that
-ends by itself ends the process, with exit status 1: Kubernetes starts it again.
+Start: the Lease first, then absent Secrets, then broker and statistics; the watch when the resource's CRD is there, and the loop
+then, too. Without the Lease only the watch runs. Stop, on SIGTERM: the loop first, then the broker; nothing is written any more,
+so the Lease is released; then the watch. A part that ends by itself ends the process, with exit status 1: Kubernetes starts it
+again.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import structlog
 
 from leveret.telemetry.probes import LoopBeat
 from leveret_operator.credentials import Credentials
+from leveret_operator.leadership import Leadership
 from leveret_operator.loop import CentralLoop
 from leveret_operator.settings import Settings
 from leveret_operator.tools import Tools
@@ -33,6 +35,7 @@ class Parts:
     tools: Tools
     watch: Watch
     loop: CentralLoop
+    leadership: Leadership
     beat: LoopBeat
 
 
@@ -42,12 +45,26 @@ async def run(parts: Parts) -> int:
     _stop_on_signals(stop)
     settings, tools = parts.settings, parts.tools
     log.info("started", namespace=settings.namespace)
-    await parts.credentials.make_absent()
 
-    found = asyncio.Event()
+    made, found = asyncio.Event(), asyncio.Event()
+
+    async def credentials() -> None:
+        await parts.leadership.held()
+        await parts.credentials.make_absent()
+        made.set()
+        await parts.credentials.run()
+
+    async def broker_link() -> None:
+        await made.wait()
+        await tools.broker.run(settings.places.broker, settings.pod)
+
+    async def statistics() -> None:
+        await made.wait()
+        await tools.bulk.run()
 
     async def work() -> None:
         await found.wait()
+        await made.wait()
         await parts.loop.run(tools)
 
     async def watch() -> None:
@@ -67,17 +84,19 @@ async def run(parts: Parts) -> int:
 
     beating = asyncio.create_task(parts.beat.run(), name="beat")
     signals = asyncio.create_task(keep_signals(), name="signals")
-    secrets = asyncio.create_task(parts.credentials.run(), name="credentials")
-    broker = asyncio.create_task(tools.broker.run(settings.places.broker, settings.pod), name="broker")
-    bulk = asyncio.create_task(tools.bulk.run(), name="statistics")
+    leading = asyncio.create_task(parts.leadership.run(tools.api), name="Lease")
+    secrets = asyncio.create_task(credentials(), name="credentials")
+    broker = asyncio.create_task(broker_link(), name="broker")
+    bulk = asyncio.create_task(statistics(), name="statistics")
     working = asyncio.create_task(work(), name="central loop")
     watching = asyncio.create_task(watch(), name="watch")
     listed = asyncio.create_task(listing(), name="lists beside the watch")
     stopping = asyncio.create_task(_wait(stop), name="stop")
-    everything = {beating, signals, secrets, broker, bulk, working, watching, listed, stopping}
+    everything = {beating, signals, leading, secrets, broker, bulk, working, watching, listed, stopping}
     ended, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
-    for part in (working, secrets, broker, bulk, listed, signals):
+    for part in (working, secrets, broker, bulk, leading, listed, signals):
         await _cancel(part)
+    await parts.leadership.release(tools.api)
     watch_stop.set()
     await asyncio.wait({watching}, timeout=WATCH_STOPS_WITHIN if watch_ready.is_set() else 0)
     for part in (beating, stopping, watching):  # without a beat the kubelet ends what kopf might not

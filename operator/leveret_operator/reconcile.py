@@ -129,13 +129,16 @@ async def stand_back(jobqueue: JobQueue, kept: Kept, tools: Tools, because: NoQu
     kept.say(topology=no, deployment=no, consumers=unknown, scaling=no, metrics=unknown)
     if because.reason != TAKEN or there is None or there.wanted == 0 or not kept.scaling.over(now):
         return
+    if not kept.contests.replicas.may_correct(there.scaled_by, now):
+        return
     try:
-        revision = await tools.api.scale(there.name, 0)
+        revision = await tools.api.scale(there.name, 0, owned=True)
     except ApiRefused as problem:
         kept.scaling.longer(now)
         log.warning("consumers of another's queue could not be stopped", deployment=there.name, problem=str(problem))
     else:
         kept.scaling.end()
+        kept.contests.replicas.corrected(now)
         tools.registry.scaled(jobqueue.name, 0, revision)
         log.warning(
             "consumers stopped: the queue is another JobQueue's", deployment=there.name, because=because.message
@@ -150,12 +153,18 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
         kept.say(deployment=State(False, "SpecInvalid", f"{jobqueue.problem}; {_what_stays(there)}"))
         return
     wanted = (jobqueue, kept.taken_from)
-    if kept.applied == wanted and there is not None and there.fingerprint == kept.fingerprint:
+    again = kept.applied == wanted
+    if again and there is not None and there.fingerprint == kept.fingerprint:
         return
     if kept.tried != wanted:
         kept.tried = wanted
         kept.applying.end()
     elif not kept.applying.over(now):
+        return
+    contest = kept.contests.template if there else kept.contests.deployment
+    if again and (not contest.may_correct(there.changed_by if there else None, now) or kept.contests.too_soon(now)):
+        if there is None:
+            kept.say(deployment=State(False, contest.reason, f"{contest.manager} {contest.text}"))
         return
     try:
         manifest = build_deployment(jobqueue, tools.around, kept.taken_from)
@@ -167,7 +176,15 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
         kept.applying.longer(now)
         kept.say(deployment=State(False, "DeploymentRefused", f"the API server refused the Deployment: {problem}"))
     else:
-        kept.applying.end()
+        if again and there is not None and there.fingerprint == made.fingerprint:
+            kept.applying.longer(now)  # what somebody added is not ours, and may come again and again
+        else:
+            kept.applying.end()
+            kept.contests.wrote_at = now
+            if again:
+                contest.corrected(now)
+        if there is None:
+            kept.size = None
         kept.applied, kept.fingerprint = wanted, made.fingerprint
         tools.registry.deployment_is(made)
         kept.say(deployment=State(True, "Applied", f"Deployment {jobqueue.deployment} is applied"))

@@ -18,14 +18,14 @@ class Registry:
 
     def __init__(self, wake: Wake) -> None:
         self.jobqueues: dict[str, JobQueue] = {}
-        self.recorded: dict[str, Recorded] = {}  # by uid: the status as it was when the object was first seen
+        self.recorded: dict[str, Recorded] = {}  # by uid: the status, which another operator may have written
         self.deployments: dict[str, Deployment] = {}
         self._pods: dict[str, dict[str, Pod]] = {}  # by the JobQueue's name and the pod's uid
         self._wake = wake
 
     def jobqueue_is(self, jobqueue: JobQueue, recorded: Recorded) -> None:
         """Take it; one that can't be understood keeps running as it was, if it ran before."""
-        self.recorded.setdefault(jobqueue.uid, recorded)
+        self.recorded[jobqueue.uid] = recorded
         before = self.jobqueues.get(jobqueue.name)
         if before is not None and before.uid == jobqueue.uid:
             if before.generation > jobqueue.generation:

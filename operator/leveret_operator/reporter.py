@@ -10,7 +10,7 @@ from typing import Literal
 from leveret.events import QueueObserved
 from leveret.scaling.memory import Look
 from leveret.topology import dead_queue
-from leveret_operator.conditions import changed, conditions
+from leveret_operator.conditions import CONTESTED, changed, conditions
 from leveret_operator.deployment import selector_text
 from leveret_operator.jobqueue import Condition, Deployment, JobQueue
 from leveret_operator.kept import Kept
@@ -36,6 +36,7 @@ async def report_standing_back(jobqueue: JobQueue, kept: Kept, tools: Tools) -> 
 async def _tell(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None, numbers: QueueNumbers) -> None:
     """Bring the conditions up to date; write the status, and Events about what is new."""
     now, before = tools.clock(), kept.conditions
+    kept.states = replace(kept.states, contested=kept.contests.state(now))
     kept.conditions = conditions(
         kept.states, before, generation=jobqueue.generation, now=now, adjusted=jobqueue.adjusted
     )
@@ -48,6 +49,9 @@ async def _tell(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look | None,
             text = f"{condition.type}: {condition.message}"
             kind: Literal["Normal", "Warning"] = "Warning" if condition.troubled else "Normal"
             await tools.events.tell(jobqueue, kind, condition.reason, text, now=now)
+    if CONTESTED in {one.type for one in before} - {one.type for one in kept.conditions}:
+        text = "for a minute nobody else has set what this operator sets"
+        await tools.events.tell(jobqueue, "Normal", "ContestOver", text, now=now)
 
 
 def _is_as_recorded(kept: Kept, before: tuple[Condition, ...]) -> bool:
@@ -61,7 +65,7 @@ def _is_news(condition: Condition, before: tuple[Condition, ...]) -> bool:
     """The first look at a new JobQueue finds everything changed; of that, only whether it is ready is news, and as what."""
     if condition.status == "Unknown":
         return False
-    if condition.type in ("Ready", "SpecAdjusted"):
+    if condition.type in ("Ready", "SpecAdjusted", CONTESTED):
         return True
     old = next((old for old in before if old.type == condition.type), None)
     if old is None or old.status == "Unknown":

@@ -108,30 +108,37 @@ async def act(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look, decision
     """Write the size if it is another than the Deployment was told."""
     now, before = tools.clock(), seen.observation.replicas
     kept.desired = decision.replicas
-    if kept.states.metrics == UNKNOWN:
-        kept.say(scaling=UNKNOWN)
-    elif seen.demand.backlog.total is None:
-        kept.say(scaling=State(False, kept.states.metrics.reason, decision.message))
-    else:
-        kept.say(scaling=State(True, "Deciding", "the size follows the backlog"))
+    kept.say(scaling=_deciding(seen, kept, decision))
     if decision.replicas <= before:
         kept.work_since = None
-    if decision.replicas == before or not kept.scaling.over(now):
+    another = kept.size is not None and kept.size != before
+    if decision.replicas == before:
+        known = seen.demand.backlog.total is not None  # what is held because nothing is known is not agreed to
+        kept.size = before if known or kept.size is None else kept.size
+        return
+    there, contest = tools.registry.deployment_of(jobqueue), kept.contests.replicas
+    if another and not contest.may_correct(there.scaled_by if there else None, now):
+        return
+    if not kept.scaling.over(now) or kept.contests.too_soon(now):
         return
     try:
-        revision = await tools.api.scale(jobqueue.deployment, decision.replicas)
+        revision = await tools.api.scale(jobqueue.deployment, decision.replicas, owned=another)
     except ApiRefused as problem:
         kept.scaling.longer(now)
         kept.say(scaling=State(False, "ScaleRefused", f"the API server refused the new size: {problem}"))
         return
     kept.scaling.end()
-    written = tools.clock()
+    written = kept.contests.wrote_at = tools.clock()
+    kept.size, because = decision.replicas, decision.message
+    if another:
+        contest.corrected(now)
+        because = f"{because}; {contest.manager} had set {before}"
     tools.registry.scaled(jobqueue.name, decision.replicas, revision)
     if decision.replicas > before:
         if kept.work_since is not None:
             tools.metrics.reacted(jobqueue.queue, max(0.0, (written - kept.work_since).total_seconds()))
         kept.work_since = None
-    await _record(jobqueue, kept, tools, Decided(written, before, decision.replicas, decision.reason, decision.message))
+    await _record(jobqueue, kept, tools, Decided(written, before, decision.replicas, decision.reason, because))
 
 
 async def _record(jobqueue: JobQueue, kept: Kept, tools: Tools, decided: Decided) -> None:
@@ -158,6 +165,14 @@ async def _record(jobqueue: JobQueue, kept: Kept, tools: Tools, decided: Decided
 def _lately_active(kept: Kept, now: datetime) -> bool:
     last_work = kept.memory.signals.last_work
     return last_work is not None and now - last_work < ACTIVE_FOR
+
+
+def _deciding(seen: Look, kept: Kept, decision: Decision) -> State:
+    if kept.states.metrics == UNKNOWN:
+        return UNKNOWN
+    if seen.demand.backlog.total is None:
+        return State(False, kept.states.metrics.reason, decision.message)
+    return State(True, "Deciding", "the size follows the backlog")
 
 
 def _freshness(seen: Look, kept: Kept, tools: Tools) -> State:

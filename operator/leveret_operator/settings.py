@@ -1,6 +1,7 @@
 """What the operator is told by its environment."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Settings:
     allowed_names: AllowedNames
     log: Literal["json", "text"]
     pod: str
+    first_in_pod: bool  # every other operator of a pod of this name is dead
     probe_port: int
 
 
@@ -53,6 +55,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         allowed_names=_names(environment),
         log=log_form(environment.get("LEVERET_LOG")),
         pod=environment.get("LEVERET_POD") or "leveret-operator",
+        # A container's next process 1 starts when the last one and all beside it are dead; `kubectl exec` starts no process 1.
+        first_in_pod=_OWN_NAMESPACE.is_file() and "LEVERET_POD" in environment and os.getpid() == 1,
         probe_port=_port(environment, "LEVERET_PROBE_PORT", 9000),
     )
 

@@ -27,8 +27,7 @@ log = structlog.get_logger(__name__)
 LIST_EVERY = timedelta(seconds=60)
 LIST_AGAIN = timedelta(seconds=2)  # after a list that failed or found the watch behind
 MAY_BE_BEHIND = timedelta(seconds=15)
-# kopf notices a dead stream after 70 s and tries for up to 53 s to set it up anew; what takes longer it doesn't mend
-# (https://github.com/nolar/kopf/issues/1276).
+# kopf notices a dead stream after 70 s; what it can't set up anew it doesn't always mend (https://github.com/nolar/kopf/issues/1276).
 STANDS_STILL = timedelta(minutes=3)
 
 
@@ -197,6 +196,8 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.watching.label_selectors["apps", "v1", "deployments"] = LABEL
     settings.watching.label_selectors["", "v1", "pods"] = LABEL
     settings.networking.request_timeout = 30
+    # For ten minutes: an API server that is away for one restarts nothing, and is found within 10 s when it is back.
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, *[10] * 58)
     return settings
 
 

@@ -10,6 +10,8 @@ OPERATOR = {
     ("", "pods"): {"list", "watch"},
     ("", "events"): {"create", "patch"},
     ("", "secrets"): {"create"},
+    ("coordination.k8s.io", "leases"): {"create"},
+    ("coordination.k8s.io", "leases", "leveret-operator"): {"get", "update"},
 }
 PROMETHEUS = {("", "pods"): {"get", "list", "watch"}}
 
@@ -17,7 +19,7 @@ PROMETHEUS = {("", "pods"): {"get", "list", "watch"}}
 @pytest.mark.parametrize(("role", "rights"), [("leveret-operator", OPERATOR), ("leveret-prometheus", PROMETHEUS)])
 def test_rights(one, role, rights):
     given = {
-        (group, resource): set(rule["verbs"])
+        (group, resource, *rule.get("resourceNames", [])): set(rule["verbs"])
         for rule in one("Role", role)["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]

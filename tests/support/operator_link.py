@@ -15,6 +15,7 @@ from leveret_operator.announcements import Announcements
 from leveret_operator.broker import BrokerLink
 from leveret_operator.broker_statistics import BrokerStatistics
 from leveret_operator.bulk import Bulk
+from leveret_operator.fence import Held, alone
 from leveret_operator.jobqueue import JobQueue
 from leveret_operator.loop import CentralLoop
 from leveret_operator.parsing import parse_recorded
@@ -38,6 +39,7 @@ async def linked(
     announcements: Announcements | None = None,
     versions: PresentVersions | None = None,
     heard: Callable[[Signal], None] = lambda _: None,
+    held: Held = alone,
 ) -> AsyncIterator[BrokerLink]:
     link = BrokerLink(
         announcements or Announcements("leveret"),
@@ -46,6 +48,7 @@ async def linked(
         changed=lambda: None,
         clock=now,
         asked=lambda kind: None,
+        held=held,
         looks_after_every=1.0,
     )
     task = asyncio.create_task(link.run(read, "test-operator"))

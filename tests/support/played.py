@@ -44,6 +44,7 @@ class Cluster:
     statuses: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the JobQueue's name
     told: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)  # the part of it that is bad news
+    answers: Callable[[Deployment], Deployment] = lambda made: made
     writes: Counter[str] = field(default_factory=Counter)  # by the JobQueue's name; Events are not counted
 
     async def apply_deployment(self, manifest: Any, name: str) -> Deployment:
@@ -51,12 +52,14 @@ class Cluster:
         self.applied.append(manifest)
         jobqueue = manifest["metadata"]["labels"]["leveret.dev/jobqueue"]
         self.writes[jobqueue] += 1
-        return Deployment(
-            name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready,
-            version=version_of(manifest["spec"]),
+        return self.answers(
+            Deployment(
+                name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready,
+                version=version_of(manifest["spec"]),
+            )
         )  # fmt: skip
 
-    async def scale(self, deployment: str, replicas: int) -> int:
+    async def scale(self, deployment: str, replicas: int, *, owned: bool = False) -> int:
         self._maybe("scale")
         self.sizes.append(replicas)
         self.writes[deployment.removesuffix("-consumer")] += 1

@@ -13,6 +13,7 @@ READ_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:90
 # Where test_start_order has releases, and so JobQueues, of its own.
 BESIDE = ("order-broker", "order-database", "order-both")
 SHARES = "second-installation"  # and test_two_installations, one
+FOUGHT = "one-operator"  # where test_second_operator has its own
 WORKLOADS = (
     "statefulset/leveret-rabbitmq",
     "statefulset/leveret-postgresql",
@@ -25,7 +26,8 @@ WORKLOADS = (
 def install() -> Namespace:
     """Install the release `leveret` as the README's commands by hand do; where it is there already, it stays."""
     release = make_namespace(CONTEXT, "leveret")
-    flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{','.join((*BESIDE, SHARES))}}}")
+    beside = ",".join((*BESIDE, SHARES, FOUGHT))
+    flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{beside}}}")
     release.helm("upgrade", "--install", "leveret", str(CHART), *flags)
     for workload in WORKLOADS:
         release.kubectl("rollout", "status", workload, "--timeout=400s")

@@ -31,6 +31,15 @@
 {{- if gt (trimSuffix "h" $kept.payloads | int) (trimSuffix "h" $kept.jobs | int) -}}
 {{- fail (printf "producer.retention.payloads is %s and producer.retention.jobs is %s: a payload goes with its job at the latest; lower the first or raise the second." $kept.payloads $kept.jobs) -}}
 {{- end -}}
+{{- /* What there is already; nothing where the chart is only rendered. */ -}}
+{{- range $other := (lookup "apps/v1" "Deployment" .Release.Namespace "").items -}}
+{{- $labels := default dict $other.metadata.labels -}}
+{{- $release := get $labels "app.kubernetes.io/instance" -}}
+{{- $operates := and (eq (get $labels "app.kubernetes.io/name") "leveret") (eq (get $labels "app.kubernetes.io/component") "operator") -}}
+{{- if and $operates (ne $release $.Release.Name) (gt (int $other.spec.replicas) 0) (gt (int $values.operator.replicas) 0) -}}
+{{- fail (printf "the namespace %s has the operator of the release %s already, and a namespace has one: install into another namespace, upgrade that release instead, or set operator.replicas to 0 for one of the two." $.Release.Namespace $release) -}}
+{{- end -}}
+{{- end -}}
 {{- range $name, $hours := $kept -}}
 {{- if gt (trimSuffix "h" $hours | int) 8784 -}}
 {{- fail (printf "producer.retention.%s is %s, and can be 8784h at most: there is a partition for each day." $name $hours) -}}

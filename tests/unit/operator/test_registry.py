@@ -1,10 +1,12 @@
 """What the watch told, in whatever order."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from leveret_operator.jobqueue import Consumer, Deployment, JobQueue, Recorded
+from leveret_operator.jobqueue import Consumer, Decided, Deployment, JobQueue, Recorded
 from leveret_operator.registry import Registry
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DEPLOYMENT = Deployment("url-check-consumer", "url-check", "d1", revision=5, wanted=1, there=1, fingerprint="f")
 
 
@@ -24,6 +26,13 @@ def test_only_what_is_new_wakes_the_loop(jobqueue: JobQueue) -> None:
     registry.deployment_is_gone(DEPLOYMENT)
     registry.jobqueue_is_gone("url-check")
     assert len(woken) == 4
+
+
+def test_what_another_operator_writes_meanwhile_is_gone_on_from(jobqueue: JobQueue) -> None:
+    registry, newer = Registry(Woken()), Recorded(decisions=(Decided(NOW, 0, 1, "Backlog", "work"),))
+    registry.jobqueue_is(jobqueue, Recorded())
+    registry.jobqueue_is(jobqueue, newer)
+    assert registry.recorded[jobqueue.uid] == newer
 
 
 def test_an_old_event_that_comes_late_changes_nothing(jobqueue: JobQueue) -> None:

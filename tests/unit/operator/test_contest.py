@@ -1,0 +1,260 @@
+"""Somebody else who sets what the operator sets: put right once at once; then it is told, and answered after pauses."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from played import START, Scene
+
+from leveret_operator.contest import Contest
+from leveret_operator.jobqueue import JobQueue
+from leveret_operator.loop import CentralLoop
+from leveret_operator.managed_fields import APPLIED, REPLICAS, other_manager
+from leveret_operator.parsing import parse_recorded
+from leveret_operator.queue_names import TAKEN, NoQueue
+
+Does = Callable[[Scene], None]
+
+
+@pytest.fixture
+def scene(jobqueue: JobQueue) -> Scene:
+    return Scene(replace(jobqueue, policy=replace(jobqueue.policy, min_replicas=1)))
+
+
+def meddle(scene: Scene, **changes: Any) -> None:
+    """Somebody changes the Deployment, and the watch tells it."""
+    there = scene.registry.deployments["url-check"]
+    scene.registry.deployment_is(replace(there, revision=there.revision + 1, **changes))
+
+
+def scales(scene: Scene) -> None:
+    meddle(scene, wanted=7, scaled_by="kubectl")
+
+
+def edits(scene: Scene) -> None:
+    meddle(scene, fingerprint="another image", changed_by="kubectl-edit")
+
+
+def deletes(scene: Scene) -> None:
+    scene.registry.deployment_is_gone(scene.registry.deployments["url-check"])
+
+
+MEDDLERS = [
+    pytest.param(scales, "ReplicasContested", "kubectl sets", id="scales"),
+    pytest.param(edits, "TemplateContested", "kubectl-edit changes", id="edits"),
+    pytest.param(deletes, "DeploymentContested", "somebody (", id="deletes"),
+]
+
+
+def written(scene: Scene) -> int:
+    return len(scene.cluster.applied) + len(scene.cluster.sizes)
+
+
+async def fight(scene: Scene, does: Does, seconds: range) -> list[int]:
+    """Let it be done anew before each turn where it was put right; return the seconds of writes."""
+    writes = []
+    for second in seconds:
+        before, there = written(scene), scene.registry.deployments.get("url-check")
+        if there is not None and (there.wanted, there.changed_by) == (1, None):
+            does(scene)
+        await scene.turn(second)
+        writes += [second] * (written(scene) - before)
+    return writes
+
+
+@pytest.mark.parametrize(("does", "reason", "says"), MEDDLERS)
+async def test_what_somebody_does_once_is_put_right_at_once_and_no_contest(
+    scene: Scene, does: Does, reason: str, says: str
+) -> None:
+    await scene.turn(0)
+    for second in (5, 66, 127):
+        assert await fight(scene, does, range(second, second + 1)) == [second]
+        assert scene.cluster.condition("Contested") == ("", "")
+    assert scene.cluster.warned == []
+
+
+@pytest.mark.parametrize(("does", "reason", "says"), MEDDLERS)
+async def test_a_fight_is_told_and_answered_after_pauses_that_grow(
+    scene: Scene, does: Does, reason: str, says: str
+) -> None:
+    await scene.turn(0)
+    assert await fight(scene, does, range(20, 300)) == [20, 30, 50, 90, 150, 210, 270]
+    assert scene.cluster.condition("Contested") == ("True", reason)
+    assert scene.message("Contested").startswith(says)
+    assert scene.cluster.status["reason"] == reason
+    ready = ("False", reason) if does is deletes else ("True", "Reconciled")
+    assert scene.cluster.condition("Ready") == ready
+    assert f"{reason} of url-check: {'Ready' if does is deletes else 'Contested'}: {says}" in scene.cluster.warned[0]
+    assert does is deletes or len(scene.cluster.warned) == 1
+    assert scene.cluster.writes["url-check"] - written(scene) <= 300 / 10, "a status is written every 10 s at most"
+
+
+@pytest.mark.parametrize(("does", "reason", "says"), MEDDLERS)
+async def test_a_contest_is_over_when_nobody_has_meddled_for_a_minute(
+    scene: Scene, does: Does, reason: str, says: str
+) -> None:
+    await scene.turn(0)
+    await fight(scene, does, range(20, 51))
+    for second in range(51, 130):
+        await scene.turn(second)
+        there = scene.cluster.condition("Contested")
+        assert there == (("True", reason) if second < 110 else ("", "")), second
+    assert (scene.cluster.told.count("ContestOver"), reason in scene.cluster.told) == (1, True)
+    assert await fight(scene, does, range(200, 212)) == [200, 210], "then it begins anew, with the shortest pause"
+
+
+async def test_of_all_kinds_together_there_is_one_write_in_ten_seconds(scene: Scene) -> None:
+    await scene.turn(0)
+    writes = []
+    for second in range(20, 200):
+        before = written(scene)
+        for does in (scales, edits):
+            does(scene)
+        await scene.turn(second)
+        writes += [second] * (written(scene) - before)
+    assert writes[:2] == [20, 20], "each of them once at once"
+    assert min(after - before for before, after in itertools.pairwise(writes[1:])) >= 10
+    assert len(writes) > 6
+
+
+async def test_sizes_of_its_own_are_written_at_once_without_a_contest_and_every_ten_seconds_in_one(
+    scene: Scene,
+) -> None:
+    await scene.turn(0)
+    for second in (1, 2, 3):
+        await scene.turn(second, bulk=(second * 200, 0))
+    assert scene.cluster.sizes == [2, 4, 6]
+    for second in range(10, 20):
+        if second < 12:
+            edits(scene)
+        await scene.turn(second, bulk=(600 + 10 * second, 0))
+    assert scene.cluster.condition("Contested") == ("True", "TemplateContested")
+    assert scene.cluster.sizes == [2, 4, 6, 7], "with the correction, before it was a contest"
+    await scene.turn(20, bulk=(900, 0))
+    assert scene.cluster.sizes == [2, 4, 6, 7], "the template was first"
+    await scene.turn(30, bulk=(900, 0))
+    assert scene.cluster.sizes == [2, 4, 6, 7, 9]
+
+
+async def test_a_new_spec_is_applied_at_once_in_a_contest_too(scene: Scene) -> None:
+    await scene.turn(0)
+    await fight(scene, edits, range(20, 25))
+    scene.kept.jobqueue = replace(scene.kept.jobqueue, generation=4, timeout=timedelta(minutes=1))
+    applied = len(scene.cluster.applied)
+    await scene.turn(25)
+    assert (len(scene.cluster.applied), scene.cluster.status["observedGeneration"]) == (applied + 1, 4)
+
+
+async def test_what_somebody_only_adds_is_no_contest(scene: Scene) -> None:
+    """`kubectl rollout restart` twice in a minute: the answer to our apply is what was there."""
+    await scene.turn(0)
+    scene.cluster.answers = lambda made: replace(made, fingerprint=f"with annotation {scene.now:%M:%S}")
+    applied = []
+    for second in range(20, 140):
+        scene.now = START + timedelta(seconds=second)
+        meddle(scene, fingerprint=f"with annotation {scene.now:%M:%S}", changed_by="kubectl-rollout")
+        before = len(scene.cluster.applied)
+        await scene.turn(second)
+        applied += [second] * (len(scene.cluster.applied) - before)
+    assert applied == [20, 21, 23, 27, 35, 51, 83]
+    assert scene.cluster.condition("Contested") == ("", "")
+
+
+async def test_what_the_answer_never_has_is_not_applied_again(scene: Scene) -> None:
+    """A webhook that changes whatever is applied."""
+    scene.cluster.answers = lambda made: replace(made, fingerprint="as the webhook has it")
+    for second in range(30):
+        await scene.turn(second)
+    assert len(scene.cluster.applied) == 1
+    assert scene.cluster.condition("Contested") == ("", "")
+
+
+async def test_a_decision_says_that_somebody_else_had_set_it(scene: Scene) -> None:
+    await scene.turn(0)
+    await scene.turn(1, bulk=(200, 0))
+    assert "had set" not in scene.cluster.status["decisions"][0]["message"]
+    scales(scene)
+    await scene.turn(2, bulk=(200, 0))
+    decided = scene.cluster.status["decisions"][0]
+    assert (decided["from"], decided["to"]) == (7, 2)
+    assert decided["message"].endswith("; kubectl had set 7")
+
+
+async def test_a_size_that_is_only_held_is_still_somebody_elses(scene: Scene) -> None:
+    """Nothing is known, so nothing is taken away; later it is."""
+    await scene.turn(0)
+    scales(scene)
+    await scene.turn(20, bulk=None)
+    assert scene.cluster.sizes == []
+    await scene.turn(30)
+    assert scene.cluster.sizes == [1]
+    assert "kubectl had set 7" in scene.cluster.status["decisions"][0]["message"]
+
+
+async def test_consumers_of_anothers_queue_are_stopped_every_ten_seconds_at_most(scene: Scene) -> None:
+    await scene.turn(0)
+    scene.kept.no_queue = NoQueue(TAKEN, "it is another's")
+    writes = []
+    for second in range(20, 62):
+        before = len(scene.cluster.sizes)
+        meddle(scene, wanted=3, scaled_by="kubectl")
+        await scene.turn(second)
+        writes += [second] * (len(scene.cluster.sizes) - before)
+    assert writes == [20, 30, 50]
+    assert scene.cluster.condition("Contested") == ("True", "ReplicasContested")
+
+
+async def test_a_restart_shows_nowhere(scene: Scene, jobqueue: JobQueue) -> None:
+    await scene.turn(0)
+    await fight(scene, scales, range(20, 60))
+    before = {one["type"]: one for one in scene.cluster.status["conditions"]}["Contested"]
+    told = list(scene.cluster.warned)
+    loop, recorded = CentralLoop(), parse_recorded({"status": scene.cluster.status})
+    scene.registry.recorded[jobqueue.uid] = recorded
+    scene.registry.jobqueue_is(scene.kept.jobqueue, recorded)
+    loop._match_registry(scene.tools)
+    (scene.kept,) = loop._kept.values()
+    await fight(scene, scales, range(61, 90))
+    assert {one["type"]: one for one in scene.cluster.status["conditions"]}["Contested"] == before
+    assert scene.cluster.warned == told
+
+
+def test_who_it_is_is_kept_while_it_is_not_told() -> None:
+    contest = Contest("R", "does")
+    assert contest.may_correct("kubectl", START)
+    contest.corrected(START)
+    assert not contest.may_correct(None, START + timedelta(seconds=1))
+    assert contest.manager == "kubectl"
+
+
+def entry(manager: str, fields: Any, **more: str) -> dict[str, Any]:
+    return {"manager": manager, "operation": "Update", "fieldsV1": fields, **more}
+
+
+SCALED: Any = {"f:spec": {"f:replicas": {}}}
+EDITED: Any = {"f:spec": {"f:template": {"f:spec": {}}}}
+OURS = {**entry("leveret-operator", {**EDITED, "f:metadata": {"f:labels": {}}}, time="2026-01-01T00:00:09Z")}
+
+
+@pytest.mark.parametrize(
+    ("entries", "changed", "scaled"),
+    [
+        pytest.param(None, None, None, id="none-are-kept"),
+        pytest.param([OURS], None, None, id="ours-alone"),
+        pytest.param([OURS, entry("kubectl", SCALED, subresource="scale")], None, "kubectl", id="scaled"),
+        pytest.param([OURS, entry("kubectl-edit", EDITED, time="2026-01-01T00:00:01Z")], "kubectl-edit", None, id="edited"),
+        pytest.param(
+            [entry("a", EDITED, time="2026-01-01T00:00:01Z"), entry("b", EDITED, time="2026-01-01T00:00:02Z")],
+            "b", None, id="the-last-one",
+        ),
+        pytest.param([entry("a", {"f:metadata": {"f:labels": {"f:x": {}}}})], "a", None, id="labels"),
+        pytest.param([entry("kube-controller-manager", {"f:status": {}}, subresource="status")], None, None, id="status"),
+        pytest.param([entry("a", {"f:spec": {"f:template": 1}}), 7], None, None, id="nonsense"),
+    ],
+)  # fmt: skip
+def test_who_set_a_field(entries: Any, changed: str | None, scaled: str | None) -> None:
+    meta = {} if entries is None else {"managedFields": entries}
+    assert (other_manager(meta, APPLIED), other_manager(meta, REPLICAS)) == (changed, scaled)
