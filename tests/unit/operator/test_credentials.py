@@ -190,7 +190,7 @@ async def test_it_asks_kubernetes_to_create_and_nothing_else(tmp_path: Path) -> 
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     configuration = Configuration()
     configuration.host = "http://{}:{}".format(*runner.addresses[0])
-    api = KubernetesApi(ApiClient(configuration), "shop", written.append)
+    api = KubernetesApi(ApiClient(configuration), "shop", written.append, lambda: 12.0)
     try:
         await Credentials(api, tmp_path, OWN, lambda size: "drawn").make_absent()
     finally:
