@@ -21,6 +21,7 @@ class State:
     wrong: bool = False  # it works, and needs a person all the same
 
 
+UPDATE_WAITS = "UpdateWaits"
 UNKNOWN = State(None, "NotYetKnown", "not looked at yet")
 
 
@@ -47,6 +48,8 @@ class States:
             if state.good is not True:
                 return state
         text = "the queue is declared and its consumers' Deployment is applied"
+        if self.deployment.reason == UPDATE_WAITS:
+            text = f"the queue is declared; {self.deployment.message}"
         for state in (self.topology, self.consumers):
             if state.wrong:
                 text = f"{text}; {state.reason}: {state.message}"

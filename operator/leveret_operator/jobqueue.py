@@ -12,6 +12,7 @@ from leveret.topology import BROKER_DELIVERY_LIMIT
 from leveret_operator.pods import Told
 
 LABEL = "leveret.dev/jobqueue"
+MARK = "leveret.dev/applied"  # on a Deployment: what was applied last, as a hash
 CONSUMERS = "-consumer"  # behind a JobQueue's name: the name of its Deployment
 NOT_KNOWN = datetime.max.replace(tzinfo=UTC)  # a creation that nobody dated is later than any other
 
@@ -125,6 +126,14 @@ class Deployment:
     replica_set: str | None = None  # the end of the name of the newest one; None where it isn't told
     failures: tuple[Told, ...] = ()  # pods can't be created, or an update doesn't get on
     version: str | None = None  # of the handlers that its pods run
+    updated: int = 0  # pods of the newest template
+    mark: str | None = None  # of what was applied last
+    shape: str = ""  # what the fingerprint is of, as JSON
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether all pods are of the newest template, and ready."""
+        return self.observed and max(self.wanted, self.there) <= self.updated <= self.ready
 
     @property
     def is_consumers(self) -> bool:
