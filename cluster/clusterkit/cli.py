@@ -5,11 +5,12 @@ import concurrent.futures
 import sys
 from pathlib import Path
 
-from . import bases, clusters, debian, docker, doctor, loading, node, project, tools
+from . import bases, clusters, debian, docker, doctor, loading, node, older, project, tools
 from .cache import only_one
 from .console import Fail
 from .versions import BASES
 
+OLDER = "older"  # those of the release before, which only the tests run
 PURPOSE = "A real kind cluster and its images, on a Debian machine that may have neither Docker nor an image registry."
 
 
@@ -24,7 +25,7 @@ def arguments() -> argparse.Namespace:
     packages = verbs.add_parser("packages", help="install Debian packages whose program is missing")
     packages.add_argument("package", nargs="+", metavar="PACKAGE")
     verbs.add_parser("node-image", help="pull or build the node image, and print its tag")
-    images = verbs.add_parser("images", help="pull or build images: " + ", ".join([*BASES, *project.SERVICES]))
+    images = verbs.add_parser("images", help="pull or build images: " + ", ".join([*BASES, *project.SERVICES, OLDER]))
     images.add_argument(
         "image", nargs="*", metavar="NAME[=REPOSITORY:TAG]", help="all of them and a node image if none is named"
     )
@@ -36,6 +37,7 @@ def arguments() -> argparse.Namespace:
     load.add_argument(
         "image", nargs="*", metavar="IMAGE", help="all that the chart and the examples run if none is named"
     )
+    load.add_argument("--older", action="store_true", help="and what the release before runs")
     load.add_argument("--restart", metavar="NAMESPACE", help="restart its Deployments that run a replaced image")
     down = verbs.add_parser("down", help="delete the cluster")
     for verb in (up, load, down):
@@ -56,12 +58,14 @@ def have_images(words: list[str]) -> None:
         tools.say_path()  # what comes next by hand is `kind create cluster`
         return
     ours = [word for word in words if word in project.SERVICES]
-    others = [word for word in words if word not in project.SERVICES]
+    others = [word for word in words if word not in (*project.SERVICES, OLDER)]
     docker.ensure()
     if others:
         bases.ensure(others)
     if ours:
         project.ensure(ours)
+    if OLDER in words:
+        older.ensure()
 
 
 def run(args: argparse.Namespace) -> None:
@@ -84,7 +88,8 @@ def run(args: argparse.Namespace) -> None:
         case "up":
             clusters.up(clusters.Wanted(args.name, args.config, args.port_offset, args.image))
         case "load":
-            loading.load(args.name, args.image, args.restart)
+            wanted = [*(args.image or loading.default_images()), *(older.tags() if args.older else ())]
+            loading.load(args.name, wanted, args.restart)
         case "down":
             clusters.down(args.name)
 

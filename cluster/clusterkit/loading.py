@@ -22,7 +22,6 @@ def load(name: str, wanted: list[str], restart_in: str | None = None) -> None:
     tools.ensure()
     if name not in clusters.names():
         raise Fail(f"there is no cluster {name}: run `kit.py up --name {name}` first")
-    wanted = wanted or default_images()
     for image in wanted:
         if images.image_key(image) is None:
             raise Fail(f"Docker has no image {image}: `kit.py images` makes the project's and the base images")

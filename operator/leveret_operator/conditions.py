@@ -22,6 +22,7 @@ class State:
 
 
 CONTESTED = "Contested"
+UPDATE_WAITS = "UpdateWaits"
 UNKNOWN = State(None, "NotYetKnown", "not looked at yet")
 
 
@@ -49,6 +50,8 @@ class States:
             if state.good is not True:
                 return state
         text = "the queue is declared and its consumers' Deployment is applied"
+        if self.deployment.reason == UPDATE_WAITS:
+            text = f"the queue is declared; {self.deployment.message}"
         for state in (self.topology, self.consumers):
             if state.wrong:
                 text = f"{text}; {state.reason}: {state.message}"

@@ -5,6 +5,7 @@ can't be changed by a template; what else a template says is merged by name. `re
 through the Deployment's `/scale` alone.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +13,7 @@ from math import ceil
 
 from leveret.durations import format_duration
 from leveret_operator.dead_letter_sources import Source
-from leveret_operator.jobqueue import LABEL, JobQueue, Json
+from leveret_operator.jobqueue import LABEL, MARK, JobQueue, Json
 from leveret_operator.template import EVICTABLE, merge_template
 
 CONTAINER = "consumer"
@@ -45,15 +46,16 @@ def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | 
     `source` is where the consumers take dead letters from, beside their own jobs.
     """
     labels = _labels(jobqueue)
-    return {
+    meta: dict[str, object] = {
+        "name": jobqueue.deployment,
+        "namespace": jobqueue.namespace,
+        "labels": labels,
+        "ownerReferences": [_owner(jobqueue)],
+    }
+    manifest: dict[str, object] = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {
-            "name": jobqueue.deployment,
-            "namespace": jobqueue.namespace,
-            "labels": labels,
-            "ownerReferences": [_owner(jobqueue)],
-        },
+        "metadata": meta,
         "spec": {
             "selector": {"matchLabels": _selector(jobqueue)},
             "revisionHistoryLimit": HISTORY,
@@ -61,6 +63,10 @@ def build_deployment(jobqueue: JobQueue, around: Surroundings, source: Source | 
             "template": merge_template(_pod_template(jobqueue, around, source, labels), jobqueue.consumer.template),
         },
     }
+    # An operator that starts sees by it what it would change.
+    text = json.dumps(manifest, sort_keys=True, default=str)
+    meta["annotations"] = {MARK: hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return manifest
 
 
 def selector_text(jobqueue: JobQueue) -> str:

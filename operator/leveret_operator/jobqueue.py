@@ -12,6 +12,7 @@ from leveret.topology import BROKER_DELIVERY_LIMIT
 from leveret_operator.pods import Told
 
 LABEL = "leveret.dev/jobqueue"
+MARK = "leveret.dev/applied"  # on a Deployment: what was applied last, as a hash
 CONSUMERS = "-consumer"  # behind a JobQueue's name: the name of its Deployment
 NOT_KNOWN = datetime.max.replace(tzinfo=UTC)  # a creation that nobody dated is later than any other
 
@@ -127,6 +128,14 @@ class Deployment:
     version: str | None = None  # of the handlers that its pods run
     changed_by: str | None = None  # the field manager that last set what we apply, and is another
     scaled_by: str | None = None  # that last set `replicas`, and is another
+    updated: int = 0  # pods of the newest template
+    mark: str | None = None  # of what was applied last
+    shape: str = ""  # what the fingerprint is of, as JSON
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether all pods are of the newest template, and ready."""
+        return self.observed and max(self.wanted, self.there) <= self.updated <= self.ready
 
     @property
     def is_consumers(self) -> bool:

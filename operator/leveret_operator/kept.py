@@ -49,6 +49,7 @@ class Kept:
     tried: tuple[JobQueue, Source | None] | None = None  # what a Deployment was last to be made from
     applied: tuple[JobQueue, Source | None] | None = None  # what it was last made from
     fingerprint: str | None = None  # of the Deployment as it was after that
+    recorded_generation: int | None = None  # that an earlier operator has seen
     applying: Pause = field(default_factory=Pause)
     declaring: Pause = field(default_factory=Pause)
     availability: Availability = field(default_factory=Availability)

@@ -149,6 +149,7 @@ class CentralLoop:
         recorded = tools.registry.recorded.get(jobqueue.uid, Recorded())
         now = tools.clock()
         kept = Kept(jobqueue, recorded.conditions, recorded.decisions, begin(0, now), since=now)
+        kept.recorded_generation = next((one.generation for one in recorded.conditions), None)
         kept.availability = recall(recorded.conditions)
         kept.contests.begin(recorded.conditions, now)
         self._kept[jobqueue.name] = kept

@@ -14,6 +14,7 @@ from leveret.scaling.decide import Policy
 from leveret_operator.bounds import Bounded
 from leveret_operator.jobqueue import (
     CONSUMERS,
+    MARK,
     NOT_KNOWN,
     BadSpec,
     Condition,
@@ -94,7 +95,8 @@ def parse_recorded(body: Json) -> Recorded:
 def parse_deployment(body: Json) -> Deployment:
     meta, spec, status = map_in(body, "metadata"), map_in(body, "spec"), map_in(body, "status")
     shape = {"template": spec.get("template"), "owners": meta.get("ownerReferences"), "labels": meta.get("labels")}
-    name = str(meta["name"])
+    name, text = str(meta["name"]), json.dumps(shape, sort_keys=True, default=str)
+    mark = map_in(meta, "annotations").get(MARK)
     return Deployment(
         name=name,
         jobqueue=name.removesuffix(CONSUMERS),
@@ -102,7 +104,7 @@ def parse_deployment(body: Json) -> Deployment:
         revision=whole(meta.get("resourceVersion"), 0),
         wanted=whole(spec.get("replicas"), 1),
         there=whole(status.get("replicas"), 0),
-        fingerprint=hashlib.sha256(json.dumps(shape, sort_keys=True, default=str).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         controller=next(
             (str(one.get("uid")) for one in maps_in(meta, "ownerReferences") if one.get("controller")), None
         ),
@@ -113,6 +115,9 @@ def parse_deployment(body: Json) -> Deployment:
         version=version_of(spec),
         changed_by=other_manager(meta, APPLIED),
         scaled_by=other_manager(meta, REPLICAS),
+        updated=whole(status.get("updatedReplicas"), 0),
+        mark=None if mark is None else str(mark),
+        shape=text,
         failures=tuple(
             told
             for type_, bad in (("ReplicaFailure", "True"), ("Progressing", "False"))

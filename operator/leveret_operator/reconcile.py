@@ -11,13 +11,14 @@ import structlog
 from leveret.rabbitmq.unmade import sentence
 from leveret.topology import dead_queue
 from leveret_operator.broker import NOT_TRIED, NotDeclared, QueueDiffers
-from leveret_operator.conditions import State
+from leveret_operator.conditions import UPDATE_WAITS, State
 from leveret_operator.dead_letter_sources import NoSource, Source
 from leveret_operator.deployment import build_deployment
-from leveret_operator.jobqueue import Deployment, JobQueue
+from leveret_operator.jobqueue import Deployment, JobQueue, Json
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.queue_names import TAKEN, NoQueue
+from leveret_operator.rollouts import ASKED_EVERY, AT_ONCE, is_as_applied, mark_of
 from leveret_operator.template import TemplateInvalid
 from leveret_operator.tools import Tools
 
@@ -168,12 +169,15 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
         return
     try:
         manifest = build_deployment(jobqueue, tools.around, kept.taken_from)
+        if kept.applied is None and there is not None and not _is_due(jobqueue, kept, tools, there, manifest):
+            return
         made = await tools.api.apply_deployment(manifest, jobqueue.deployment)
     except TemplateInvalid as problem:
         kept.applying.longer(now)
         kept.say(deployment=State(False, "TemplateInvalid", f"{problem}; {_what_stays(there)}"))
     except ApiRefused as problem:
         kept.applying.longer(now)
+        tools.rollouts.end(jobqueue.name)
         kept.say(deployment=State(False, "DeploymentRefused", f"the API server refused the Deployment: {problem}"))
     else:
         if again and there is not None and there.fingerprint == made.fingerprint:
@@ -187,8 +191,36 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
             kept.size = None
         kept.applied, kept.fingerprint = wanted, made.fingerprint
         tools.registry.deployment_is(made)
-        kept.say(deployment=State(True, "Applied", f"Deployment {jobqueue.deployment} is applied"))
+        kept.say(deployment=_applied(jobqueue))
         log.info("Deployment applied", queue=jobqueue.queue, deployment=jobqueue.deployment)
+
+
+def _is_due(jobqueue: JobQueue, kept: Kept, tools: Tools, there: Deployment, manifest: Json) -> bool:
+    """Whether a Deployment that was there when this operator started is changed now; say how it is where it isn't."""
+    now = tools.clock()
+    if is_as_applied(there, manifest):
+        if not there.rolled_out:
+            tools.rollouts.goes_on(jobqueue.name, now)
+        kept.applying.end()
+        kept.applied, kept.fingerprint = (jobqueue, kept.taken_from), there.fingerprint
+        kept.say(deployment=_applied(jobqueue))
+        return False
+    authors = jobqueue.generation != kept.recorded_generation
+    if authors or there.mark == mark_of(manifest):  # else it was changed by hand
+        return True
+    if tools.rollouts.begin(jobqueue.name, tools.registry.deployments, now):
+        return True
+    kept.applying.until = now + ASKED_EVERY
+    text = (
+        f"Deployment {there.name} is as an earlier Leveret made it, works on, and is updated in its turn: {AT_ONCE} others are being "
+        "updated now"
+    )
+    kept.say(deployment=State(True, UPDATE_WAITS, text))
+    return False
+
+
+def _applied(jobqueue: JobQueue) -> State:
+    return State(True, "Applied", f"Deployment {jobqueue.deployment} is applied")
 
 
 def _what_stays(there: Deployment | None) -> str:

@@ -1,7 +1,7 @@
 """What every turn works with, made once per process."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from leveret_operator.announcements import Announcements
@@ -14,6 +14,7 @@ from leveret_operator.metrics import Metrics
 from leveret_operator.present_versions import PresentVersions
 from leveret_operator.queue_names import AllowedNames
 from leveret_operator.registry import Registry
+from leveret_operator.rollouts import Rollouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +32,4 @@ class Tools:
     around: Surroundings
     clock: Callable[[], datetime]
     allowed_names: AllowedNames  # of queues, beside those of the namespace
+    rollouts: Rollouts = field(default_factory=Rollouts)

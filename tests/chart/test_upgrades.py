@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,10 +17,12 @@ LONG = "a-name-that-is-cut-because-it-is-longer-than-40-"
 
 
 def test_values_of_an_older_release_are_enough(chart, tmp_path):
-    """`helm upgrade --reuse-values` brings no new key: each is then as in values.yaml."""
+    """`helm upgrade --reuse-values` puts the former values in the place of values.yaml, whole: a key that is new is then as there."""
     older = tmp_path / "leveret"
     shutil.copytree(CHART, older)
-    shutil.copy(ROOT / "tests/upgrade/values-0.1.0.yaml", older / "values.yaml")
+    (before,) = (ROOT / "tests/upgrade").glob("leveret-*.tgz")
+    with tarfile.open(before) as archive:
+        (older / "values.yaml").write_bytes(archive.extractfile("leveret/values.yaml").read())
     kept = tmp_path / "kept.yaml"  # values that were others stay
     kept.write_text("{postgresql: {image: {tag: '17'}}, grafana: {dashboards: {enabled: true}}}")
     assert without_secrets(chart.render(chart=older)) == without_secrets(chart.render(values=str(kept)))

@@ -4,17 +4,13 @@ state.
 Each case is a release of its own in a namespace of its own, all three at the same time.
 """
 
-import contextlib
-import subprocess
 import time
-from base64 import b64decode
 from collections.abc import Iterator
 
 import pytest
-from api import Api, eventually
-from containers import free_port
+from api import eventually
 from kube import CHART, ROOT, Namespace, make_namespace
-from release import BESIDE
+from release import BESIDE, front_door
 
 HELD_BACK_FOR = 60.0  # s
 CASES = dict(zip(BESIDE, (["rabbitmq"], ["postgresql"], ["rabbitmq", "postgresql"]), strict=True))
@@ -38,21 +34,6 @@ def install_without(held_back: list[str], release: Namespace) -> None:
 def condition(release: Namespace, name: str) -> str:
     conditions = release.get("jobqueue", "bench").get("status", {}).get("conditions", [])
     return next((found["status"] for found in conditions if found["type"] == name), "missing")
-
-
-@contextlib.contextmanager
-def front_door(release: Namespace) -> Iterator[Api]:
-    """The API of a release that has no host port."""
-    port = free_port()
-    command = release.command("port-forward", "service/leveret-producer", f"{port}:80")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
-        try:
-            assert forward.stdout is not None
-            assert "Forwarding" in forward.stdout.readline()
-            token = b64decode(release.get("secret", "leveret-token")["data"]["token"]).decode()
-            yield Api(f"http://127.0.0.1:{port}", token)
-        finally:
-            forward.terminate()
 
 
 def restarts(release: Namespace) -> dict[str, int]:

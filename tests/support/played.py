@@ -21,10 +21,11 @@ from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.live_depths import QueueMissing
 from leveret_operator.metrics import Metrics
-from leveret_operator.parsing import version_of
+from leveret_operator.parsing import parse_deployment, version_of
 from leveret_operator.present_versions import PresentVersions
 from leveret_operator.queue_names import AllowedNames
 from leveret_operator.registry import Registry
+from leveret_operator.rollouts import mark_of
 from leveret_operator.tools import Tools
 from leveret_operator.turn import take_turn
 
@@ -55,7 +56,8 @@ class Cluster:
         return self.answers(
             Deployment(
                 name, jobqueue, "d1", len(self.applied), self.replicas, 0, str(manifest), ready=self.ready,
-                version=version_of(manifest["spec"]),
+                version=version_of(manifest["spec"]), updated=self.replicas, mark=mark_of(manifest),
+                shape=parse_deployment({**manifest, "metadata": {**manifest["metadata"], "uid": "d1"}}).shape,
             )
         )  # fmt: skip
 

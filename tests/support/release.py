@@ -1,9 +1,13 @@
 """The chart's release in the test cluster, and what every test against it needs."""
 
+import contextlib
 import os
+import subprocess
 from base64 import b64decode
+from collections.abc import Iterator
 
 from api import Api, eventually
+from containers import free_port
 from kube import CHART, ROOT, Namespace, make_namespace
 
 CONTEXT = os.environ.get("LEVERET_E2E_CONTEXT", "kind-leveret-test")
@@ -14,6 +18,7 @@ READ_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:90
 BESIDE = ("order-broker", "order-database", "order-both")
 SHARES = "second-installation"  # and test_two_installations, one
 FOUGHT = "one-operator"  # where test_second_operator has its own
+UPGRADED = "upgrade-under-load"  # and test_upgrade, one
 WORKLOADS = (
     "statefulset/leveret-rabbitmq",
     "statefulset/leveret-postgresql",
@@ -26,7 +31,7 @@ WORKLOADS = (
 def install() -> Namespace:
     """Install the release `leveret` as the README's commands by hand do; where it is there already, it stays."""
     release = make_namespace(CONTEXT, "leveret")
-    beside = ",".join((*BESIDE, SHARES, FOUGHT))
+    beside = ",".join((*BESIDE, SHARES, FOUGHT, UPGRADED))
     flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{beside}}}")
     release.helm("upgrade", "--install", "leveret", str(CHART), *flags)
     for workload in WORKLOADS:
@@ -35,7 +40,25 @@ def install() -> Namespace:
 
 
 def api_of(release: Namespace) -> Api:
-    return Api(URL, b64decode(release.get("secret", "leveret-token")["data"]["token"]).decode())
+    return Api(URL, token_of(release))
+
+
+def token_of(release: Namespace) -> str:
+    return b64decode(release.get("secret", "leveret-token")["data"]["token"]).decode()
+
+
+@contextlib.contextmanager
+def front_door(release: Namespace) -> Iterator[Api]:
+    """The API of a release that has no host port."""
+    port = free_port()
+    command = release.command("port-forward", "service/leveret-producer", f"{port}:80")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            assert forward.stdout is not None
+            assert "Forwarding" in forward.stdout.readline()
+            yield Api(f"http://127.0.0.1:{port}", token_of(release))
+        finally:
+            forward.terminate()
 
 
 def apply_examples(release: Namespace, api: Api) -> None:

@@ -90,7 +90,9 @@ STAGES = {
         Stage("images", ((*KIT, "images"),)),
         Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=5, repeats=True),
         Stage("chart", tests="tests/chart", needs=("tools",)),
-        Stage("cluster", (UP, (*KIT, "load", "--name", CLUSTER)), needs=("images",)),
+        Stage(
+            "cluster", ((*KIT, "images", "older"), UP, (*KIT, "load", "--name", CLUSTER, "--older")), needs=("images",)
+        ),
         Stage(
             "e2e",
             tests="tests/e2e",

@@ -24,6 +24,7 @@ PROGRAMS = {
         "git",
         "go",
         "grep",
+        "gzip",
         "helm",
         "kind",
         "kubectl",

@@ -90,6 +90,7 @@ async def test_a_restart_moves_no_transition_time_and_warns_of_nothing(
     assert {name: conditions(status) for name, status in scene.cluster.statuses.items()} == before
     assert {name: status["queue"] for name, status in scene.cluster.statuses.items()} == numbers
     assert scene.cluster.told == []
+    assert len(scene.cluster.applied) == SERVED, "what would change nothing is not applied again"
     assert len(scene.cluster.writes) == SERVED
     assert max(scene.cluster.writes.values()) <= 3, [*scene.cluster.writes.values()]
 
@@ -173,7 +174,7 @@ async def test_one_that_an_upgrade_no_longer_understands_keeps_queue_and_size_ov
 async def test_a_spec_that_changed_while_no_operator_ran_is_told_when_it_is_applied(jobqueue: JobQueue) -> None:
     scene = Scene(jobqueue)
     await scene.turn(0)
-    changed = replace(jobqueue, generation=9)
+    changed = replace(jobqueue, generation=9, timeout=jobqueue.timeout * 2)
     operator = Operator(scene, [changed])
     scene.registry.recorded[jobqueue.uid] = Recorded()
     (kept,) = operator.loop._kept.values()
