@@ -118,7 +118,14 @@ class Places:
 
     def token(self) -> str:
         """Read the API's bearer token; raise MissingSetting if there is none."""
-        return self.environment.get("LEVERET_TOKEN") or self._secret("token", "LEVERET_TOKEN", ("token",))["token"]
+        return self.tokens()[0]
+
+    def tokens(self) -> tuple[str, ...]:
+        """Read all that the API accepts: the token, and the key `second-token` beside it, where there is one."""
+        if given := self.environment.get("LEVERET_TOKEN"):
+            return (given,)
+        secret = self._secret("token", "LEVERET_TOKEN", ("token",))
+        return tuple(secret[key] for key in ("token", "second-token") if secret.get(key))
 
     def _secret(self, name: str, variable: str, needed: tuple[str, ...]) -> dict[str, str]:
         folder = self.folder / name

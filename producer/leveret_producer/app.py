@@ -34,7 +34,7 @@ class AppState(TypedDict):
 def create_app(settings: Settings, health_state: Health | None = None, metrics: Metrics | None = None) -> FastAPI:
     """Return the application; `health_state` and `metrics` are given by whoever else looks at them."""
     state, measured = health_state or Health(), metrics or Metrics()
-    token = Token(settings.places.token)
+    token = Token(settings.places.tokens)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:

@@ -1,13 +1,14 @@
 """The API's bearer token, and the cookie that a browser gets for it.
 
-The token is read again a moment after its file changes. The cookie is signed with a key made from the token, so a new
-token ends all sessions.
+The token is read again a moment after its file changes. A second one may be accepted beside it, so that clients and
+producers, which read a rotated Secret at different times, need not change in the same moment. The cookie is signed with a
+key made from the first, so a new token ends all sessions.
 """
 
 import hashlib
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
@@ -34,16 +35,16 @@ def flaw_of(token: str) -> str | None:
 
 
 class Token:
-    def __init__(self, read: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, read: Callable[[], Sequence[str]], clock: Callable[[], float] = time.monotonic) -> None:
         self._read = read
         self._clock = clock
-        self._value: str | None = None
+        self._values: Sequence[str] = ()
         self._read_at: float | None = None
 
     def is_right(self, offered: str) -> bool:
         """Compare in constant time. Without a token of ours nothing is right."""
-        token = self._current()
-        return token is not None and hmac.compare_digest(token.encode(), offered.encode(errors="replace"))
+        shown = offered.encode(errors="replace")
+        return any(hmac.compare_digest(token.encode(), shown) for token in self._current())
 
     def issue_cookie(self) -> str:
         signer = self._signer()
@@ -61,17 +62,17 @@ class Token:
             return False
 
     def _signer(self) -> URLSafeTimedSerializer | None:
-        token = self._current()
-        if token is None:
+        tokens = self._current()
+        if not tokens:
             return None
-        return URLSafeTimedSerializer(hashlib.sha256(f"{_SALT}:{token}".encode()).digest(), salt=_SALT)
+        return URLSafeTimedSerializer(hashlib.sha256(f"{_SALT}:{tokens[0]}".encode()).digest(), salt=_SALT)
 
-    def _current(self) -> str | None:
+    def _current(self) -> Sequence[str]:
         now = self._clock()
         if self._read_at is None or now - self._read_at >= _REREAD:
             try:
-                self._value = self._read()
+                self._values = self._read()
             except (MissingSetting, OSError):
-                self._value = None  # as long as the Secret isn't there, nobody gets in
+                self._values = ()  # as long as the Secret isn't there, nobody gets in
             self._read_at = now
-        return self._value
+        return self._values

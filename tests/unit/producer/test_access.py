@@ -20,7 +20,7 @@ def test_a_new_token_replaces_the_old_one_and_ends_its_sessions(tmp_path: Path) 
     (tmp_path / "token").mkdir()
     file = tmp_path / "token" / "token"
     clock = Clock()
-    token = Token(Places({}, tmp_path).token, clock)
+    token = Token(Places({}, tmp_path).tokens, clock)
     assert not token.is_right("")  # no Secret yet: nobody gets in
     assert not token.is_right_cookie("")
     with pytest.raises(MissingSetting):
@@ -40,6 +40,27 @@ def test_a_new_token_replaces_the_old_one_and_ends_its_sessions(tmp_path: Path) 
     assert not token.is_right_cookie(cookie)
     assert token.is_right_cookie(token.issue_cookie())
     assert not token.is_right_cookie(cookie + "x")
+
+
+def test_a_second_token_is_accepted_beside_the_first_as_long_as_it_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "token"
+    folder.mkdir()
+    clock = Clock()
+    token = Token(Places({}, tmp_path).tokens, clock)
+    (folder / "second-token").write_text("two")
+    assert not token.is_right("two")  # alone it is none
+    (folder / "token").write_text("one")
+    clock.now += 3
+    assert [token.is_right(shown) for shown in ("one", "two", "onetwo", "")] == [True, True, False, False]
+    cookie = token.issue_cookie()
+    (folder / "token").write_text("two")
+    (folder / "second-token").write_text("one")
+    clock.now += 3
+    assert [token.is_right(shown) for shown in ("one", "two")] == [True, True]
+    assert not token.is_right_cookie(cookie)
+    (folder / "second-token").unlink()
+    clock.now += 3
+    assert [token.is_right(shown) for shown in ("one", "two")] == [False, True]
 
 
 PATHS = {
