@@ -30,7 +30,8 @@ LAST_WORD = 1.0  # s; so much longer do we wait for a statement than the server,
 
 # SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
 # 57 shutting down, 58 system error. And what nobody's data can help: no such schema, table or column, no right to them.
-AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58")
+_POOLED = ("26000", "42P05")  # nor a prepared statement that is on another of a pooler's connections
+AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58", *_POOLED)
 _NOT_LET_IN = {
     "42501": "GRANT CONNECT ON DATABASE {database} TO {role}",
     "3D000": "CREATE DATABASE {database} OWNER {role} ENCODING 'UTF8' TEMPLATE template0, or name another one in the Secret",
@@ -253,6 +254,10 @@ def quoted(name: str) -> str:
 def said(problem: Exception) -> str:
     """Return what the database or its driver said, in one line without any value: payloads are among those."""
     told = _DRIVERS_CLASS.sub("", str(getattr(problem, "orig", None) or problem).strip())
-    if _sqlstate(problem).startswith("22"):  # what the data is blamed for is quoted, or stands behind a colon
+    told = told.splitlines()[0] if told else "no answer in time"
+    state = _sqlstate(problem)
+    if state.startswith("22"):  # what the data is blamed for is quoted, or stands behind a colon
         told = _VALUE.sub(" …", told)
-    return f"{type(problem).__name__}: {told.splitlines()[0] if told else 'no answer in time'}"
+    if state in _POOLED or "startup parameter" in told:
+        told += ": a pooler in between must be in session mode and ignore three settings (docs/how-to/your-own-postgresql.md)"
+    return f"{type(problem).__name__}: {told}"

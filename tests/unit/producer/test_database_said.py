@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from leveret_producer.store.budget import PER_REPLICA, Limits, falls_short
 from leveret_producer.store.postgres import said
 
+POOLED = ": a pooler in between must be in session mode and ignore three settings (docs/how-to/your-own-postgresql.md)"
 SECRET = "card 4111 1111"
 
 
@@ -43,6 +44,16 @@ def _of(kind: type[asyncpg.PostgresError], message: str, detail: str = "") -> as
             asyncpg.DataError(f"invalid input for query argument $2: ['{SECRET}'] (a sized iterable is expected)"),
             "DataError: invalid input for query argument $2 …",
             id="the driver's",
+        ),
+        pytest.param(
+            _of(asyncpg.InvalidSQLStatementNameError, 'prepared statement "s_1" does not exist'),
+            f'InvalidSQLStatementNameError: prepared statement "s_1" does not exist{POOLED}',
+            id="a pooler in transaction mode",
+        ),
+        pytest.param(
+            _of(asyncpg.ProtocolViolationError, "unsupported startup parameter: statement_timeout"),
+            f"ProtocolViolationError: unsupported startup parameter: statement_timeout{POOLED}",
+            id="a pooler that knows no settings",
         ),
         pytest.param(
             OSError(111, "Connect call failed"), "ConnectionRefusedError: [Errno 111] Connect call failed", id="OSError"
