@@ -12,7 +12,7 @@ from api import Api
 from kube import Namespace
 from release import api_of, apply_examples, install
 
-BESIDE_THE_OTHERS = ("test_start_order", "test_upgrade")
+BESIDE_THE_OTHERS = ("test_start_order", "test_uninstall", "test_upgrade")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

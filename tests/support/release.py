@@ -19,6 +19,7 @@ BESIDE = ("order-broker", "order-database", "order-both")
 SHARES = "second-installation"  # and test_two_installations, one
 FOUGHT = "one-operator"  # where test_second_operator has its own
 UPGRADED = "upgrade-under-load"  # and test_upgrade, one
+GOES = "goes-again"  # as has test_uninstall
 WORKLOADS = (
     "statefulset/leveret-rabbitmq",
     "statefulset/leveret-postgresql",
@@ -31,7 +32,7 @@ WORKLOADS = (
 def install() -> Namespace:
     """Install the release `leveret` as the README's commands by hand do; where it is there already, it stays."""
     release = make_namespace(CONTEXT, "leveret")
-    beside = ",".join((*BESIDE, SHARES, FOUGHT, UPGRADED))
+    beside = ",".join((*BESIDE, SHARES, FOUGHT, UPGRADED, GOES))
     flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{beside}}}")
     release.helm("upgrade", "--install", "leveret", str(CHART), *flags)
     for workload in WORKLOADS:
