@@ -7,15 +7,14 @@ has the answer *unknown*.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import ChannelClosed, ChannelNotFoundEntity, ChannelPreconditionFailed, ConnectionInternalError
+from aiormq.exceptions import ChannelPreconditionFailed, ConnectionInternalError
 
 from leveret.ending import end
-from leveret.rabbitmq.claim import BrokerShared, claim
+from leveret.rabbitmq.claim import BrokerShared
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
 from leveret.rabbitmq.declare import Declared, declare, declare_apart
 from leveret.rabbitmq.publisher import Publisher
@@ -24,8 +23,9 @@ from leveret.rabbitmq.version import BrokerTooOld
 from leveret.scaling.backlog import Depth
 from leveret.settings import Broker, MissingSetting
 from leveret.signals import Signal
-from leveret.topology import Topology, for_queue, shared
+from leveret.topology import for_queue, shared
 from leveret_operator.announcements import Announcements
+from leveret_operator.broker_session import Session, look_after
 from leveret_operator.fence import Held, WhileHeld, alone
 from leveret_operator.live_depths import LiveDepths, QueueMissing
 from leveret_operator.present_versions import PresentVersions
@@ -56,16 +56,6 @@ class NotDeclared(Exception):
         return isinstance(self.__cause__, ConnectionInternalError)
 
 
-@dataclass(slots=True)
-class _Session:
-    number: int
-    connection: AbstractConnection
-    declared: Declared
-    depths: LiveDepths
-    looked_after: set[str] = field(default_factory=set)  # job queues that were asked about lately
-    missing: set[str] = field(default_factory=set)  # those of which something is not there
-
-
 class BrokerLink:
     """Says whether the broker is there, and passes on what is asked of it."""
 
@@ -85,7 +75,7 @@ class BrokerLink:
         self._announcements, self._versions = announcements, versions
         self._heard, self._changed = heard, changed
         self._clock, self._asked, self._held, self._looks_after_every = clock, asked, held, looks_after_every
-        self._session: _Session | None = None
+        self._session: Session | None = None
         self._broker: Broker | None = None  # of the latest connection
         self._sessions = 0
         self._silent_since: datetime | None = None
@@ -205,7 +195,7 @@ class BrokerLink:
             publisher = await Publisher.open(connection, declared=declared)
         self._sessions += 1
         depths = LiveDepths(connection, self._clock, self._asked)
-        session = self._session = _Session(self._sessions, connection, declared, depths)
+        session = self._session = Session(self._sessions, connection, declared, depths)
         self._silent_since = None
         self._announcements.new_connection()
         self._versions.new_connection()
@@ -215,7 +205,7 @@ class BrokerLink:
         works = (
             self._announcements.publish(out),
             self._versions.tell(out.send, self._clock),
-            _look_after(session, self._broker, self._looks_after_every, self._held),
+            look_after(session, self._broker, self._looks_after_every, self._held),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -230,29 +220,3 @@ class BrokerLink:
 def _refused(problem: str) -> bool:
     """By the names that AMQP gives its reply codes 403 and 530."""
     return "ACCESS_REFUSED" in problem or "NOT_ALLOWED" in problem
-
-
-async def _look_after(session: _Session, broker: Broker | None, every: float, held: Held) -> None:
-    """Declare and bind again what somebody may have deleted. Beside the turns: a broker under an alarm lets it wait.
-
-    So is the claim: whoever has taken over the virtual host ends the session.
-    """
-    while True:
-        await asyncio.sleep(every)
-        await held()
-        if broker and broker.installation:
-            await claim(session.connection, broker.installation, broker.vhost)
-        try:
-            await session.declared.again()
-        except ChannelClosed as problem:
-            log.warning("what is shared can't be declared as it has to be", because=str(problem))
-        queues, session.looked_after = session.looked_after, set()
-        for queue in queues:
-            try:
-                async with await session.declared.channel() as channel:
-                    # No queue is asked anything: one without a leader would not answer.
-                    await declare(channel, Topology((), (), for_queue(queue).bindings))
-            except ChannelNotFoundEntity:
-                session.missing.add(queue)
-            except ChannelClosed as problem:  # somebody else's queue of that name, perhaps
-                log.warning("a queue can't be bound", queue=queue, because=str(problem))
