@@ -88,13 +88,15 @@ class Places:
         )
 
     def installation(self) -> str | None:
-        """Read the installation's id; None where there is none. Raise BadSetting."""
+        """Read the installation's id; None where no Secret of it is mounted. Raise BadSetting."""
         folder = self.folder / "installation"
-        found = self.environment.get("LEVERET_INSTALLATION") or self.read(folder).get("id")
-        if found and not _ID.fullmatch(found):
+        keys = {"id": given} if (given := self.environment.get("LEVERET_INSTALLATION")) else self.read(folder)
+        if not keys:
+            return None
+        if not _ID.fullmatch(found := keys.get("id", "")):
             where = f"LEVERET_INSTALLATION, or the key id of the Secret in {folder},"
             raise BadSetting(f"{where} must have 1 to 64 letters, digits and hyphens")
-        return found or None
+        return found
 
     def database(self) -> Database:
         """Read the database's address and credentials; raise MissingSetting, or BadSetting, which is one."""

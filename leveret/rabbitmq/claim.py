@@ -14,7 +14,7 @@ from aiormq.exceptions import ChannelPreconditionFailed
 from leveret.rabbitmq.declare import declare
 from leveret.topology import INSTALLATION, Exchange, Topology
 
-_HAS_IT = re.compile(re.escape(f"'{INSTALLATION}.") + r"([^']*)")
+_HAS_IT = re.compile(re.escape(f"current is '{INSTALLATION}.") + "([A-Za-z0-9-]+)'")  # the broker cuts long texts
 
 
 class BrokerShared(ConnectionError):
@@ -32,8 +32,8 @@ async def claim(connection: AbstractConnection, installation: str, vhost: str) -
 
 
 def _sentence(problem: str, installation: str, vhost: str) -> str:
-    others = [found for found in _HAS_IT.findall(problem) if found != installation]
-    whose = f"the installation {others[0]}'s" if others else "not this installation's"
+    other = _HAS_IT.search(problem)
+    whose = f"the installation {other[1]}'s" if other else "another installation's"
     return (
         f"the virtual host {vhost!r} of the broker is {whose}, and this is the installation {installation}: nothing is consumed, "
         "declared or published here, and nothing is lost; give this one a virtual host of its own (key vhost of its Secret), "

@@ -29,12 +29,12 @@ log = structlog.get_logger(__name__)
 def check_token(places: Places) -> None:
     """End with a sentence for a token that nobody could use; one that isn't there yet may come."""
     try:
-        token = places.token()
+        tokens = places.tokens()
     except (MissingSetting, OSError):
         return
-    if flaw := flaw_of(token):
+    for flaw in filter(None, map(flaw_of, tokens)):
         sys.exit(f"leveret-producer: {flaw}")
-    if len(token) < LEAST:
+    if min(map(len, tokens)) < LEAST:
         log.warning(
             "the API's token is short: whoever gets hold of a session's cookie can guess it", characters_at_least=LEAST
         )

@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractConnection
 
 from leveret import topology
 from leveret.rabbitmq.claim import BrokerShared
-from leveret.rabbitmq.connection import open_connection, stay_connected
+from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
 from leveret.rabbitmq.declare import declare
 from leveret.settings import Broker, MissingSetting
 from leveret_producer.health import RELAY, BrokerListener
@@ -51,8 +51,8 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     async def opens(broker: Broker, connection_name: str) -> AbstractConnection:
         try:
             connection = await open_connection(broker, connection_name)
-        except BrokerShared as problem:
-            parts.health.broker_shared = str(problem)
+        except BrokerErrors as problem:  # one that is away is no longer known to be another's
+            parts.health.broker_shared = str(problem) if isinstance(problem, BrokerShared) else None
             raise
         parts.health.broker_shared = None
         return connection

@@ -66,12 +66,13 @@ def build_router(token: Token) -> APIRouter:
     async def enter(request: Request) -> Response:
         fields = await read_form(request)
         wanted = fields.get("next", "/")
-        if not token.is_right(fields.get("token", "").strip()):
+        cookie = token.cookie_for(fields.get("token", "").strip())
+        if cookie is None:
             return form(wanted, wrong=True)
         answer = RedirectResponse(local_path(wanted), 303, _PRIVATE)
         answer.set_cookie(
             COOKIE,
-            token.issue_cookie(),
+            cookie,
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="lax",

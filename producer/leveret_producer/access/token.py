@@ -2,7 +2,7 @@
 
 The token is read again a moment after its file changes. A second one may be accepted beside it, so that clients and
 producers, which read a rotated Secret at different times, need not change in the same moment. The cookie is signed with a
-key made from the first, so a new token ends all sessions.
+key made from the token that was shown, so a session ends with its token.
 """
 
 import hashlib
@@ -46,26 +46,12 @@ class Token:
         shown = offered.encode(errors="replace")
         return any(hmac.compare_digest(token.encode(), shown) for token in self._current())
 
-    def issue_cookie(self) -> str:
-        signer = self._signer()
-        if signer is None:
-            raise MissingSetting("there is no token to sign a cookie with")
-        return signer.dumps("browser")
+    def cookie_for(self, offered: str) -> str | None:
+        """Return a cookie that is good for as long as this token; None if it isn't right."""
+        return _signer(offered).dumps("browser") if self.is_right(offered) else None
 
     def is_right_cookie(self, offered: str) -> bool:
-        signer = self._signer()
-        if signer is None:
-            return False
-        try:
-            return bool(signer.loads(offered, max_age=SESSION_SECONDS) == "browser")
-        except BadData:
-            return False
-
-    def _signer(self) -> URLSafeTimedSerializer | None:
-        tokens = self._current()
-        if not tokens:
-            return None
-        return URLSafeTimedSerializer(hashlib.sha256(f"{_SALT}:{tokens[0]}".encode()).digest(), salt=_SALT)
+        return any(_signed_with(token, offered) for token in self._current())
 
     def _current(self) -> Sequence[str]:
         now = self._clock()
@@ -76,3 +62,14 @@ class Token:
                 self._values = ()  # as long as the Secret isn't there, nobody gets in
             self._read_at = now
         return self._values
+
+
+def _signer(token: str) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(hashlib.sha256(f"{_SALT}:{token}".encode()).digest(), salt=_SALT)
+
+
+def _signed_with(token: str, cookie: str) -> bool:
+    try:
+        return bool(_signer(token).loads(cookie, max_age=SESSION_SECONDS) == "browser")
+    except BadData:
+        return False

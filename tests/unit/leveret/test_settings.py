@@ -120,14 +120,27 @@ def test_an_installations_id_claims_the_virtual_host_and_none_does_not(tmp_path:
     at = {"LEVERET_BROKER_URL": "amqp://h"}
     assert Places(at, tmp_path).broker().installation == "0a1b-2c"
     assert Places(at | {"LEVERET_INSTALLATION": "other"}, tmp_path).broker().installation == "other"
-    (tmp_path / "installation" / "id").write_text("")
-    assert places.broker().installation is None
 
 
 @pytest.mark.parametrize(
-    "text", [pytest.param("a b", id="a space"), pytest.param("a" * 65, id="long"), pytest.param("'", id="a quote")]
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("a b", id="a space"),
+        pytest.param("a" * 65, id="long"),
+        pytest.param("'", id="a quote"),
+    ],
 )
 def test_an_id_that_cannot_be_one_is_refused(tmp_path: Path, text: str) -> None:
     secret(tmp_path, "installation", id=text)
+    refuses_to_connect(tmp_path)
+
+
+def test_a_secret_without_the_id_is_refused_and_does_not_pass_for_none(tmp_path: Path) -> None:
+    secret(tmp_path, "installation", ID="0a1b-2c")
+    refuses_to_connect(tmp_path)
+
+
+def refuses_to_connect(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="1 to 64 letters, digits and hyphens"):
         Places({"LEVERET_BROKER_URL": "amqp://h"}, tmp_path).broker()
