@@ -13,6 +13,7 @@ POLICY = next(block.text for block in blocks(DOCS / "explanation" / "authors-of-
 SECRET = {"valueFrom": {"secretKeyRef": {"name": "leveret-token", "key": "token"}}}
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "account": ({"serviceAccountName": "leveret-operator"}, "names no service account"),
+    "old alias": ({"serviceAccount": "leveret-operator"}, "names no service account"),
     "sidecar": ({"containers": [{"name": "other", "image": "any"}]}, "no containers but consumer"),
     "init": ({"initContainers": [{"name": "other", "image": "any"}]}, "no containers but consumer"),
     "secret": ({"volumes": [{"name": "v", "secret": {"secretName": "leveret-broker"}}]}, "only volumes"),

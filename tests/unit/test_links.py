@@ -17,7 +17,7 @@ PAGES = sorted(
 SHELLS = ("bash", "sh", "console", "shell")
 # Of the shell and the system, and the tools that the pages tell how to get.
 PROGRAMS = {
-    *("[", "for", "base64", "cat", "cd", "cp", "echo", "export", "sed", "sleep", "unset", "until"),
+    *("[", "for", "local", "return", "base64", "cat", "cd", "cp", "echo", "export", "sed", "sleep", "unset", "until"),
     *(
         "curl",
         "docker",
@@ -81,7 +81,7 @@ def commands(block: Block) -> list[str]:
 
 
 def _words(command: str) -> list[str]:
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=";|&()")
+    lexer = shlex.shlex(command.replace(">&2", ""), posix=True, punctuation_chars=";|&()")
     lexer.whitespace_split, lexer.commenters = True, "#"
     return list(lexer)
 
@@ -146,6 +146,7 @@ SHELL = [
     pytest.param("bash", "curl -d '{\n  x' y # none\n", ["curl"], id="two lines, and a comment"),
     pytest.param("bash", "docker a \\\n  b\nmake\n", ["docker", "make"], id="a line goes on"),
     pytest.param("bash", "cat > x <<'EOF'\nnone\nEOF\nmake\n", ["cat", "make"], id="here-document"),
+    pytest.param("bash", "curl x >&2; make\n", ["curl", "make"], id="redirection"),
     pytest.param("console", "$ curl x\nprinted\n$ make\n", ["curl", "make"], id="console"),
     pytest.param("bash", 'until [ "$(x)" = y ]; do sleep 1; done\n', ["until", "sleep"], id="loop"),
 ]
