@@ -86,11 +86,14 @@ class Credentials:
         try:
             await self._api.create_secret(secret_manifest(kind, secret.name, keys))
         except ApiRefused as problem:
-            if problem.status != 409 and self._refused.get(kind) != str(problem):
+            if problem.status == 409:
+                self._refused.pop(kind, None)
+            elif self._refused.get(kind) != str(problem):
                 self._refused[kind] = str(problem)
                 log.error("a Secret is absent and can't be made", secret=secret.name, because=str(problem), fix=_FIX)
             return
         self._known[kind] = keys
+        self._refused.pop(kind, None)
         if known:
             log.warning("a Secret was gone and is put back as it was", secret=secret.name)
         else:

@@ -36,6 +36,10 @@ class ApiGone(Exception):
     """The API server doesn't answer."""
 
 
+class NotHeld(ApiGone):
+    """Nothing was asked: this process doesn't hold the Lease, and may again."""
+
+
 class ApiRefused(Exception):
     """The API server said no; the message is its own."""
 
@@ -131,7 +135,7 @@ class KubernetesApi:
     async def _write(self, kind: str, method: str, path: str, body: Json, content: str = "application/json") -> Json:
         left = self._may_write_for()
         if left <= 0:
-            raise ApiGone("nothing was written: this operator does not hold the Lease")
+            raise NotHeld("nothing was written: this operator does not hold the Lease")
         query = {"fieldManager": FIELD_MANAGER, **({"force": "true"} if content == APPLY else {})}
         answer = await self._request(method, path, query, body, content, min(left, TIMEOUT))
         self._written(kind)

@@ -73,6 +73,11 @@ class Leadership:
             async with asyncio.timeout(ANSWERED_WITHIN):
                 found = await leases.read_lease(NAME)
                 self._seen = see(self._seen, found, self._clock())
+                if self._until is not None and self._seen.holder != self._who.identity:
+                    raise LeaseLost(
+                        f"{self._seen.holder or 'another, gone by now,'} has taken the Lease {NAME}; what this operator knows is "
+                        "old, so it ends"
+                    )
                 if not is_free(self._seen, self._who, self._clock()):
                     return self._not_ours(self._seen.holder)
                 await self._write(leases, found, self._who.identity)
@@ -109,8 +114,6 @@ class Leadership:
         self._seen = see(None, await leases.write_lease(NAME, lease, new=found is None), self._clock())
 
     def _not_ours(self, holder: str) -> bool:
-        if self._until is not None:
-            raise LeaseLost(f"{holder} has taken the Lease {NAME}; what this operator knows is old, so it ends")
         return self._say(
             f"{holder} holds it, and a namespace has one operator: stop this one, or that one. Released, it is taken at "
             f"once, and {DURATION.total_seconds():g} s after it was last renewed"

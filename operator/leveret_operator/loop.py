@@ -17,7 +17,7 @@ from leveret_operator.available import recall
 from leveret_operator.dead_letter_sources import source_of
 from leveret_operator.jobqueue import JobQueue, Recorded
 from leveret_operator.kept import Kept
-from leveret_operator.kubernetes_api import ApiGone
+from leveret_operator.kubernetes_api import ApiGone, NotHeld
 from leveret_operator.queue_names import without_queue
 from leveret_operator.tools import Tools
 from leveret_operator.turn import take_turn
@@ -169,6 +169,8 @@ class CentralLoop:
         name = kept.jobqueue.name
         try:
             await take_turn(kept, tools)
+        except NotHeld:
+            log.debug("the Lease is not held; the turn is taken again", queue=name)
         except ApiGone as problem:
             tools.metrics.turn_failed(kept.jobqueue.queue)
             log.warning("the Kubernetes API doesn't answer; the turn is taken again", queue=name, because=str(problem))

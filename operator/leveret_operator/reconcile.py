@@ -130,7 +130,8 @@ async def stand_back(jobqueue: JobQueue, kept: Kept, tools: Tools, because: NoQu
     kept.say(topology=no, deployment=no, consumers=unknown, scaling=no, metrics=unknown)
     if because.reason != TAKEN or there is None or there.wanted == 0 or not kept.scaling.over(now):
         return
-    if not kept.contests.replicas.may_correct(there.scaled_by, now):
+    again = kept.size == 0  # they were stopped, and somebody has started them
+    if again and not kept.contests.replicas.may_correct(there.scaled_by, now):
         return
     try:
         revision = await tools.api.scale(there.name, 0, owned=True)
@@ -139,7 +140,9 @@ async def stand_back(jobqueue: JobQueue, kept: Kept, tools: Tools, because: NoQu
         log.warning("consumers of another's queue could not be stopped", deployment=there.name, problem=str(problem))
     else:
         kept.scaling.end()
-        kept.contests.replicas.corrected(now)
+        kept.size = 0
+        if again:
+            kept.contests.replicas.corrected(now)
         tools.registry.scaled(jobqueue.name, 0, revision)
         log.warning(
             "consumers stopped: the queue is another JobQueue's", deployment=there.name, because=because.message

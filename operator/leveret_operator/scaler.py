@@ -4,6 +4,7 @@ The deciding is pure (`leveret.scaling`); here the numbers are fetched for it, a
 Deployment's `/scale`, in one write, and only when it is another size than the Deployment was told.
 """
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,7 +20,7 @@ from leveret_operator.conditions import UNKNOWN, State
 from leveret_operator.dead_letter_sources import Source
 from leveret_operator.jobqueue import Decided, JobQueue
 from leveret_operator.kept import Kept
-from leveret_operator.kubernetes_api import ApiRefused
+from leveret_operator.kubernetes_api import ApiGone, ApiRefused
 from leveret_operator.live_depths import QueueMissing
 from leveret_operator.reconcile import MISSING, declare_queue
 from leveret_operator.status import add_decision
@@ -108,25 +109,32 @@ async def act(jobqueue: JobQueue, kept: Kept, tools: Tools, seen: Look, decision
     """Write the size if it is another than the Deployment was told."""
     now, before = tools.clock(), seen.observation.replicas
     kept.desired = decision.replicas
-    kept.say(scaling=_deciding(seen, kept, decision))
+    refused = decision.replicas != before and not kept.scaling.over(now)
+    if not refused:
+        kept.say(scaling=_deciding(seen, kept, decision))
     if decision.replicas <= before:
         kept.work_since = None
     another = kept.size is not None and kept.size != before
     if decision.replicas == before:
+        kept.scaling.end()
         known = seen.demand.backlog.total is not None  # what is held because nothing is known is not agreed to
         kept.size = before if known or kept.size is None else kept.size
         return
     there, contest = tools.registry.deployment_of(jobqueue), kept.contests.replicas
     if another and not contest.may_correct(there.scaled_by if there else None, now):
         return
-    if not kept.scaling.over(now) or kept.contests.too_soon(now):
+    if refused or kept.contests.too_soon(now):
         return
     try:
         revision = await tools.api.scale(jobqueue.deployment, decision.replicas, owned=another)
     except ApiRefused as problem:
+        kept.size = None if problem.status >= 500 else kept.size
         kept.scaling.longer(now)
         kept.say(scaling=State(False, "ScaleRefused", f"the API server refused the new size: {problem}"))
         return
+    except (ApiGone, asyncio.CancelledError):
+        kept.size = None  # it may have been written: what is found next is agreed to
+        raise
     kept.scaling.end()
     written = kept.contests.wrote_at = tools.clock()
     kept.size, because = decision.replicas, decision.message

@@ -1,5 +1,6 @@
 """Somebody else who sets what the operator sets: put right once at once; then it is told, and answered after pauses."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from played import START, Scene
 
 from leveret_operator.contest import Contest
 from leveret_operator.jobqueue import JobQueue
+from leveret_operator.kubernetes_api import ApiGone, ApiRefused
 from leveret_operator.loop import CentralLoop
 from leveret_operator.managed_fields import APPLIED, REPLICAS, other_manager
 from leveret_operator.parsing import parse_recorded
@@ -203,8 +205,55 @@ async def test_consumers_of_anothers_queue_are_stopped_every_ten_seconds_at_most
         meddle(scene, wanted=3, scaled_by="kubectl")
         await scene.turn(second)
         writes += [second] * (len(scene.cluster.sizes) - before)
-    assert writes == [20, 30, 50]
+    assert writes == [20, 21, 31, 51]  # stopped, put right at once, and then in a contest
     assert scene.cluster.condition("Contested") == ("True", "ReplicasContested")
+
+
+async def test_consumers_of_anothers_queue_are_stopped_at_once_after_a_correction_and_their_0_is_this_operators(
+    scene: Scene,
+) -> None:
+    await scene.turn(0)
+    await scene.turn(1, bulk=(900, 0))
+    meddle(scene, wanted=3, scaled_by="kubectl")
+    await scene.turn(2, bulk=(900, 0))
+    scene.kept.no_queue = NoQueue(TAKEN, "it is another's")
+    await scene.turn(3)
+    assert scene.cluster.sizes[-1] == 0
+    scene.kept.no_queue = None
+    await scene.turn(4, bulk=(900, 0))
+    assert scene.cluster.condition("Contested") == ("", "")
+
+
+@pytest.mark.parametrize("problem", [ApiGone("cut"), ApiRefused(500, "InternalError", "who knows")], ids=["cut", "500"])
+async def test_a_size_whose_answer_was_lost_is_not_somebody_elses(scene: Scene, problem: Exception) -> None:
+    await scene.turn(0)
+    written = scene.cluster.scale
+
+    async def lost(deployment: str, replicas: int, *, owned: bool = False) -> int:
+        await written(deployment, replicas, owned=owned)
+        raise problem
+
+    for second, backlog in ((10, 200), (20, 400), (30, 600)):
+        scene.cluster.scale = lost  # type: ignore[method-assign]
+        with contextlib.suppress(ApiGone):
+            await scene.turn(second, bulk=(backlog, 0))
+        scene.cluster.scale = written  # type: ignore[method-assign]
+        meddle(scene, wanted=scene.cluster.sizes[-1])  # the watch tells
+        await scene.turn(second + 5, bulk=(backlog + 100, 0))
+        assert scene.cluster.sizes[-1] == backlog // 100 + 1
+    assert scene.cluster.condition("Contested") == ("", "")
+
+
+async def test_a_size_that_is_refused_stays_told_until_it_is_written(scene: Scene) -> None:
+    await scene.turn(0)
+    scene.cluster.refuses["scale"] = ApiRefused(403, "Forbidden", "no")
+    for second in range(1, 100):
+        await scene.turn(second, bulk=(900, 0))
+        assert scene.cluster.condition("ScalingActive") == ("False", "ScaleRefused")
+    scene.cluster.refuses.clear()
+    for second in range(100, 170):
+        await scene.turn(second, bulk=(900, 0))
+    assert scene.cluster.condition("ScalingActive") == ("True", "Deciding")
 
 
 async def test_a_restart_shows_nowhere(scene: Scene, jobqueue: JobQueue) -> None:

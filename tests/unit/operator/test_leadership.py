@@ -152,6 +152,17 @@ async def test_a_holder_that_stood_still_until_another_took_it_writes_nothing_an
     assert leases.spec["holderIdentity"] == "pod-2_b"
 
 
+async def test_a_holder_ends_also_when_the_other_has_released_it_meanwhile(leases: PlayedLeases) -> None:
+    one, two = leases.operator("pod-1_a"), leases.operator("pod-2_b")
+    await one.claim(leases)
+    await two.claim(leases)
+    leases.later(15)
+    assert await two.claim(leases)
+    await two.release(leases)
+    with pytest.raises(LeaseLost, match="gone by now, has taken"):
+        await one.claim(leases)
+
+
 @pytest.mark.parametrize(
     ("heir_of", "at_once"),
     [
