@@ -19,13 +19,18 @@ class Chart:
 
     @staticmethod
     def render(
-        *settings: str, values: str = "", only: str = "", release: str = "leveret", chart: Path = CHART
+        *settings: str,
+        values: str = "",
+        only: str = "",
+        release: str = "leveret",
+        chart: Path = CHART,
+        namespace: str = "leveret",
     ) -> list[Object]:
         """Return the objects, without those of `helm test`; settings are as for helm's --set.
 
         `values` is a file, by its path or its name beside values.yaml; `only` is one template, which may be one of the test.
         """
-        done = template(settings, values, only, release, chart)
+        done = template(settings, values, only, release, chart, namespace)
         assert done.returncode == 0, done.stderr
         return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -39,9 +44,14 @@ class Chart:
 
 @cache
 def template(
-    settings: tuple[str, ...], values: str = "", only: str = "", release: str = "leveret", chart: Path = CHART
+    settings: tuple[str, ...],
+    values: str = "",
+    only: str = "",
+    release: str = "leveret",
+    chart: Path = CHART,
+    namespace: str = "leveret",
 ) -> subprocess.CompletedProcess[str]:
-    command = [helm(), "template", release, str(chart), "--namespace", "leveret"]
+    command = [helm(), "template", release, str(chart), "--namespace", namespace]
     command += ["--values", str(CHART / values)] if values else []
     command += ["--show-only", only] if only else ["--skip-tests"]
     for setting in settings:

@@ -19,6 +19,7 @@ NEEDED = {
     ("producer", "postgresql", 5432),
     ("producer", "prometheus", 9090),
     ("consumer", "rabbitmq", 5672),
+    ("consumer", "producer", 8080),
     *(("prometheus", part, 9000) for part in ("operator", "producer", "consumer")),
     ("prometheus", "rabbitmq", 15692),
 }

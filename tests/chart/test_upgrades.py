@@ -13,47 +13,81 @@ import yaml
 
 from charts.render import CHART, ROOT, helm
 
+BEFORE = ROOT / "tests/upgrade/leveret-0.1.0.tgz"
 LONG = "a-name-that-is-cut-because-it-is-longer-than-40-"
 
 
-def test_values_of_an_older_release_are_enough(chart, tmp_path):
-    """`helm upgrade --reuse-values` puts the former values in the place of values.yaml, whole: a key that is new is then as there."""
-    older = tmp_path / "leveret"
+def former_values():
+    with tarfile.open(BEFORE) as archive:
+        return archive.extractfile("leveret/values.yaml").read().decode()
+
+
+def toggles(values, former, path=""):
+    """Yield the settings that turn each switch the other way that values of a release before don't have."""
+    for key, value in values.items():
+        was = former.get(key) if isinstance(former, dict) else None
+        if isinstance(value, dict):
+            yield from toggles(value, was, f"{path}{key}.")
+        elif isinstance(value, bool) and was is None:
+            yield f"{path}{key}={str(not value).lower()}"
+
+
+NEW_SWITCHES = list(toggles(yaml.safe_load((CHART / "values.yaml").read_text()), yaml.safe_load(former_values())))
+
+
+@pytest.fixture(scope="module")
+def reused(tmp_path_factory):
+    """The chart with the values of 0.1.0 in the place of its own, whole, as `helm upgrade --reuse-values` puts them."""
+    older = tmp_path_factory.mktemp("reused") / "leveret"
     shutil.copytree(CHART, older)
-    (before,) = (ROOT / "tests/upgrade").glob("leveret-*.tgz")
-    with tarfile.open(before) as archive:
-        (older / "values.yaml").write_bytes(archive.extractfile("leveret/values.yaml").read())
+    (older / "values.yaml").write_text(former_values())
+    return older
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        *([switch] for switch in NEW_SWITCHES),
+        [each for each in NEW_SWITCHES if "serviceMonitor" not in each] + ["networkPolicy.from.metrics[0].x=y"],
+        ["networkPolicy.enabled=true", "networkPolicy.from.producer[0].x=y"],
+        ["monitoring.podMonitor.enabled=true", "monitoring.labels.release=mine"],
+    ],
+    ids=" ".join,
+)
+def test_values_of_an_older_release_are_enough(chart, reused, tmp_path, settings):
+    """A key that is new is as in values.yaml."""
     kept = tmp_path / "kept.yaml"  # values that were others stay
     kept.write_text("{postgresql: {image: {tag: '17'}}, grafana: {dashboards: {enabled: true}}}")
-    assert without_secrets(chart.render(chart=older)) == without_secrets(chart.render(values=str(kept)))
+    now = chart.render(*settings, values=str(kept))
+    assert without_secrets(chart.render(*settings, chart=reused)) == without_secrets(now)
+
+
+def test_new_switches_are_looked_at():
+    assert {"networkPolicy.enabled=true", "monitoring.serviceMonitor.enabled=true"} <= set(NEW_SWITCHES)
+
+
+def test_the_image_of_the_test_is_whole_with_values_of_an_older_release(chart, reused):
+    job = chart.render("test.image.registry=reg.example", only="templates/test/job.yaml", chart=reused)
+    (queue,) = [each for each in job if each["kind"] == "JobQueue"]
+    assert queue["spec"]["consumer"]["image"].startswith("reg.example/leveret/consumer:")
+
+
+def test_a_new_version_alone_restarts_neither_broker_nor_prometheus(chart, objects, tmp_path):
+    newer = tmp_path / "leveret"
+    shutil.copytree(CHART, newer)
+    described = yaml.safe_load((newer / "Chart.yaml").read_text())
+    (newer / "Chart.yaml").write_text(yaml.safe_dump(described | {"appVersion": "9.9.9"}))
+    settled = [each for each in objects if each["metadata"]["name"] in {"leveret-rabbitmq", "leveret-prometheus"}]
+    pods = [each["spec"]["template"] for each in settled if each["kind"] in {"StatefulSet", "Deployment"}]
+    assert len(pods) == 2
+    assert [
+        pod for pod in pods if pod not in [each.get("spec", {}).get("template") for each in chart.render(chart=newer)]
+    ] == []
 
 
 def without_secrets(objects):
     return [each for each in objects if each["kind"] != "Secret"]
-
-
-def test_names_that_are_cut_differ_and_fit(chart):
-    names = {}
-    for release in (LONG + "one", LONG + "two"):
-        objects = chart.render("crds.enabled=false", release=release)  # what belongs to the whole cluster has one name
-        names[release] = {each["metadata"]["name"] for each in objects}
-        assert max(map(len, names[release])) <= 52  # a StatefulSet's, beside which a hash must fit into a label
-    one, two = names.values()
-    assert not one & two
-
-
-@pytest.mark.parametrize(
-    ("release", "name"),
-    [
-        ("leveret", "leveret"),
-        ("shop", "shop-leveret"),
-        ("my-leveret", "my-leveret"),
-        ("a" * 32, "a" * 32 + "-leveret"),
-        ("leveret-" + "a" * 32, "leveret-" + "a" * 32),
-    ],
-)
-def test_up_to_forty_characters_a_name_is_as_it_is(chart, release, name):
-    assert f"{name}-operator" in {each["metadata"]["name"] for each in chart.render(release=release)}
 
 
 @pytest.fixture

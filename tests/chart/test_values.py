@@ -107,7 +107,7 @@ def test_components_have_the_same_keys(component):
         ),
         (["producer.replicas=5", "postgresql.maxConnections=98"], "raise it to at least 99"),
         (["rabbitmq.resources.limits.memory=512m"], "is 512m, which is no amount of memory that RabbitMQ can be told"),
-        (["rabbitmq.resources.limits.memory=much"], "or one with k, M, G, T, Ki, Mi, Gi or Ti, such as 1.5Gi."),
+        (["rabbitmq.resources.limits.memory=1E"], "or one with k, M, G, T, Ki, Mi, Gi or Ti, such as 1.5Gi."),
         (["prometheus.url=http://mine"], "set prometheus.enabled to false, or leave prometheus.url empty."),
         (
             ["monitoring.podMonitor.enabled=true", "monitoring.serviceMonitor.enabled=true"],
@@ -121,6 +121,16 @@ def test_components_have_the_same_keys(component):
             ["networkPolicy.enabled=true", "prometheus.enabled=false", "prometheus.url=http://mine"],
             "name its pods in networkPolicy.from.metrics.",
         ),
+        (
+            ["monitoring.labels.app\\.kubernetes\\.io/version=x"],
+            "monitoring.labels sets app.kubernetes.io/version, which the chart sets itself: choose another label.",
+        ),
+        (["fullnameOverride=Mine"], "fullnameOverride: Does not match pattern"),
+        (["fullnameOverride=" + "a" * 41], "fullnameOverride: Does not match pattern"),
+        (["consumer.resources.limits.memory=1 GB"], "consumer.resources.limits.memory: Does not match pattern"),
+        (["consumer.resources.limits.memory=-1"], "memory: Must be greater than or equal to 0"),
+        (["consumer.resources.limits.mem=1Gi"], 'consumer.resources.limits: Property name of "mem" does not match'),
+        (["rabbitmq.persistence=null"], "rabbitmq: persistence is required"),
         (["monitoring.interval=1m"], "monitoring.interval: Does not match pattern"),
         (["monitoring.rules.runbookUrl=runbooks/"], "monitoring.rules.runbookUrl: Does not match pattern"),
         (["networkPolicy.from.producer=all"], "networkPolicy.from.producer: Invalid type. Expected: array"),
@@ -186,6 +196,12 @@ def test_what_is_set_arrives(chart, setting, component, expected):
         if each["kind"] in {"Deployment", "StatefulSet"} and each["metadata"]["name"] == f"leveret-{component}"
     ]
     assert expected in str(workload)
+
+
+@pytest.mark.parametrize("amount", ["1", "0.5", "500m", "1.5Gi", "100k", "2E", "1e3", "12E2", ".5", "1.", "20u", "7n"])
+@pytest.mark.parametrize("name", ["cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "example.com/gpu"])
+def test_quantities_of_kubernetes_are_taken(schema, name, amount):
+    jsonschema.validate({"consumer": {"resources": {"limits": {name: amount}}}}, schema | {"required": []})
 
 
 def test_dashboards_are_shipped_where_they_are_asked_for(chart):

@@ -21,7 +21,7 @@
 {{- if and $podMonitor $serviceMonitor -}}
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor scrape the same pods, and sums would count everything twice: enable only one of them." -}}
 {{- end -}}
-{{- if and ($values.networkPolicy).enabled (or $values.prometheus.url $podMonitor $serviceMonitor) (not $values.networkPolicy.from.metrics) -}}
+{{- if and ($values.networkPolicy).enabled (or $values.prometheus.url $podMonitor $serviceMonitor) (not ($values.networkPolicy.from).metrics) -}}
 {{- fail "networkPolicy.enabled lets only the chart's own Prometheus scrape, and the values speak of one of yours: name its pods in networkPolicy.from.metrics." -}}
 {{- end -}}
 {{- if and $values.rabbitmq.enabled (or (ne (int $values.rabbitmq.managementPort) 15672) (ne (int $values.rabbitmq.metricsPort) 15692)) -}}
@@ -52,10 +52,15 @@
 {{- end -}}
 {{- end -}}
 {{- range $component := list "operator" "producer" "rabbitmq" "postgresql" "prometheus" -}}
-{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" -}}
-{{- if hasKey (index $values $component).podLabels $label -}}
+{{- range $label, $_ := include "leveret.selector" (list $ $component) | fromYaml -}}
+{{- if hasKey (default dict (index $values $component).podLabels) $label -}}
 {{- fail (printf "%s.podLabels sets %s, by which the chart finds its own pods: choose another label." $component $label) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $label, $_ := include "leveret.labels" (list $ "prometheus") | fromYaml -}}
+{{- if hasKey (default dict ($values.monitoring).labels) $label -}}
+{{- fail (printf "monitoring.labels sets %s, which the chart sets itself: choose another label." $label) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -70,8 +75,8 @@
 {{- $values := (index $root.Values $component).persistence -}}
 {{- range dig "spec" "volumeClaimTemplates" list (lookup "apps/v1" "StatefulSet" $root.Release.Namespace $set) -}}
 {{- $class := default "" .spec.storageClassName -}}
-{{- if ne $class $values.storageClass -}}
-{{- fail (printf "%s.persistence.storageClass is %q, and the volume of %s was made with %q: a volume stays in its class, and nothing was changed. Set it back; for another class the data must be moved to a new volume." $component $values.storageClass $set $class) -}}
+{{- if ne $class (default "" $values.storageClass) -}}
+{{- fail (printf "%s.persistence.storageClass is %q, and the volume of %s was made with %q: a volume stays in its class, and nothing was changed. Set it back; for another class the data must be moved to a new volume." $component (default "" $values.storageClass) $set $class) -}}
 {{- end -}}
 {{- $size := .spec.resources.requests.storage -}}
 {{- $bytes := include "leveret.bytes" (list "the volume's size" $size) | int64 -}}

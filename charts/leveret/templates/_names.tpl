@@ -1,13 +1,14 @@
 {{- /* What things are called. Release `leveret` gives leveret-operator; any other release its own name in front. Of a name that is
-       cut a hash tells it from another one that begins so; a release of before there were hashes keeps the names that it has. */ -}}
+       cut a hash tells it from another one that begins so; a release of before there were hashes keeps the names that it has.
+       fullnameOverride goes before all that. */ -}}
 
 {{- define "leveret.fullname" -}}
 {{- $name := .Release.Name -}}
 {{- if not (contains .Chart.Name $name) -}}
 {{- $name = printf "%s-%s" $name .Chart.Name -}}
 {{- end -}}
-{{- $cut := trunc 40 $name | trimSuffix "-" -}}
-{{- if gt (len $name) 40 -}}
+{{- $cut := default (trunc 40 $name | trimSuffix "-") .Values.fullnameOverride -}}
+{{- if and (gt (len $name) 40) (not .Values.fullnameOverride) -}}
 {{- $there := lookup "apps/v1" "Deployment" .Release.Namespace (printf "%s-operator" $cut) -}}
 {{- if ne (dig "metadata" "labels" "app.kubernetes.io/instance" "" $there) .Release.Name -}}
 {{- $cut = printf "%s-%s" (trunc 33 $name | trimSuffix "-") (sha256sum $name | trunc 6) -}}
@@ -20,7 +21,7 @@
 {{- define "leveret.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: leveret
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
@@ -74,6 +75,10 @@ app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 {{- $_ := set $own "installation" (dict "name" (include "leveret.installationSecret" .)) -}}
 {{- end -}}
 {{- toJson $own -}}
+{{- end -}}
+
+{{- define "leveret.outboxLimit" -}}
+{{ default 1000000 .Values.producer.outboxLimit | int64 }}
 {{- end -}}
 
 {{- define "leveret.prometheusUrl" -}}

@@ -10,7 +10,7 @@ labels:
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) (index . 3) $values.podAnnotations $evictable }}
+{{- with merge (dict) (index . 3) (default dict $values.podAnnotations) $evictable }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -25,12 +25,12 @@ enableServiceLinks: false
 {{- with (index . 0).Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with index . 2 }}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .podSecurityContext }}
 securityContext:
@@ -58,7 +58,7 @@ apiVersion: v1
 kind: ServiceAccount
 metadata:
   name: {{ include "leveret.fullname" $root }}-{{ index . 1 }}
-  namespace: {{ $root.Release.Namespace }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "leveret.labels" . | nindent 4 }}
   {{- with dig "serviceAccount" "annotations" dict (index $root.Values (index . 1)) }}

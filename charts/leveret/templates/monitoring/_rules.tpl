@@ -4,7 +4,7 @@
 {{- .Files.Get "rules/alerts.yaml"
   | replace "$namespace" .Release.Namespace
   | replace "$runbooks" (default "https://leveret.dev/docs/runbooks" $rules.runbookUrl)
-  | replace "$outboxLimit" (int64 .Values.producer.outboxLimit | toString)
+  | replace "$outboxLimit" (include "leveret.outboxLimit" .)
   | replace "$longestWait" (int64 (default 900 $rules.longestWaitSeconds) | toString)
   | trim -}}
 {{- end -}}
