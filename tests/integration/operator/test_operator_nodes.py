@@ -38,9 +38,9 @@ class Deployments(Cluster):
 
     sizes_of: dict[str, list[int]] = field(default_factory=dict)  # by the JobQueue's name
 
-    async def scale(self, deployment: str, replicas: int) -> int:
+    async def scale(self, deployment: str, replicas: int, *, owned: bool = False) -> int:
         self.sizes_of.setdefault(deployment.removesuffix("-consumer"), [1]).append(replicas)
-        return await super().scale(deployment, replicas)
+        return await super().scale(deployment, replicas, owned=owned)
 
     def have(self, replicas: int, names: set[str]) -> bool:
         return all(self.sizes_of.get(name, [1])[-1] == replicas for name in names)
