@@ -70,7 +70,9 @@ class Contests:
         for condition in recorded:
             for contest in self.all:
                 if (condition.type, condition.reason) == (CONTESTED, contest.reason):
-                    contest.manager = condition.message.removesuffix(f" {contest.text}")
+                    manager = condition.message.removesuffix(f" {contest.text}")
+                    # Another version has other words, which are nobody's name.
+                    contest.manager = NOBODY_KNOWN if manager == condition.message else manager
                     contest.corrected_at = contest.contested_at = now
 
     def too_soon(self, now: datetime) -> bool:

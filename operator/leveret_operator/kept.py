@@ -48,7 +48,8 @@ class Kept:
     source: Source | NoSource | None = None  # whose dead letters its consumers take
     tried: tuple[JobQueue, Source | None] | None = None  # what a Deployment was last to be made from
     applied: tuple[JobQueue, Source | None] | None = None  # what it was last made from
-    fingerprint: str | None = None  # of the Deployment as it was after that
+    fingerprint: str | None = None  # of the Deployment as it was after that, or as others added to it since
+    ours: str | None = None  # a fingerprint of what it had then where we say something
     recorded_generation: int | None = None  # that an earlier operator has seen
     applying: Pause = field(default_factory=Pause)
     declaring: Pause = field(default_factory=Pause)

@@ -18,7 +18,7 @@ from leveret_operator.jobqueue import Deployment, JobQueue, Json
 from leveret_operator.kept import Kept
 from leveret_operator.kubernetes_api import ApiRefused
 from leveret_operator.queue_names import TAKEN, NoQueue
-from leveret_operator.rollouts import ASKED_EVERY, AT_ONCE, is_as_applied, mark_of
+from leveret_operator.rollouts import ASKED_EVERY, AT_ONCE, is_as_applied, mark_of, ours_in
 from leveret_operator.template import TemplateInvalid
 from leveret_operator.tools import Tools
 
@@ -163,28 +163,35 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
     if kept.tried != wanted:
         kept.tried = wanted
         kept.applying.end()
-    elif not kept.applying.over(now):
+    elif not kept.applying.over(now) and (there is not None or kept.fingerprint is None):
+        return
+    try:
+        manifest = build_deployment(jobqueue, tools.around, kept.taken_from)
+    except TemplateInvalid as problem:
+        kept.applying.longer(now)
+        kept.say(deployment=State(False, "TemplateInvalid", f"{problem}; {_what_stays(there)}"))
+        return
+    if again and there is not None and ours_in(there, manifest) == kept.ours:
+        _take_over(jobqueue, kept, there, manifest)
         return
     contest = kept.contests.template if there else kept.contests.deployment
     if again and (not contest.may_correct(there.changed_by if there else None, now) or kept.contests.too_soon(now)):
         if there is None:
             kept.say(deployment=State(False, contest.reason, f"{contest.manager} {contest.text}"))
         return
+    if there is None:
+        kept.fingerprint = None  # it is made at once, and after pauses if that is refused
     try:
-        manifest = build_deployment(jobqueue, tools.around, kept.taken_from)
         if kept.applied is None and there is not None and not _is_due(jobqueue, kept, tools, there, manifest):
             return
         made = await tools.api.apply_deployment(manifest, jobqueue.deployment)
-    except TemplateInvalid as problem:
-        kept.applying.longer(now)
-        kept.say(deployment=State(False, "TemplateInvalid", f"{problem}; {_what_stays(there)}"))
     except ApiRefused as problem:
         kept.applying.longer(now)
         tools.rollouts.end(jobqueue.name)
         kept.say(deployment=State(False, "DeploymentRefused", f"the API server refused the Deployment: {problem}"))
     else:
         if again and there is not None and there.fingerprint == made.fingerprint:
-            kept.applying.longer(now)  # what somebody added is not ours, and may come again and again
+            kept.applying.longer(now)  # it can't be put right, and may come again and again
         else:
             kept.applying.end()
             kept.contests.wrote_at = now
@@ -192,9 +199,8 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
                 contest.corrected(now)
         if there is None:
             kept.size = None
-        kept.applied, kept.fingerprint = wanted, made.fingerprint
         tools.registry.deployment_is(made)
-        kept.say(deployment=_applied(jobqueue))
+        _take_over(jobqueue, kept, made, manifest)
         log.info("Deployment applied", queue=jobqueue.queue, deployment=jobqueue.deployment)
 
 
@@ -205,8 +211,7 @@ def _is_due(jobqueue: JobQueue, kept: Kept, tools: Tools, there: Deployment, man
         if not there.rolled_out:
             tools.rollouts.goes_on(jobqueue.name, now)
         kept.applying.end()
-        kept.applied, kept.fingerprint = (jobqueue, kept.taken_from), there.fingerprint
-        kept.say(deployment=_applied(jobqueue))
+        _take_over(jobqueue, kept, there, manifest)
         return False
     authors = jobqueue.generation != kept.recorded_generation
     if authors or there.mark == mark_of(manifest):  # else it was changed by hand
@@ -222,8 +227,11 @@ def _is_due(jobqueue: JobQueue, kept: Kept, tools: Tools, there: Deployment, man
     return False
 
 
-def _applied(jobqueue: JobQueue) -> State:
-    return State(True, "Applied", f"Deployment {jobqueue.deployment} is applied")
+def _take_over(jobqueue: JobQueue, kept: Kept, there: Deployment, manifest: Json) -> None:
+    """The Deployment is as it should be; what somebody added is theirs."""
+    kept.applied, kept.fingerprint = (jobqueue, kept.taken_from), there.fingerprint
+    kept.ours = ours_in(there, manifest)
+    kept.say(deployment=State(True, "Applied", f"Deployment {jobqueue.deployment} is applied"))
 
 
 def _what_stays(there: Deployment | None) -> str:

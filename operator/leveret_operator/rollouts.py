@@ -5,6 +5,7 @@ cluster's pods, its images' registry and the work of the jobs that are running a
 what was changed by hand and what is missing does not wait, and takes nobody's turn.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ from leveret_operator.kubernetes_json import map_in
 AT_ONCE = 5
 LONGEST = timedelta(minutes=5)  # one whose pods never get ready gives its turn to another then
 ASKED_EVERY = timedelta(seconds=2)
+# The lists that the API server merges item by item, and by what; of any other list whoever sets it sets the whole.
+_MERGED_BY = {
+    **dict.fromkeys(("containers", "initContainers", "env", "volumes", "imagePullSecrets"), "name"),
+    "ports": "containerPort",
+    "volumeMounts": "mountPath",
+    "owners": "uid",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +75,38 @@ def is_as_applied(there: Deployment, manifest: Json) -> bool:
     What others added is theirs, and stays as it is. Amounts that Kubernetes writes otherwise than we do look changed:
     then there is one write too many.
     """
-    meta = map_in(manifest, "metadata")
     if there.mark is None or there.mark != mark_of(manifest):
         return False
-    ours = {
-        "labels": meta["labels"],
-        "owners": meta["ownerReferences"],
-        "template": map_in(manifest, "spec")["template"],
-    }
-    return _holds(json.loads(there.shape), ours)
+    return _holds(json.loads(there.shape), _said(manifest))
+
+
+def ours_in(there: Deployment, manifest: Json) -> str:
+    """Return a fingerprint of what a Deployment has where the manifest says something, without what others added."""
+    text = json.dumps(_same_fields(json.loads(there.shape), _said(manifest)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def mark_of(manifest: Json) -> str:
     (mark,) = map_in(map_in(manifest, "metadata"), "annotations").values()
     return str(mark)
+
+
+def _said(manifest: Json) -> Json:
+    meta = map_in(manifest, "metadata")
+    return {
+        "labels": meta["labels"],
+        "owners": meta["ownerReferences"],
+        "template": map_in(manifest, "spec")["template"],
+    }
+
+
+def _same_fields(there: object, ours: object, by: str | None = None) -> object:
+    if isinstance(there, Mapping) and isinstance(ours, Mapping):
+        return {key: _same_fields(there.get(key), value, _MERGED_BY.get(key)) for key, value in ours.items()}
+    if by and isinstance(there, list) and isinstance(ours, list):
+        found = {one.get(by): one for one in there}
+        return [_same_fields(found.get(one.get(by)), one) for one in ours]
+    return there
 
 
 def _holds(there: object, ours: object) -> bool:

@@ -41,6 +41,7 @@ class Cluster:
     ready: int = 1  # pods
     sizes: list[int] = field(default_factory=list)
     applied: list[Any] = field(default_factory=list)
+    tried: int = 0  # what was applied or refused
     status: dict[str, Any] = field(default_factory=dict)  # as written last, of whichever JobQueue
     statuses: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the JobQueue's name
     told: list[str] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Cluster:
     writes: Counter[str] = field(default_factory=Counter)  # by the JobQueue's name; Events are not counted
 
     async def apply_deployment(self, manifest: Any, name: str) -> Deployment:
+        self.tried += 1
         self._maybe("apply")
         self.applied.append(manifest)
         jobqueue = manifest["metadata"]["labels"]["leveret.dev/jobqueue"]

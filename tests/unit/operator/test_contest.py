@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 from played import START, Scene
 
-from leveret_operator.contest import Contest
-from leveret_operator.jobqueue import JobQueue
+from leveret_operator.contest import NOBODY_KNOWN, Contest, Contests
+from leveret_operator.jobqueue import Condition, JobQueue
 from leveret_operator.kubernetes_api import ApiGone, ApiRefused
 from leveret_operator.loop import CentralLoop
 from leveret_operator.managed_fields import APPLIED, REPLICAS, other_manager
@@ -37,7 +38,7 @@ def scales(scene: Scene) -> None:
 
 
 def edits(scene: Scene) -> None:
-    meddle(scene, fingerprint="another image", changed_by="kubectl-edit")
+    meddle(scene, fingerprint="another image", shape="{}", changed_by="kubectl-edit")
 
 
 def deletes(scene: Scene) -> None:
@@ -150,19 +151,62 @@ async def test_a_new_spec_is_applied_at_once_in_a_contest_too(scene: Scene) -> N
     assert (len(scene.cluster.applied), scene.cluster.status["observedGeneration"]) == (applied + 1, 4)
 
 
-async def test_what_somebody_only_adds_is_no_contest(scene: Scene) -> None:
-    """`kubectl rollout restart` twice in a minute: the answer to our apply is what was there."""
+def restarts(scene: Scene) -> None:
+    """`kubectl rollout restart`, which adds an annotation."""
+    there = scene.registry.deployments["url-check"]
+    shape = json.loads(there.shape)
+    shape["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = f"{scene.now:%M:%S}"
+    text = json.dumps(shape)
+    meddle(scene, fingerprint=text, shape=text, changed_by="kubectl-rollout")
+
+
+async def test_what_somebody_only_adds_is_theirs_and_keeps_nothing_waiting(scene: Scene) -> None:
+    await scene.turn(0)
+    edits(scene)
+    await scene.turn(20)
+    for second in range(21, 40):
+        restarts(scene)
+        await scene.turn(second)
+    assert len(scene.cluster.applied) == 2, "the first one, and what was edited"
+    assert scene.cluster.condition("Contested") == ("", "")
+    deletes(scene)
+    await scene.turn(40)
+    assert len(scene.cluster.applied) == 3, "at once"
+
+
+async def test_what_others_added_hides_no_change(scene: Scene) -> None:
+    await scene.turn(0)
+    restarts(scene)
+    await scene.turn(1)
+    there = scene.registry.deployments["url-check"]
+    text = there.shape.replace('"automountServiceAccountToken": false, ', "")
+    assert text != there.shape
+    meddle(scene, fingerprint=text, shape=text)
+    await scene.turn(2)
+    assert len(scene.cluster.applied) == 2
+
+
+async def test_what_cannot_be_put_right_is_tried_after_pauses_and_no_contest(scene: Scene) -> None:
+    """A webhook, for example: the answer to our apply is what was there."""
     await scene.turn(0)
     scene.cluster.answers = lambda made: replace(made, fingerprint=f"with annotation {scene.now:%M:%S}")
     applied = []
     for second in range(20, 140):
         scene.now = START + timedelta(seconds=second)
-        meddle(scene, fingerprint=f"with annotation {scene.now:%M:%S}", changed_by="kubectl-rollout")
+        meddle(scene, fingerprint=f"with annotation {scene.now:%M:%S}", shape="{}", changed_by="webhook")
         before = len(scene.cluster.applied)
         await scene.turn(second)
         applied += [second] * (len(scene.cluster.applied) - before)
     assert applied == [20, 21, 23, 27, 35, 51, 83]
     assert scene.cluster.condition("Contested") == ("", "")
+    deletes(scene)
+    await scene.turn(140)
+    assert len(scene.cluster.applied) == 9, "what is missing is made at once"
+    scene.cluster.refuses["apply"] = ApiRefused(403, "Forbidden", "no")
+    deletes(scene)
+    for second in range(300, 309):
+        await scene.turn(second)
+    assert scene.cluster.tried == 13, "at 300, 301, 303 and 307: it was refused"
 
 
 async def test_what_the_answer_never_has_is_not_applied_again(scene: Scene) -> None:
@@ -271,6 +315,20 @@ async def test_a_restart_shows_nowhere(scene: Scene, jobqueue: JobQueue) -> None
     assert scene.cluster.warned == told
 
 
+@pytest.mark.parametrize(
+    ("message", "manager"),
+    [
+        pytest.param("kubectl does", "kubectl", id="the-same-words"),
+        pytest.param("kubectl does it in other words", NOBODY_KNOWN, id="other-words"),
+        pytest.param("kubectl did", NOBODY_KNOWN, id="words-of-another-version"),
+    ],
+)
+def test_who_it_was_is_read_from_the_words_of_this_version_alone(message: str, manager: str) -> None:
+    contests = Contests(template=Contest("TemplateContested", "does"))
+    contests.begin([Condition("Contested", "True", "TemplateContested", message, START, 1)], START)
+    assert (contests.template.manager, contests.template.goes_on(START)) == (manager, True)
+
+
 def test_who_it_is_is_kept_while_it_is_not_told() -> None:
     contest = Contest("R", "does")
     assert contest.may_correct("kubectl", START)
@@ -285,7 +343,9 @@ def entry(manager: str, fields: Any, **more: str) -> dict[str, Any]:
 
 SCALED: Any = {"f:spec": {"f:replicas": {}}}
 EDITED: Any = {"f:spec": {"f:template": {"f:spec": {}}}}
-OURS = {**entry("leveret-operator", {**EDITED, "f:metadata": {"f:labels": {}}}, time="2026-01-01T00:00:09Z")}
+LABELLED: Any = {**EDITED, "f:metadata": {"f:labels": {}}}
+OURS = {**entry("leveret-operator", LABELLED, time="2026-01-01T00:00:09Z"), "operation": "Apply"}
+OUR_SIZE = entry("leveret-operator", SCALED, time="2026-01-01T00:00:05Z")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +354,13 @@ OURS = {**entry("leveret-operator", {**EDITED, "f:metadata": {"f:labels": {}}}, 
         pytest.param(None, None, None, id="none-are-kept"),
         pytest.param([OURS], None, None, id="ours-alone"),
         pytest.param([OURS, entry("kubectl", SCALED, subresource="scale")], None, "kubectl", id="scaled"),
-        pytest.param([OURS, entry("kubectl-edit", EDITED, time="2026-01-01T00:00:01Z")], "kubectl-edit", None, id="edited"),
+        pytest.param([OURS, entry("kubectl-edit", EDITED, time="2026-01-01T00:00:09Z")], "kubectl-edit", None, id="edited"),
+        pytest.param([OURS, entry("kubectl", EDITED, time="2026-01-01T00:00:08Z")], None, None, id="edited-before-ours"),
+        pytest.param(
+            [OURS, OUR_SIZE, entry("a", SCALED, time="2026-01-01T00:00:06Z"), entry("b", EDITED, time="2026-01-01T00:00:06Z")],
+            None, "a", id="each-since-the-same-kind-of-ours",
+        ),
+        pytest.param([OUR_SIZE, entry("a", SCALED, time="2026-01-01T00:00:04Z")], None, None, id="scaled-before-ours"),
         pytest.param(
             [entry("a", EDITED, time="2026-01-01T00:00:01Z"), entry("b", EDITED, time="2026-01-01T00:00:02Z")],
             "b", None, id="the-last-one",

@@ -282,7 +282,7 @@ async def test_what_was_deleted_by_hand_is_made_again(scene: Scene) -> None:
     assert scene.cluster.warned == [
         "QueueMissing of url-check: leveret.url-check: it was gone, and what was in it; declared again"
     ]
-    changed = replace(scene.registry.deployments["url-check"], fingerprint="edited by hand", revision=50)
+    changed = replace(scene.registry.deployments["url-check"], fingerprint="edited by hand", shape="{}", revision=50)
     scene.registry.deployment_is(changed)
     await scene.turn(2)
     assert len(scene.cluster.applied) == 3
