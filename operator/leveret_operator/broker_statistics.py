@@ -92,7 +92,7 @@ class BrokerStatistics:
             return Statistics(at, depths, nodes.silent(at), unlisted=looked_up)
         self._nodes = nodes.after(answered, looked_up.members, at, cluster)
         silent = {name: since for name, since in self._nodes.silent(at).items() if name not in looked_up.online}
-        return Statistics(at, _put_together(depths, looked_up), silent, looked_up.rows)
+        return Statistics(at, put_together(texts, looked_up, at), silent, looked_up.rows)
 
     async def _look_up(self, broker: Broker) -> Listed | str:
         """Ask the management API; return why it does not answer."""
@@ -146,13 +146,20 @@ class BrokerStatistics:
             return await answer.text(errors="replace")  # a queue that somebody made may have any name
 
 
-def parse_detailed(texts: Iterable[str], at: datetime) -> dict[str, Depth]:
-    """Read the nodes' answers; where two nodes speak of one queue, the larger numbers count."""
+def parse_detailed(texts: Iterable[str], at: datetime, rows: Mapping[str, Row] | None = None) -> dict[str, Depth]:
+    """Read the nodes' answers; where two nodes speak of one queue, the larger numbers count.
+
+    Where `rows` tell a queue's leader, only that node is listened to: a former one's numbers stand still.
+    """
     counts: dict[str, dict[str, int]] = {}
     for text in texts:
+        node = identify(text) if rows else None
         for kind, labels, number in _ROW.findall(text):
             if found := _QUEUE.search(labels):
                 name = found[1].replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")
+                row = rows.get(name) if rows and node else None
+                if row and node and row.leader not in ("", node.name):
+                    continue
                 known = counts.setdefault(name, {})
                 known[kind] = max(known.get(kind, 0), int(float(number)))
     return {name: Depth(at, known.get("ready"), known.get("unacked")) for name, known in counts.items()}
@@ -163,10 +170,11 @@ def identify(text: str) -> Identity | None:
     return Identity(found[1], found[2]) if found else None
 
 
-def _put_together(depths: Mapping[str, Depth], listed: Listed) -> dict[str, Depth]:
+def put_together(texts: Iterable[str], listed: Listed, at: datetime) -> dict[str, Depth]:
     """What a queue's own node says comes first; a leader that no majority follows may be one of two."""
+    depths = {**listed.depths, **parse_detailed(texts, at, listed.rows)}
     leaderless = {name for name, row in listed.rows.items() if not row.led}
-    return {name: depth for name, depth in {**listed.depths, **depths}.items() if name not in leaderless}
+    return {name: depth for name, depth in depths.items() if name not in leaderless}
 
 
 async def _nothing() -> None:

@@ -24,6 +24,7 @@ class Bulk:
     def __init__(self, source: BrokerStatistics, read: Callable[[], Broker], clock: Callable[[], datetime]) -> None:
         """`read` gives the broker's address and credentials, anew for each request."""
         self._source, self._read, self._clock = source, read, clock
+        self._of = ("", "")
         self._last: Statistics | None = None
         self._depths: dict[str, Depth] = {}
         self._wanted: dict[str, datetime] = {}  # what was asked for lately must not be missing
@@ -41,7 +42,10 @@ class Bulk:
         now = self._clock()
         self._wanted = {queue: at for queue, at in self._wanted.items() if now - at <= WANTED_FOR}
         try:
-            self._last = await self._source.read(self._read(), self._wanted.keys())
+            broker = self._read()
+            if self._of != (of := (broker.host, broker.vhost)):
+                self._of, self._depths, self._last = of, {}, None  # another broker's queues may have the same names
+            self._last = await self._source.read(broker, self._wanted.keys())
         except (NoStatistics, MissingSetting, ValueError) as problem:
             if self._problem != str(problem):
                 log.warning("the broker's statistics can't be read", problem=str(problem))
@@ -62,8 +66,12 @@ class Bulk:
         """Return the condition MetricsFresh of who needs these queues' numbers; `known`: all of them are."""
         if known:
             return fresh(self._last, self._clock())
-        lacking = next((queue for queue in queues if self.depth(queue) is None), queues[0])
+        lacking = next((queue for queue in queues if not _is_known(self.depth(queue))), queues[0])
         return missing(lacking, self._last, self._problem)
 
     def _is_good(self, depth: Depth) -> bool:
         return self._clock() - depth.at <= BULK_GOOD_FOR
+
+
+def _is_known(depth: Depth | None) -> bool:
+    return depth is not None and depth.ready is not None

@@ -35,6 +35,12 @@ def _why(queue: str, reading: Statistics) -> tuple[str, str]:
         )
     if reading.silent:
         return "NodesSilent", f"{queue} is in no node's answer, and {_do_not_answer(sorted(reading.silent))}"
+    listed = reading.depths.get(queue)
+    if row and listed and listed.ready is None:
+        return (
+            "SignalsStale",
+            f"the management API lists {queue} without its numbers, and its leader {row.leader} doesn't tell them either",
+        )
     if row:
         return (
             "SignalsStale",

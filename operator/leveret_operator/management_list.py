@@ -63,6 +63,10 @@ class Listed:
 _rows, _totals = msgspec.json.Decoder(list[Row]), msgspec.json.Decoder(list[Total])
 
 
+# Since when a queue has been said to be empty under a leader: each begins without numbers, which look like zeros.
+Zeros = Mapping[tuple[str, str], datetime]
+
+
 class ManagementList:
     """Reads it, and remembers since when it has said zero of a queue."""
 
@@ -70,14 +74,16 @@ class ManagementList:
         self, http: aiohttp.ClientSession, port: int, clock: Callable[[], datetime], asked: Callable[[str], None]
     ) -> None:
         self._http, self._port, self._clock, self._asked = http, port, clock, asked
-        self._zeros: Mapping[str, datetime] = {}
+        self._zeros: Zeros = {}
+        self._of = ("", "")
         self._read_at: datetime | None = None
 
     async def read(self, broker: Broker) -> Listed:
         """Raise ClientError, OSError, TimeoutError or ValueError."""
-        at = self._clock()
-        zeros = self._zeros if self._read_at and at - self._read_at <= BULK_GOOD_FOR else {}
-        self._zeros, self._read_at = {}, at  # as they stay if this fails
+        at, of = self._clock(), (broker.host, broker.vhost)
+        goes_on = self._of == of and self._read_at and at - self._read_at <= BULK_GOOD_FOR
+        zeros = self._zeros if goes_on else {}
+        self._zeros, self._of, self._read_at = {}, of, at  # as they stay if this fails
         totals, places = await asyncio.gather(self._get(broker, _TOTALS), self._get(broker, _PLACES))
         try:
             rows = {row.name: row for row in _rows.decode(places)}
@@ -97,16 +103,18 @@ class ManagementList:
 
 
 def believed(
-    totals: list[Total], rows: Mapping[str, Row], zeros: Mapping[str, datetime], at: datetime
-) -> tuple[dict[str, Depth], dict[str, datetime]]:
+    totals: list[Total], rows: Mapping[str, Row], zeros: Zeros, at: datetime
+) -> tuple[dict[str, Depth], Zeros]:
     """Return the depths that are knowledge, and since when which queue has been said to be empty."""
-    depths, empty = {}, {}
+    depths: dict[str, Depth] = {}
+    empty: dict[tuple[str, str], datetime] = {}
     for one in totals:
         if one.name not in rows or not rows[one.name].led:
             continue
         if one.messages_ready == one.messages_unacknowledged == 0:
-            empty[one.name] = zeros.get(one.name, at)
-            if at - empty[one.name] < WRITTEN_WITHIN:
+            key = one.name, rows[one.name].leader
+            empty[key] = zeros.get(key, at)
+            if at - empty[key] < WRITTEN_WITHIN:
                 continue
         depths[one.name] = Depth(at, one.messages_ready, one.messages_unacknowledged)
     return depths, empty

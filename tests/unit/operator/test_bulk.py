@@ -1,8 +1,8 @@
 """What is kept of the broker's statistics between two readings."""
 
 import asyncio
-from collections.abc import Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +16,17 @@ from leveret_operator.bulk import Bulk
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+Says = Mapping[str, tuple[int | None, int | None]] | None
+BROKER = Broker("h", 5672, "u", "p", "/")
+
+
 @dataclass
 class Story:
     """A source that says what it is told to, and a clock."""
 
     now: datetime = START
-    says: dict[str, tuple[int, int]] | None = None
+    says: Says = None
+    broker: Broker = BROKER
     wanted: list[set[str]] = field(default_factory=list)
 
     async def read(self, broker: Broker, wanted: Set[str]) -> Statistics:
@@ -30,7 +35,7 @@ class Story:
             raise NoStatistics("nobody answers")
         return Statistics(self.now, {queue: Depth(self.now, *counts) for queue, counts in self.says.items()})
 
-    def reads(self, bulk: Bulk, second: float, says: dict[str, tuple[int, int]] | None) -> None:
+    def reads(self, bulk: Bulk, second: float, says: Says) -> None:
         self.now, self.says = START + timedelta(seconds=second), says
         asyncio.run(bulk.read_once())
 
@@ -43,7 +48,7 @@ def story() -> Story:
 @pytest.fixture
 def bulk(story: Story) -> Bulk:
     source: Any = story
-    return Bulk(source, lambda: Broker("h", 5672, "u", "p", "/"), lambda: story.now)
+    return Bulk(source, lambda: story.broker, lambda: story.now)
 
 
 @pytest.mark.parametrize("gap", [{}, None], ids=["the-queue-is-missing", "nobody-answers"])
@@ -67,6 +72,17 @@ def test_what_was_asked_for_in_the_last_thirty_seconds_must_not_be_missing(story
     assert story.wanted == [{"q"}, {"other"}]
 
 
+@pytest.mark.parametrize("change", [{"host": "other"}, {"vhost": "other"}], ids=["host", "vhost"])
+def test_of_another_broker_nothing_is_known(story: Story, bulk: Bulk, change: dict[str, str]) -> None:
+    story.reads(bulk, 0, {"q": (3, 4)})
+    story.broker = replace(BROKER, password="new")
+    story.reads(bulk, 1, None)
+    assert bulk.depth("q") == Depth(START, 3, 4)
+    story.broker = replace(BROKER, **change)  # type: ignore[arg-type]
+    story.reads(bulk, 2, None)
+    assert bulk.depth("q") is None
+
+
 def test_the_condition_names_the_queue_that_lacks(story: Story, bulk: Bulk) -> None:
     assert bulk.state(["q"], known=False).message.startswith(
         "the queue's numbers are missing or too old (not asked yet)"
@@ -76,5 +92,7 @@ def test_the_condition_names_the_queue_that_lacks(story: Story, bulk: Bulk) -> N
     state = bulk.state(["q", "source.dead"], known=False)
     assert (state.good, state.reason) == (False, "SignalsStale")
     assert "no numbers of source.dead yet" in state.message
+    story.reads(bulk, 4, {"q": (0, 0), "source.dead": (None, None)})
+    assert "no numbers of source.dead" in bulk.state(["q", "source.dead"], known=False).message
     story.reads(bulk, 5, None)
     assert "nobody answers" in bulk.state(["q"], known=False).message

@@ -1,15 +1,18 @@
 """What nodes and the management API say, read into depths."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 
 from leveret.scaling.backlog import Depth
+from leveret.settings import Broker
 from leveret_operator.broker_nodes import Identity, Nodes
-from leveret_operator.broker_statistics import Statistics, identify, parse_detailed
+from leveret_operator.broker_statistics import Statistics, identify, parse_detailed, put_together
 from leveret_operator.freshness import fresh, missing
-from leveret_operator.management_list import Row, Total, believed
+from leveret_operator.management_list import Listed, ManagementList, Row, Total, Zeros, believed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE = """# TYPE rabbitmq_detailed_queue_messages_ready gauge
@@ -76,6 +79,7 @@ LEADERLESS = {
 
 def test_zeros_of_the_management_api_are_knowledge_after_six_seconds_of_them() -> None:
     empty, rows = [Total("q", 0, 0)], {"q": LED}
+    zeros: Zeros
     depths, zeros = believed(empty, rows, {}, at(0))
     assert depths == {}
     depths, zeros = believed(empty, rows, zeros, at(5))
@@ -87,14 +91,78 @@ def test_zeros_of_the_management_api_are_knowledge_after_six_seconds_of_them() -
     assert believed(empty, rows, zeros, at(20))[0] == {}, "they count from the newest work on"
 
 
+def test_zeros_count_anew_under_another_leader() -> None:
+    zeros: Zeros = {("q", B.name): at(-60), ("q", A.name): at(-6)}
+    assert believed([Total("q", 0, 0)], {"q": LED}, zeros, NOW)[0] == {"q": Depth(NOW, 0, 0)}
+    depths, zeros = believed(
+        [Total("q", 0, 0)], {"q": msgspec.structs.replace(LED, leader=B.name)}, {("q", A.name): at(-60)}, NOW
+    )
+    assert (depths, zeros) == ({}, {("q", B.name): NOW})
+
+
+class Lists:
+    """A management API whose queue is empty."""
+
+    def get(self, url: str, **_: object) -> "Lists":
+        return self
+
+    async def __aenter__(self) -> "Lists":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def raise_for_status(self) -> None:
+        pass
+
+    async def read(self) -> bytes:
+        row = {"name": "q", "state": "running", "messages_ready": 0, "messages_unacknowledged": 0}
+        return msgspec.json.encode([row])
+
+
+@pytest.mark.parametrize("change", [{"host": "other"}, {"vhost": "other"}], ids=["host", "vhost"])
+async def test_zeros_count_anew_on_another_broker(change: dict[str, str]) -> None:
+    second, broker = 0, Broker("h", 5672, "u", "p", "/")
+    http: Any = Lists()
+    management = ManagementList(http, 15672, lambda: at(second), lambda kind: None)
+    assert (await management.read(broker)).depths == {}
+    second = 6
+    assert (await management.read(broker)).depths == {"q": Depth(at(6), 0, 0)}
+    second = 7
+    assert (await management.read(replace(broker, **change))).depths == {}  # type: ignore[arg-type]
+
+
+def said_by(node: Identity, ready: int) -> str:
+    return (
+        f'rabbitmq_identity_info{{rabbitmq_node="{node.name}",rabbitmq_cluster_permanent_id="{node.cluster}"}} 1\n'
+        f'rabbitmq_detailed_queue_messages_ready{{vhost="/",queue="q"}} {ready}\n'
+        f'rabbitmq_detailed_queue_messages_unacked{{vhost="/",queue="q"}} 0\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "row", "depth"),
+    [
+        pytest.param([said_by(B, 9)], LED, 3, id="a-former-leader"),
+        pytest.param([said_by(B, 9), said_by(A, 4)], LED, 4, id="a-former-leader-and-the-present-one"),
+        pytest.param([said_by(A, 4)], LED, 4, id="the-leader"),
+        pytest.param([said_by(B, 9)], Row("q", "running"), 9, id="no-leader-is-told"),
+        pytest.param([TWO.replace("leveret.a", "q")], LED, 0, id="a-node-that-does-not-say-who-it-is"),
+    ],
+)
+def test_of_a_queue_with_a_leader_only_its_node_is_listened_to(texts: list[str], row: Row, depth: int) -> None:
+    listed = Listed({"q": row}, {"q": Depth(NOW, 3, 0)})
+    assert put_together(texts, listed, NOW)["q"].ready == depth
+
+
 def test_a_row_without_numbers_is_no_zero() -> None:
-    assert believed([Total("q")], {"q": LED}, {"q": at(-60)}, NOW) == ({"q": Depth(NOW, None, None)}, {})
+    assert believed([Total("q")], {"q": LED}, {("q", A.name): at(-60)}, NOW) == ({"q": Depth(NOW, None, None)}, {})
 
 
 @pytest.mark.parametrize("row", LEADERLESS.values(), ids=LEADERLESS)
 @pytest.mark.parametrize("ready", [0, 7], ids=["empty", "not-empty"])
 def test_what_is_said_of_a_queue_without_a_leader_is_no_knowledge(row: Row, ready: int) -> None:
-    assert believed([Total("q", ready, 0)], {"q": row}, {"q": at(-60)}, NOW) == ({}, {})
+    assert believed([Total("q", ready, 0)], {"q": row}, {("q", row.leader): at(-60)}, NOW) == ({}, {})
 
 
 def test_a_queue_that_only_one_list_has_is_no_knowledge() -> None:
@@ -129,6 +197,10 @@ def test_a_node_that_is_silent_for_long_is_named_though_the_numbers_are_there() 
             "q is in no node's answer, and rabbit@b, rabbit@c do not answer", id="silent",
         ),
         pytest.param(Statistics(NOW, rows={"q": LED}), None, "SignalsStale", "believed after 6 s", id="a-first-zero"),
+        pytest.param(
+            Statistics(NOW, {"q": Depth(NOW, None, None)}, rows={"q": LED}), None, "SignalsStale",
+            "lists q without its numbers, and its leader rabbit@a doesn't tell them either", id="no-totals",
+        ),
         pytest.param(
             Statistics(NOW, unlisted="port 15672: 401"), None, "SignalsStale",
             "the management API would tell of all, port 15672: 401", id="not-allowed",
