@@ -159,6 +159,7 @@ async def apply_deployment(jobqueue: JobQueue, kept: Kept, tools: Tools) -> None
     wanted = (jobqueue, kept.taken_from)
     again = kept.applied == wanted
     if again and there is not None and there.fingerprint == kept.fingerprint:
+        kept.say(deployment=_applied(jobqueue))
         return
     if kept.tried != wanted:
         kept.tried = wanted
@@ -231,7 +232,11 @@ def _take_over(jobqueue: JobQueue, kept: Kept, there: Deployment, manifest: Json
     """The Deployment is as it should be; what somebody added is theirs."""
     kept.applied, kept.fingerprint = (jobqueue, kept.taken_from), there.fingerprint
     kept.ours = ours_in(there, manifest)
-    kept.say(deployment=State(True, "Applied", f"Deployment {jobqueue.deployment} is applied"))
+    kept.say(deployment=_applied(jobqueue))
+
+
+def _applied(jobqueue: JobQueue) -> State:
+    return State(True, "Applied", f"Deployment {jobqueue.deployment} is applied")
 
 
 def _what_stays(there: Deployment | None) -> str:

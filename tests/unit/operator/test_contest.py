@@ -174,6 +174,18 @@ async def test_what_somebody_only_adds_is_theirs_and_keeps_nothing_waiting(scene
     assert len(scene.cluster.applied) == 3, "at once"
 
 
+async def test_what_somebody_takes_back_is_well_again_though_putting_it_right_was_refused(scene: Scene) -> None:
+    await scene.turn(0)
+    was = scene.registry.deployments["url-check"]
+    edits(scene)
+    scene.cluster.refuses["apply"] = ApiRefused(403, "Forbidden", "no")
+    await scene.turn(1)
+    assert scene.kept.states.deployment.reason == "DeploymentRefused"
+    meddle(scene, fingerprint=was.fingerprint, shape=was.shape)
+    await scene.turn(2)
+    assert scene.kept.states.deployment.reason == "Applied"
+
+
 async def test_what_others_added_hides_no_change(scene: Scene) -> None:
     await scene.turn(0)
     restarts(scene)
