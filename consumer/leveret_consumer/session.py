@@ -24,7 +24,9 @@ from leveret.rabbitmq.few_channels import FewChannels
 from leveret.rabbitmq.publisher import LATE_CONFIRM_TIMEOUT, Publisher, persistent_json, takes, until_confirmed
 from leveret.rabbitmq.replies import Replies
 from leveret.rabbitmq.signalling import Signalling
+from leveret.rabbitmq.unmade import unmade_of
 from leveret.sdk.handlers import Handlers
+from leveret_consumer import event_batches
 from leveret_consumer.acks import Delivered
 from leveret_consumer.attempt import Attempts
 from leveret_consumer.control_inbox import ControlInbox
@@ -206,9 +208,8 @@ class Session:
         await asyncio.Event().wait()  # done, and no reason for the session to end
 
     async def _publish_events(self, batch: list[JobEvent], queue: str | None) -> None:
-        name = f"job.{queue or self._process.settings.queue}"
-        message = persistent_json(events.encode(batch))
-        await self._publisher.publish(topology.EVENTS, name, message, LATE_CONFIRM_TIMEOUT)
+        name, unmade = queue or self._process.settings.queue, unmade_of(self._connection)
+        await event_batches.publish(self._publisher, batch, name, unmade.said, self._process.now())
 
     async def _drain(self, stop: Stop, grace: float) -> None:
         """Stop, losing nothing. The broker's heartbeats go on all along."""

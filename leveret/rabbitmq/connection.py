@@ -21,7 +21,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError, ChannelPrecon
 from leveret.ending import end
 from leveret.rabbitmq.claim import BrokerShared, claim
 from leveret.rabbitmq.closed_channels import heed_closing
-from leveret.rabbitmq.declare import declare_apart
+from leveret.rabbitmq.declare import are_there, declare_apart
 from leveret.rabbitmq.foreign import read_anything
 from leveret.rabbitmq.liveness import LiveConnection, beat_and_look
 from leveret.rabbitmq.opened_channels import keep_channels_few
@@ -37,7 +37,7 @@ CONNECT_TIMEOUT = 10.0  # s
 HEARTBEAT = 20  # s; the broker gives up after 40 to 60 s of silence, and we after 28, see `liveness`
 CLOSED_WITHIN = 1.0  # s after a call that failed because of it, a connection is known to be closed
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # s between tries, half of it by chance
-MADE_WITHIN, MAKES_EVERY = 20.0, 60.0  # s, of a queue that can't be made; at most
+MADE_WITHIN, LOOKS_EVERY = 20.0, 2.0  # s, of a queue that can't be made; half by chance, whether it is there
 
 BrokerErrors = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
@@ -137,6 +137,7 @@ async def stay_connected(
             because = str(problem)
         except BrokerErrors as problem:
             because = f"{type(problem).__name__}: {problem}"
+            unmade.try_at_once()
         else:
             if isinstance(connection, LiveConnection):
                 connection.unmade = unmade
@@ -144,9 +145,10 @@ async def stay_connected(
                 if listener:
                     listener.connected()
                 started = asyncio.get_running_loop().time()
-                because = await _session(connection, work, unmade)
+                because = await _session(connection, work, unmade, draw)
                 if asyncio.get_running_loop().time() - started > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
+                    unmade.try_at_once()
             if because == "":
                 return
         if listener:
@@ -168,16 +170,17 @@ async def _until_closed(connection: AbstractConnection) -> None:
         await gone.wait()
 
 
-async def _make(unmade: Unmade) -> None:
-    """Try what can't be made, at once and after pauses that grow, for as long as a connection lasts."""
-    pause = FIRST_PAUSE
+async def make_again(connection: AbstractConnection, unmade: Unmade, draw: Callable[[], float]) -> None:
+    """Try what can't be made, at once and after pauses that grow; meanwhile look whether somebody else has made it."""
+    now = asyncio.get_running_loop().time
     while True:
-        if not unmade.said:
-            await unmade.some.wait()
-            pause = FIRST_PAUSE
+        await unmade.some.wait()
         for name, part in unmade.parts().items():
             try:
                 async with asyncio.timeout(MADE_WITHIN):
+                    is_due = unmade.is_due(name, now(), draw())
+                    if not is_due and not await are_there(connection.channel(publisher_confirms=False), [name]):
+                        continue
                     await declare_apart(unmade, part, though=name)
             except ChannelPreconditionFailed:  # it's there, as somebody else wants it
                 unmade.made(name)
@@ -185,17 +188,19 @@ async def _make(unmade: Unmade) -> None:
                 log.debug("a queue still can't be made", queue=name, because=str(problem))
             else:
                 unmade.made(name)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, MAKES_EVERY)
+        await asyncio.sleep(LOOKS_EVERY * (1 + draw()) / 2)
 
 
 async def _session(
-    connection: AbstractConnection, work: Callable[[AbstractConnection], Awaitable[None]], unmade: Unmade
+    connection: AbstractConnection,
+    work: Callable[[AbstractConnection], Awaitable[None]],
+    unmade: Unmade,
+    draw: Callable[[], float],
 ) -> str:
     """Run work until it returns (then '') or the connection is gone (then why)."""
     worker = asyncio.ensure_future(work(connection))
     closed = asyncio.ensure_future(_until_closed(connection))
-    making = asyncio.ensure_future(_make(unmade))
+    making = asyncio.ensure_future(make_again(connection, unmade, draw))
     try:
         await asyncio.wait({worker, closed}, return_when=asyncio.FIRST_COMPLETED)
         ended_itself = worker.done()

@@ -6,7 +6,7 @@ exchange that is gone closes the channel, a queue or a binding that is gone retu
 
 import asyncio
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import structlog
@@ -62,6 +62,16 @@ async def declare_missing(connection: AbstractConnection, topology: Topology) ->
     except ChannelNotFoundEntity:
         async with await connection.channel(publisher_confirms=False) as channel:
             await declare(channel, topology)
+
+
+async def are_there(opening: Awaitable[AbstractChannel], queues: Iterable[str]) -> bool:
+    """Ask on a channel of its own, which the broker closes where one isn't; raises one of BrokerErrors."""
+    try:
+        async with await opening as channel:
+            await _ask(channel, [spec.Queue.Declare(queue=name, passive=True) for name in queues])
+    except ChannelNotFoundEntity:
+        return False
+    return True
 
 
 async def _declare(channel: AbstractChannel, topologies: Iterable[Topology], but: Collection[str]) -> None:
@@ -122,12 +132,7 @@ class Declared:
 
     async def _all_there(self) -> bool:
         names = [queue.name for topology in self._topologies for queue in without(topology, self.unmade.said).queues]
-        try:
-            async with await self.channel() as channel:
-                await _ask(channel, [spec.Queue.Declare(queue=name, passive=True) for name in names])
-        except ChannelNotFoundEntity:
-            return False
-        return True
+        return await are_there(self.channel(), names)
 
     async def _make(self) -> None:
         """Declare apart what is missing, until nothing else is: work goes on over this connection."""

@@ -95,20 +95,22 @@ class Publisher:
         timeout: float = CONFIRM_TIMEOUT,
         *,
         mandatory: bool = True,
+        only_there: bool = False,
     ) -> None:
         """Return once the broker has confirmed; raise NotConfirmed, Nacked, or Unroutable if it's mandatory.
 
         `timeout` in seconds, not counting those of an alarm; after LATE_CONFIRM_TIMEOUT all is over, as for `closed`.
+        `only_there`: nothing takes the place of a queue that can't be made.
         """
         try:
             async with self._patience(timeout):
                 line = self._line
                 try:
-                    await line.send(*self._to(exchange, routing_key, message), mandatory=mandatory)
+                    await line.send(*self._to(exchange, routing_key, message, only_there), mandatory=mandatory)
                 except (PublishError, ChannelNotFoundEntity, ChannelInvalidStateError) as problem:
                     if not await self._mended(line, problem):
                         raise
-                    await self._line.send(*self._to(exchange, routing_key, message), mandatory=mandatory)
+                    await self._line.send(*self._to(exchange, routing_key, message, only_there), mandatory=mandatory)
                 self.confirmed += 1
         except PublishError as problem:
             raise Unroutable(f"no queue takes {routing_key!r} from exchange {exchange!r}") from problem
@@ -120,8 +122,10 @@ class Publisher:
                 raise BrokerGone(f"no confirm for {timeout:.0f} s") from problem
             raise NotConfirmed(f"{type(problem).__name__}: {problem}") from problem
 
-    def _to(self, exchange: str, routing_key: str, message: aio_pika.Message) -> tuple[str, str, aio_pika.Message]:
-        names = self._declared.unmade.said if self._declared else ()
+    def _to(
+        self, exchange: str, routing_key: str, message: aio_pika.Message, only_there: bool
+    ) -> tuple[str, str, aio_pika.Message]:
+        names = self._declared.unmade.said if self._declared and not only_there else ()
         return instead(names, exchange, routing_key, message) if names else (exchange, routing_key, message)
 
     async def closed(self) -> None:

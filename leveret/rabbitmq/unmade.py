@@ -7,7 +7,7 @@ queue for its next connections, too: they declare all but that one, which is tri
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import aio_pika
 import msgspec
@@ -21,9 +21,13 @@ from leveret.topology import CONTROL, EVENTS, EVENTS_DEAD, UNROUTABLE, Topology,
 
 log = structlog.get_logger(__name__)
 
+NOT_MADE = f"{EVENTS} could not be made"  # the reason on what is set aside meanwhile
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 60.0  # s between tries to make one, half of it by chance
+
 _DELAYS = [delay_exchange(level) for level in range(LEVELS)]
 _MEANWHILE = {
-    EVENTS: f"nothing new is recorded: it waits in {EVENTS_DEAD}, to be put back with `python -m leveret_producer.set_aside`",
+    EVENTS: f"nothing new is recorded: it waits in {EVENTS_DEAD}, and a producer puts it back by itself",
     EVENTS_DEAD: "what can't be recorded holds up what comes after it",
     UNROUTABLE: "jobs for a queue that is gone wait in the outbox, or with who publishes them",
     CONTROL: "consumers don't learn what is cancelled",
@@ -44,14 +48,15 @@ class Unmade:
         self._parts: dict[str, Topology] = {}
         self.said: dict[str, str] = {}  # queue → a sentence
         self.some = asyncio.Event()
+        self._tries: dict[str, tuple[float, float]] = {}  # when next, and the pause after that
 
-    def note(self, problem: ConnectionInternalError, topologies: Iterable[Topology]) -> bool:
+    def note(self, problem: ConnectionInternalError, topologies: Collection[Topology]) -> bool:
         """Note the queue that the broker names; return False if it names none of these: then it has another trouble."""
         text = str(problem)
         for topology in topologies:
             for queue in topology.queues:
-                if f"'{queue.name}'" in text:
-                    bound = tuple(one for one in topology.bindings if one.queue == queue.name)
+                if f"queue '{queue.name}' in vhost" in text:
+                    bound = tuple(one for every in topologies for one in every.bindings if one.queue == queue.name)
                     self._parts[queue.name] = Topology((), (queue,), bound)
                     self.said[queue.name] = sentence(queue.name, text)
                     self.some.set()
@@ -66,8 +71,24 @@ class Unmade:
         """Each queue with what binds it."""
         return dict(self._parts)
 
+    def is_due(self, name: str, now: float, draw: float) -> bool:
+        """Tell whether to try it now; then the next time is after a pause that grows, half of it by chance.
+
+        At once where it is new. Kept here, so that sessions that end soon don't begin the row anew.
+        """
+        at, pause = self._tries.get(name, (now, FIRST_PAUSE))
+        if now < at:
+            return False
+        self._tries[name] = now + pause * (1 + draw) / 2, min(2 * pause, LONGEST_PAUSE)
+        return True
+
+    def try_at_once(self) -> None:
+        """The broker was away: it may have been restarted, which mends it."""
+        self._tries.clear()
+
     def made(self, name: str) -> None:
         del self._parts[name], self.said[name]
+        self._tries.pop(name, None)
         log.info("a queue that could not be made is there", queue=name)
         if not self.said:
             self.some.clear()
@@ -112,6 +133,6 @@ def instead(
         return (left or [exchange])[0], routing_key, message
     if exchange == EVENTS and EVENTS in names:
         aside = copy.copy(message)
-        aside.headers = {**message.headers, wire.ROUTING_KEY: routing_key, wire.REASON: f"{EVENTS} could not be made"}
+        aside.headers = {**message.headers, wire.ROUTING_KEY: routing_key, wire.REASON: NOT_MADE}
         return "", EVENTS_DEAD, aside
     return exchange, routing_key, message

@@ -8,12 +8,12 @@ what it hasn't goes back to the broker.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from leveret import topology
+from leveret import ending, topology
 from leveret.rabbitmq.claim import BrokerShared
 from leveret.rabbitmq.connection import BrokerErrors, open_connection, stay_connected
 from leveret.rabbitmq.declare import declare
@@ -21,6 +21,7 @@ from leveret.settings import Broker, MissingSetting
 from leveret_producer.health import RELAY, BrokerListener
 from leveret_producer.outbox.together import together
 from leveret_producer.parts import Parts
+from leveret_producer.recorder.stand_in import StandIn
 from leveret_producer.store.migrate import migrate
 from leveret_producer.store.postgres import DatabaseUnavailable, TryAgain
 from leveret_producer.store.rights import RightMissing
@@ -40,7 +41,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     relay_listener = BrokerListener(parts.health, RELAY)
     recorder_listener = BrokerListener(parts.health, "recorder")
     returned_listener = BrokerListener(parts.health, "returned messages")
-    name = parts.settings.name
+    name, stand_in = parts.settings.name, StandIn()
 
     def read() -> Broker:
         try:
@@ -68,14 +69,18 @@ async def running(parts: Parts) -> AsyncIterator[None]:
 
     async def record(connection: AbstractConnection) -> None:
         await _declare(connection)
-        await parts.recorder.session(connection)
+        await ending.together(parts.recorder.session(connection), stand_in.session(connection))
 
     async def put_back(connection: AbstractConnection) -> None:
         await _declare(connection)
         await parts.returned.session(connection)
 
     async def stay(label: str, work: Callable[[AbstractConnection], Awaitable[None]], listener: BrokerListener) -> None:
-        await stay_connected(read, f"{name} {label}", work, listener, opens=opens, lacks=listener.lacks)
+        def lacks(unmade: Mapping[str, str]) -> None:
+            listener.lacks(unmade)
+            stand_in.lacks(unmade)
+
+        await stay_connected(read, f"{name} {label}", work, listener, opens=opens, lacks=lacks)
 
     async def keep(label: str, part: Callable[[], Awaitable[None]]) -> None:
         await migrated.wait()

@@ -11,10 +11,14 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
+import msgspec
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
-from leveret import topology, wire
+from leveret import events, topology, wire
+from leveret.events import HandlersRegistered
 from leveret.rabbitmq.connection import BrokerErrors, BrokerGone, open_connection
 from leveret.rabbitmq.publisher import NotConfirmed, Publisher
 from leveret.settings import MissingSetting, Places
@@ -40,25 +44,47 @@ async def list_all(connection: AbstractConnection, limit: int | None = None) -> 
 
 async def put_back(connection: AbstractConnection, limit: int | None = None) -> int:
     """Put the oldest messages back, at most so many, and print how many were."""
-    done, stay = 0, list[str]()
+    outcome = PutBack()
+    try:
+        await put_back_into(outcome, connection, limit)
+    finally:
+        why = f", the first because {outcome.stay[0][:_SAID]}" if outcome.stay else ""
+        print(
+            f"{outcome.done:,} of {outcome.there:,} messages were put back, "
+            f"{len(outcome.stay):,} could not be and stay{why}"
+        )
+    return SOME_STAY if outcome.stay else DONE
+
+
+@dataclass(slots=True)
+class PutBack:
+    done: int = 0
+    there: int = 0
+    stay: list[str] = field(default_factory=list)  # why
+
+
+async def put_back_into(
+    outcome: PutBack, connection: AbstractConnection, limit: int | None = None, reason: str | None = None
+) -> None:
+    """Put the oldest messages back, at most so many, of one reason if that is given; note what comes of it.
+
+    Raises one of BrokerErrors.
+    """
     async with connection.channel() as channel:
-        there = await _there(channel)
+        outcome.there = await _there(channel)
         publisher = await Publisher.open(connection)
-        try:
-            async for message in _oldest(channel, there if limit is None else min(there, limit)):
-                try:
-                    await _put_back(message, publisher)
-                except NotConfirmed as problem:
-                    # It is held until the end, so that it doesn't come again. The channel may have been closed for it.
-                    stay.append(str(problem))
-                    publisher = await Publisher.open(connection)
-                else:
-                    await message.ack()
-                    done += 1
-        finally:
-            why = f", the first because {stay[0][:_SAID]}" if stay else ""
-            print(f"{done:,} of {there:,} messages were put back, {len(stay):,} could not be and stay{why}")
-    return SOME_STAY if stay else DONE
+        async for message in _oldest(channel, outcome.there if limit is None else min(outcome.there, limit)):
+            if reason is not None and message.headers.get(wire.REASON) != reason:
+                continue  # held until the end, as those below
+            try:
+                await _put_back(message, publisher)
+            except NotConfirmed as problem:
+                # It is held until the end, so that it doesn't come again. The channel may have been closed for it.
+                outcome.stay.append(str(problem))
+                publisher = await Publisher.open(connection)
+            else:
+                await message.ack()
+                outcome.done += 1
 
 
 async def _there(channel: AbstractChannel) -> int:
@@ -87,7 +113,18 @@ async def _put_back(message: AbstractIncomingMessage, publisher: Publisher) -> N
     else:
         before = headers_before(copy.headers)
         copy.headers = {name: value for name, value in before.items() if not name.startswith("x-")}
+        copy.body = as_told_again(key, copy.body)
     await publisher.publish(exchange, key, copy)
+
+
+def as_told_again(key: str, body: bytes) -> bytes:
+    """Have handlers that were registered since then stay: a registration has no time, the last to come counts."""
+    if key.startswith("handlers."):
+        with suppress(ValueError):  # what can't be read is set aside once more
+            _, event = events.decode(key, body)
+            if isinstance(event, HandlersRegistered):
+                return events.encode(msgspec.structs.replace(event, again=True))
+    return body
 
 
 async def run(command: str, limit: int | None, places: Places) -> int:

@@ -12,10 +12,12 @@ import pytest
 from producers import QUEUE, Producer, eventually, eventually_true, known, operating, producing, ready, tell
 from sqlalchemy import text
 
-from leveret import topology
-from leveret.events import JobEvent
+from leveret import topology, wire
+from leveret.events import Event, HandlerInfo, HandlersRegistered, JobEvent, encode
 from leveret.jobs import State
 from leveret.rabbitmq.connection import open_connection
+from leveret.rabbitmq.publisher import persistent_json
+from leveret.rabbitmq.unmade import NOT_MADE
 from leveret.settings import Broker, Database
 from leveret_producer.set_aside import DONE, SOME_STAY, put_back
 from leveret_producer.store.postgres import Postgres
@@ -134,6 +136,36 @@ async def test_what_is_set_aside_again_does_not_go_round_and_what_nobody_takes_s
             "21 of 23 messages were put back, 2 could not be and stay, the first because it doesn't say"
         )
         assert await left(broker) == 23, "nothing is lost"
+
+
+async def test_what_had_no_queue_of_events_is_put_back_without_a_hand_and_nothing_else(
+    broker: Broker, database: Database
+) -> None:
+    """It was there again while no producer ran. Who has registered since then has the last word."""
+    stays, job = JobEvent(uuid4(), "t", State.RUNNING, datetime.now(UTC), "pod"), uuid4()
+    async with operating(broker, QUEUE) as operator:
+
+        async def aside(key: str, event: Event, reason: str) -> None:
+            headers = {wire.ROUTING_KEY: key, wire.REASON: reason}
+            await operator.publish("", topology.EVENTS_DEAD, persistent_json(encode(event), headers))
+
+        await aside(f"job.{QUEUE}", [stays], "a defect of Leveret, to be reported")
+        await aside(f"handlers.{QUEUE}", HandlersRegistered("v", {"former": HandlerInfo(None)}), NOT_MADE)
+        await aside(f"job.{QUEUE}", [JobEvent(job, "t", State.SUCCEEDED, datetime.now(UTC), "pod")], NOT_MADE)
+        await tell(operator, f"handlers.{QUEUE}", HandlersRegistered("v", {"present": HandlerInfo(None)}))
+        async with producing(broker, database) as producer:
+            await ready(producer)
+            await recorded(producer, job, "succeeded")
+            store = Postgres(lambda: database, connections=1, name="test")
+            async with store.transaction() as connection:
+                types = (
+                    (await connection.execute(text("SELECT jsonb_object_keys(CAST(types AS jsonb)) FROM handlers")))
+                    .scalars()
+                    .all()
+                )
+            await store.close()
+            assert types == ["present"]
+        assert await left(broker) == 1
 
 
 def test_a_broker_that_is_away_is_said_in_one_sentence() -> None:
