@@ -15,6 +15,7 @@ from release import api_of, apply_examples, install
 BESIDE_THE_OTHERS = ("test_start_order", "test_uninstall", "test_upgrade")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         beside = item.path.stem in BESIDE_THE_OTHERS

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from api import eventually
-from kube import Namespace
+from kube import Namespace, run
 from pages import DOCS, blocks
 
 POLICY = next(block.text for block in blocks(DOCS / "explanation" / "authors-of-jobqueues.md", "yaml"))
@@ -38,6 +38,9 @@ def policy(namespace: Namespace) -> Iterator[None]:
     namespace.kubectl("apply", "-f", "-", stdin=POLICY)
     yield
     namespace.kubectl("delete", "-f", "-", stdin=POLICY)
+    words = namespace.command("create", "--dry-run=server", "-f", "-")
+    refused, _ = CASES["account"]
+    eventually("it is forgotten", lambda: run(*words, stdin=jobqueue(refused), check=False).returncode == 0, 60)
 
 
 def test_the_policy_refuses_what_it_says_and_takes_the_rest(

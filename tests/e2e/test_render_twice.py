@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 from api import Api, eventually
 from kube import CHART, Namespace
-from release import WORKLOADS, api_of
+from release import FLAGS, WORKLOADS, api_of
 
 SECRETS = {"leveret-broker", "leveret-database", "leveret-token", "leveret-installation"}
 OURS = "app.kubernetes.io/name=leveret,app.kubernetes.io/component!=consumer"
 BENCH = "leveret.bench"
-VALUES = str(CHART / "values-kind.yaml")
 
 
 def pods(release: Namespace) -> dict[str, tuple[str, int]]:
@@ -35,7 +34,7 @@ def secrets(release: Namespace) -> dict[str, Any]:
 
 
 def rendered(release: Namespace) -> str:
-    return release.helm("template", "leveret", str(CHART), "-f", VALUES, "--skip-tests")
+    return release.helm("template", "leveret", str(CHART), *FLAGS, "--skip-tests")
 
 
 def runs(api: Api) -> bool:
@@ -51,7 +50,7 @@ def applied_twice(release: Namespace) -> None:
 
 
 def upgraded(release: Namespace) -> None:
-    release.helm("upgrade", "leveret", str(CHART), "-f", VALUES)
+    release.helm("upgrade", "leveret", str(CHART), *FLAGS)
 
 
 @pytest.mark.timeout(300)

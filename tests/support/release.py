@@ -29,12 +29,19 @@ WORKLOADS = (
 )
 
 
+# As the release is installed for the tests.
+FLAGS = (
+    "-f",
+    str(CHART / "values-kind.yaml"),
+    "--set",
+    f"admission.namespaces={{{','.join((*BESIDE, SHARES, FOUGHT, UPGRADED, GOES))}}}",
+)
+
+
 def install() -> Namespace:
     """Install the release `leveret` as the README's commands by hand do; where it is there already, it stays."""
     release = make_namespace(CONTEXT, "leveret")
-    beside = ",".join((*BESIDE, SHARES, FOUGHT, UPGRADED, GOES))
-    flags = ("-f", str(CHART / "values-kind.yaml"), "--set", f"admission.namespaces={{{beside}}}")
-    release.helm("upgrade", "--install", "leveret", str(CHART), *flags)
+    release.helm("upgrade", "--install", "leveret", str(CHART), *FLAGS)
     for workload in WORKLOADS:
         release.kubectl("rollout", "status", workload, "--timeout=400s")
     return release
