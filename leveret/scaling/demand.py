@@ -15,6 +15,7 @@ from leveret.version import oldest
 
 HINT_GOOD_FOR = timedelta(seconds=10)
 HEARTBEAT_GOOD_FOR = timedelta(seconds=15)
+HINT_LATE_BY = timedelta(seconds=1)  # at most, after the jobs that it announces have been counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class Ledger:
     counted: int | None = None  # the most that it was since its last whole writing; None before the first look
     at: datetime | None = None  # the moment of that count
     unseen: int = 0  # confirmed by the broker, and not in that count: a rise by so many tells nothing new
+    early: int = 0  # counted before anybody announced it: a hint of so many tells nothing new
+    early_at: datetime | None = None
+
+    def announce(self, jobs: int, now: datetime) -> "Ledger":
+        """Add what a hint tells of. The broker may have counted a part of it in the moment before."""
+        known = min(jobs, self.early) if self.early_at and now - self.early_at <= HINT_LATE_BY else 0
+        return replace(self, announced=self.announced + jobs - known, early=self.early - known)
 
     def see(self, backlog: Backlog, bulk: Depth | None, unconfirmed: int, now: datetime) -> "Ledger":
         """Take off once what the count has risen by.
@@ -60,11 +68,14 @@ class Ledger:
         left = self.announced - max(0, rise - self.unseen)
         announced = max(0, min(left, unconfirmed))
         unseen = max(0, self.unseen - rise) + max(0, left - announced)
+        early, early_at = self.early, self.early_at
+        if left < 0 and self.counted is not None:
+            early, early_at = -left, now
         newer = bulk is not None and (self.at is None or bulk.written_by >= self.at)
         if counted < before and not (newer and backlog.total is not None):
-            return replace(self, announced=announced, unseen=unseen)
+            return replace(self, announced=announced, unseen=unseen, early=early, early_at=early_at)
         at = bulk.written_by if bulk and counted <= bulk.whole else now
-        return Ledger(announced, counted, at, unseen if counted >= before else 0)
+        return Ledger(announced, counted, at, unseen if counted >= before else 0, early, early_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +119,9 @@ def hear_hint(signals: Signals, producer: str, said: Hinted, now: datetime) -> S
     else:
         new = said.committed - before.committed if said.committed >= before.committed else said.committed
     taken_over = said.unconfirmed - (before.unconfirmed if before else 0)  # also what another producer had committed
-    announced = signals.ledger.announced + max(new, taken_over)
     return replace(
         signals,
-        ledger=replace(signals.ledger, announced=announced),
+        ledger=signals.ledger.announce(max(new, taken_over), now),
         hints={**signals.hints, producer: said},
         arrivals=count(signals.arrivals, new, now),
         last_work=now if new or said.unconfirmed else signals.last_work,

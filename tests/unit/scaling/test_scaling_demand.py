@@ -49,6 +49,28 @@ def test_a_burst_that_moves_from_the_hint_to_the_broker_is_counted_once() -> Non
     assert story.sees(9, live=1_000).backlog.total == 1_000  # consumed: what once arrived is not unconfirmed again
 
 
+def test_jobs_that_the_broker_counts_before_their_hint_arrives_are_counted_once() -> None:
+    story = Story()
+    story.hint(0, 2_000, 2_000, producer="a")
+    story.hint(0, 1_000, 1_000, producer="b")
+    assert story.sees(0.15, live=1_500).backlog.total == 3_000
+    assert story.sees(0.5, live=4_000).backlog.total == 4_000  # a thousand that no hint has told of yet
+    story.hint(0.6, 3_000, 1_500, producer="a")  # it was written before they were confirmed
+    assert story.sees(0.7, live=4_000).backlog.total == 4_000
+    story.hint(0.8, 2_000, 1_000, producer="b")
+    assert story.sees(0.9, live=4_200).backlog.total == 5_000
+    assert story.sees(1.5, live=5_000).backlog.total == 5_000
+
+
+def test_what_others_publish_hides_a_burst_for_a_second_at_most() -> None:
+    story = Story()
+    story.sees(0, live=0)
+    assert story.sees(1, live=900).backlog.total == 900  # over AMQP: no hint will come
+    story.hint(2.5, 1_000, 1_000)
+    assert story.sees(2.6, live=900).backlog.total == 1_900
+    assert story.sees(3, live=1_800).backlog.total == 1_900
+
+
 @pytest.mark.parametrize("before", [pytest.param(True, id="heard"), pytest.param(False, id="new")])
 def test_what_a_producer_took_over_from_another_is_announced_as_well(before: bool) -> None:
     story = Story()
