@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_GROUP = re.compile(r"@[a-z]+$")  # that shared tests are marked with
 MOST_FLAKY = 5  # tests of a stage: more have a cause
 
 
@@ -62,9 +61,9 @@ def _passed(case: ET.Element) -> bool:
 
 def _node_id(case: ET.Element, root: Path) -> str | None:
     """Put a test's name together again; None for what is no test in a file, as one that can't be collected."""
-    parts, test = case.get("classname", "").split("."), _GROUP.sub("", case.get("name", ""))
+    parts = case.get("classname", "").split(".")
     for length in range(len(parts), 0, -1):
         file = "/".join(parts[:length]) + ".py"
         if (root / file).is_file():
-            return "::".join((file, *parts[length:], test))
+            return "::".join((file, *parts[length:], case.get("name", "")))
     return None

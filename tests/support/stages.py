@@ -51,7 +51,6 @@ class Stage:
     tests: str | None = None  # the folder that pytest runs after the commands
     test_seconds: int = 120
     workers: int = 1  # processes that share the test files, each with servers of its own
-    shared_by: str = "loadfile"  # or by the groups that the tests are marked with
     repeats: bool = False  # a few failing tests are run once more, alone
     all_commands: bool = False  # goes on after a failing command, to show everything at once
 
@@ -93,15 +92,7 @@ STAGES = {
         Stage(
             "cluster", ((*KIT, "images", "older"), UP, (*KIT, "load", "--name", CLUSTER, "--older")), needs=("images",)
         ),
-        Stage(
-            "e2e",
-            tests="tests/e2e",
-            needs=("cluster",),
-            test_seconds=900,
-            workers=2,
-            shared_by="loadgroup",
-            repeats=True,
-        ),
+        Stage("e2e", tests="tests/e2e", needs=("cluster",), test_seconds=900, repeats=True),
         Stage(
             "browser",
             ((*KIT, "packages", "chromium"),),
@@ -128,7 +119,7 @@ def commands(stage: Stage) -> list[Command]:
     """List what a stage runs."""
     if not stage.tests:
         return list(stage.commands)
-    sharing = () if stage.workers == 1 else (f"--numprocesses={stage.workers}", f"--dist={stage.shared_by}")
+    sharing = () if stage.workers == 1 else (f"--numprocesses={stage.workers}", "--dist=loadfile")
     return [*stage.commands, (*pytest(stage, report_file(stage.name), stage.tests), *sharing)]
 
 

@@ -24,7 +24,6 @@ def fails(name, times):
 def server():
     fails("server", 1)
 
-@pytest.mark.xdist_group("beside")
 class TestServer:
     def test_flaky(self, server):
         pass
@@ -97,7 +96,7 @@ def test_what_fails_twice_has_failed(tmp_path: Path) -> None:
     ("stage", "tests", "ends"),
     [
         pytest.param("unit", TESTS, "1 passed, 4 failed", id="unit-tests-get-no-second-run"),
-        pytest.param("browser", TESTS + CRASH, "0 passed, 1 failed", id="a-run-without-a-report-is-none"),
+        pytest.param("e2e", TESTS + CRASH, "0 passed, 1 failed", id="a-run-without-a-report-is-none"),
     ],
 )
 def test_the_first_run_stands(tmp_path: Path, stage: str, tests: str, ends: str) -> None:
