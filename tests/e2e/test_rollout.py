@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from secrets import token_hex
 from threading import Event, Thread
 from typing import Any
 
@@ -10,7 +11,8 @@ from api import Api, eventually
 from kube import Namespace
 from release import producer_metrics
 
-QUEUE = "leveret.rollout"
+NAME = f"rollout-{token_hex(3)}"  # of its own: what an earlier run has left would be counted
+QUEUE = f"leveret.{NAME}"
 GIVEN_BACK = f'leveret_given_back_total{{queue="{QUEUE}"}}'
 BROUGHT = {"type": "brought", "payload": {}}
 OLD = """
@@ -43,12 +45,12 @@ def jobqueue(handlers: str) -> dict[str, Any]:
         "volumeMounts": [{"name": "lab", "mountPath": "/lab"}],
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
     }
-    pod = {"volumes": [{"name": "lab", "configMap": {"name": "rollout"}}], "containers": [container]}
+    pod = {"volumes": [{"name": "lab", "configMap": {"name": NAME}}], "containers": [container]}
     consumer = {"image": "leveret/examples:0.2.0", "handlers": handlers, "template": {"spec": pod}}
     return {
         "apiVersion": "leveret.dev/v1alpha1",
         "kind": "JobQueue",
-        "metadata": {"name": "rollout"},
+        "metadata": {"name": NAME},
         "spec": {"consumer": consumer, "scaling": {"minReplicas": 4, "maxReplicas": 4}},
     }
 
@@ -56,18 +58,18 @@ def jobqueue(handlers: str) -> dict[str, Any]:
 @pytest.fixture
 def four_old_pods(namespace: Namespace, api: Api) -> Iterator[None]:
     files = {"lab_old.py": OLD, "lab_new.py": NEW}
-    namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rollout"}, "data": files})
+    namespace.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}, "data": files})
     namespace.apply(jobqueue("lab_old:handlers"))
     eventually("four old pods are ready", lambda: updated(namespace) == 4, 180)
     ids = api.submit(QUEUE, [{"type": "known", "payload": {}}])
     assert {job["state"] for job in api.wait_final(QUEUE, ids, 60).values()} == {"succeeded"}
     yield
-    namespace.kubectl("delete", "jobqueue/rollout", "configmap/rollout", "--wait=false")
+    namespace.kubectl("delete", f"jobqueue/{NAME}", f"configmap/{NAME}", "--wait=false")
 
 
 def updated(namespace: Namespace) -> int:
     """How many pods are ready where all are of the newest template."""
-    found = namespace.get("deployment", "rollout-consumer")
+    found = namespace.get("deployment", f"{NAME}-consumer")
     status = found["status"]
     current = status.get("observedGeneration") == found["metadata"]["generation"]
     alone = status.get("updatedReplicas") == status.get("replicas")
@@ -75,7 +77,12 @@ def updated(namespace: Namespace) -> int:
 
 
 def given_back(namespace: Namespace) -> float:
-    return sum(metrics.get(GIVEN_BACK, 0) for metrics in producer_metrics(namespace).values())
+    """How often one was, once all that was told of it has been recorded."""
+    before = -1.0
+    while before != (now := sum(metrics.get(GIVEN_BACK, 0) for metrics in producer_metrics(namespace).values())):
+        before = now
+        time.sleep(2)
+    return now
 
 
 def dead_letters(api: Api) -> list[tuple[str, str]]:
@@ -86,11 +93,11 @@ def dead_letters(api: Api) -> list[tuple[str, str]]:
 def test_a_rolling_update_that_brings_a_type_loses_no_job_of_it(
     api: Api, namespace: Namespace, four_old_pods: None
 ) -> None:
-    before = namespace.get("deployment", "rollout-consumer")["metadata"]["generation"]
+    before = namespace.get("deployment", f"{NAME}-consumer")["metadata"]["generation"]
     namespace.apply(jobqueue("lab_new:handlers"))
     eventually(
         "the update has begun",
-        lambda: namespace.get("deployment", "rollout-consumer")["metadata"]["generation"] > before,
+        lambda: namespace.get("deployment", f"{NAME}-consumer")["metadata"]["generation"] > before,
         60,
     )
     ids: list[str] = []
