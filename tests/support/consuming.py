@@ -16,22 +16,27 @@ from leveret.settings import Broker
 HANDLERS = Path(__file__).parents[1] / "integration" / "consumer"
 
 
-@contextlib.asynccontextmanager
-async def consuming(broker: Broker, log: Path, queue: str = QUEUE) -> AsyncIterator[str]:
-    """Run a consumer process for as long as the context lasts; yield where it says how it is."""
-    port = free_port()
-    own = {
+def environment(broker: Broker, port: int, *, queue: str, pod: str) -> dict[str, str]:
+    """Return the environment of a `python -m leveret_consumer` that says at a port how it is."""
+    return os.environ | {
         "LEVERET_BROKER_URL": broker.url(),
         "LEVERET_QUEUE": queue,
         "LEVERET_HANDLERS": "consumer_jobs:handlers",
         "LEVERET_PROBE_PORT": str(port),
-        "LEVERET_POD": "pod",
+        "LEVERET_POD": pod,
         "LEVERET_LOG": "json",
         "PYTHONPATH": os.pathsep.join([str(HANDLERS), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
+
+
+@contextlib.asynccontextmanager
+async def consuming(broker: Broker, log: Path, queue: str = QUEUE) -> AsyncIterator[str]:
+    """Run a consumer process for as long as the context lasts; yield where it says how it is."""
+    port = free_port()
+    command = [sys.executable, "-m", "leveret_consumer"]
     with log.open("wb") as file:
         process = subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
-            [sys.executable, "-m", "leveret_consumer"], env=os.environ | own, stderr=file
+            command, env=environment(broker, port, queue=queue, pod="pod"), stderr=file
         )
     try:
         yield f"http://127.0.0.1:{port}/readyz"

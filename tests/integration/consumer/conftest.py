@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import aio_pika
 import pytest
 import uuid_utils.compat as uuid_utils
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from consuming import environment
 from containers import free_port
 from transacting import DRIVERS, Rows, made_rows
 
@@ -35,7 +35,6 @@ from leveret.settings import Broker, Database
 
 QUEUE = "leveret.under-test"
 SETTLES_WITHIN = 2.0  # s
-HERE = Path(__file__).parent
 
 
 async def until(what: str, seen: Callable[[], bool], seconds: float = 60) -> None:
@@ -92,20 +91,12 @@ def consumer(broker: Broker, tmp_path: Path) -> Iterator[Callable[..., Consumer]
 
     def start(module: str = "leveret_consumer", under: Sequence[str] = (), **variables: object) -> Consumer:
         port = free_port()
-        own = {
-            "LEVERET_BROKER_URL": broker.url(),
-            "LEVERET_QUEUE": QUEUE,
-            "LEVERET_HANDLERS": "consumer_jobs:handlers",
-            "LEVERET_PROBE_PORT": str(port),
-            "LEVERET_POD": f"pod-{len(started)}",
-            "LEVERET_LOG": "json",
-            "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        }
+        own = environment(broker, port, queue=QUEUE, pod=f"pod-{len(started)}")
         given = {f"LEVERET_{name.upper()}": str(value) for name, value in variables.items()}
         log = tmp_path / f"consumer-{len(started)}.log"
         with log.open("wb") as file:
             command = [*under, sys.executable, "-m", module]
-            process = subprocess.Popen(command, env=os.environ | own | given, stderr=file)
+            process = subprocess.Popen(command, env=own | given, stderr=file)
         started.append(Consumer(process, port, log))
         return started[-1]
 

@@ -139,12 +139,18 @@ async def test_a_holder_that_cannot_renew_stops_writing_and_goes_on_when_it_can(
     assert leases.spec["leaseTransitions"] == 0
 
 
-async def test_a_holder_that_stood_still_until_another_took_it_writes_nothing_and_ends(leases: PlayedLeases) -> None:
+async def taken_from(leases: PlayedLeases) -> tuple[Leadership, Leadership]:
+    """Return one that stood still for 15 s, and another that has its Lease since."""
     one, two = leases.operator("pod-1_a"), leases.operator("pod-2_b")
     await one.claim(leases)
     await two.claim(leases)
     leases.later(15)
     assert await two.claim(leases)
+    return one, two
+
+
+async def test_a_holder_that_stood_still_until_another_took_it_writes_nothing_and_ends(leases: PlayedLeases) -> None:
+    one, _ = await taken_from(leases)
     assert one.may_write_for() <= 0, "before it has asked"
     with pytest.raises(LeaseLost, match="pod-2_b has taken"):
         await one.claim(leases)
@@ -153,11 +159,7 @@ async def test_a_holder_that_stood_still_until_another_took_it_writes_nothing_an
 
 
 async def test_a_holder_ends_also_when_the_other_has_released_it_meanwhile(leases: PlayedLeases) -> None:
-    one, two = leases.operator("pod-1_a"), leases.operator("pod-2_b")
-    await one.claim(leases)
-    await two.claim(leases)
-    leases.later(15)
-    assert await two.claim(leases)
+    one, two = await taken_from(leases)
     await two.release(leases)
     with pytest.raises(LeaseLost, match="gone by now, has taken"):
         await one.claim(leases)
