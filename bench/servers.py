@@ -57,8 +57,8 @@ def servers() -> Iterator[Servers]:
     """Start both; raise NoServers."""
     with contextlib.ExitStack() as stack:
         try:
-            rabbitmq = stack.enter_context(rabbitmq_server())
-            postgres = stack.enter_context(postgres_server())
+            rabbitmq = stack.enter_context(rabbitmq_server(on_disk=True))
+            postgres = stack.enter_context(postgres_server(on_disk=True))
         except (RuntimeError, OSError) as problem:
             raise NoServers(
                 f"RabbitMQ and PostgreSQL can't be started in containers: {problem}. Docker must run, and "

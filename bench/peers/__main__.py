@@ -92,7 +92,7 @@ def main() -> int:
     os.sched_setaffinity(0, cores[:1])  # the broker's: of those who publish, too, and of the drain of our events
     run.note("starting RabbitMQ …")
     try:
-        with rabbitmq_server("--cpuset-cpus", str(cores[0])) as rabbitmq:
+        with rabbitmq_server("--cpuset-cpus", str(cores[0]), on_disk=True) as rabbitmq:
             turn = Turn(rabbitmq, cores[1], wanted.jobs, wanted.warm_up)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(run.measure(turn, wanted.turns, wanted.only))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
-from containers import LABEL, Server, docker, free_port
+from containers import LABEL, RABBITMQ_DATA, Server, docker, free_port, in_memory
 
 from leveret.settings import Broker
 
@@ -57,17 +57,10 @@ class BrokerCluster:
 def broker_cluster() -> Iterator[BrokerCluster]:
     network = f"leveret-test-{free_port()}"
     docker("network", "create", "--label", LABEL, network)
-    servers = {
-        node: Server(
-            f"{network}-{node}", {}, _runs,
-            ("run", "-d", "--name", f"{network}-{node}", "--hostname", node, "--network", network, "--network-alias", node,
-             "--label", LABEL, *LOGIN, *SMALL, "rabbitmq:4.3-management"),
-        )
-        for node in NODES
-    }  # fmt: skip
+    servers = {node: _server(network, node) for node in NODES}
     try:
         for server in servers.values():
-            docker(*server.created)
+            server.begin()
         for server in servers.values():
             server.wait()
         for node in NODES[1:]:
@@ -80,6 +73,14 @@ def broker_cluster() -> Iterator[BrokerCluster]:
         for server in servers.values():
             server.remove()
         docker("network", "rm", network)
+
+
+def _server(network: str, node: str) -> Server:
+    name = f"{network}-{node}"
+    memory, mounted = in_memory(name, RABBITMQ_DATA)
+    placed = ("--hostname", node, "--network", network, "--network-alias", node, "--label", LABEL)
+    created = ("run", "-d", "--name", name, *placed, *LOGIN, *SMALL, *mounted, "rabbitmq:4.3-management")
+    return Server(name, {}, _runs, created, memory)
 
 
 def _runs(server: Server) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import socket
 import subprocess
 import time
@@ -12,9 +13,13 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 LABEL = "leveret.test"
 FIRST_PORT, PORTS_EACH, RANGES = 20_000, 1_500, 8  # up to 32,000, where the kernel's own are not far
+RABBITMQ_DATA, POSTGRES_DATA = "/var/lib/rabbitmq", "/var/lib/postgresql/data"
+MEMORY, ENOUGH = Path("/dev/shm"), 8 << 30  # bytes
+LEFT_AFTER = 600  # s
 _given: set[int] = set()
 
 
@@ -58,13 +63,22 @@ class Server:
     ports: dict[int, int]  # the container's port → ours
     ready: Callable[["Server"], bool]
     created: tuple[str, ...]  # with these words for docker
+    memory: Path | None = None  # where its data is
 
     def create(self) -> None:
-        docker(*self.created)
+        self.begin()
         self.wait()
+
+    def begin(self) -> None:
+        if self.memory:
+            _sweep(self.memory.parent)
+            self.memory.mkdir(parents=True, exist_ok=True)
+        docker(*self.created)
 
     def remove(self) -> None:
         docker("rm", "-f", "-v", self.name)
+        if self.memory:
+            shutil.rmtree(self.memory)
 
     def said(self, lines: int) -> str:
         """Return the end of its log."""
@@ -100,17 +114,49 @@ class Server:
         wait_until(f"{self.name} ready", lambda: self.ready(self))
 
 
+def _sweep(folder: Path) -> None:
+    """Remove the data of containers that an interrupted run left, but not of those that others are about to create."""
+    there = docker("ps", "-a", "--format", "{{.Names}}").split()
+    for left in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # its own process was faster
+            if left.name not in there and time.time() - left.stat().st_mtime > LEFT_AFTER:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def in_memory(name: str, data: str) -> tuple[Path | None, tuple[str, ...]]:
+    """Give a folder in memory for a container's folder `data`, and docker's words for it, where there is memory enough.
+
+    There it outlives a kill as it would on a disk. On a disk that others write to, syncing it may take seconds: RabbitMQ gives
+    a new quorum queue 5 s, and then says that it can't be made (cluster_not_formed).
+    """
+    try:
+        enough = shutil.disk_usage(MEMORY).free >= ENOUGH
+    except OSError:
+        enough = False
+    if not enough or os.geteuid():  # only root may clear it away
+        return None, ()
+    folder = MEMORY / LABEL / name
+    options = f"volume-driver=local,volume-opt=type=none,volume-opt=o=bind,volume-opt=device={folder}"
+    return folder, ("--mount", f"type=volume,dst={data},{options}")
+
+
 @contextlib.contextmanager
 def server(
-    image: str, ports: tuple[int, ...], environment: dict[str, str], ready: Callable[[Server], bool], *words: str
+    image: str,
+    ports: tuple[int, ...],
+    environment: dict[str, str],
+    ready: Callable[[Server], bool],
+    *words: str,
+    data: str | None = None,
 ) -> Iterator[Server]:
-    """Run a container for as long as the context lasts, with more words for `docker run`."""
+    """Run a container for as long as the context lasts, with more words for `docker run`, its folder `data` in memory."""
     mapped = {port: free_port() for port in ports}
     name = f"leveret-test-{image.split(':')[0].split('/')[-1]}-{mapped[ports[0]]}"
     flags = [word for inside, outside in mapped.items() for word in ("-p", f"127.0.0.1:{outside}:{inside}")]
     flags += [word for key, value in environment.items() for word in ("-e", f"{key}={value}")]
-    created = ("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, *words, image)
-    made = Server(name, mapped, ready, created)
+    memory, mounted = in_memory(name, data) if data else (None, ())
+    created = ("run", "-d", "--name", name, "--hostname", name, "--label", LABEL, *flags, *mounted, *words, image)
+    made = Server(name, mapped, ready, created, memory)
     try:
         made.create()
         yield made
@@ -118,16 +164,20 @@ def server(
         made.remove()
 
 
-def rabbitmq_server(*words: str) -> contextlib.AbstractContextManager[Server]:
+def rabbitmq_server(*words: str, on_disk: bool = False) -> contextlib.AbstractContextManager[Server]:
     """RabbitMQ with user and password `leveret`: ports 5672, 15672 (management) and 15692 (metrics); 5671 is for TLS, see `tls`."""
     environment = {"RABBITMQ_DEFAULT_USER": "leveret", "RABBITMQ_DEFAULT_PASS": "leveret"}
-    return server("rabbitmq:4.3-management", (5671, 5672, 15672, 15692), environment, _rabbitmq_ready, *words)
+    data = None if on_disk else RABBITMQ_DATA
+    return server(
+        "rabbitmq:4.3-management", (5671, 5672, 15672, 15692), environment, _rabbitmq_ready, *words, data=data
+    )
 
 
-def postgres_server() -> contextlib.AbstractContextManager[Server]:
+def postgres_server(*, on_disk: bool = False) -> contextlib.AbstractContextManager[Server]:
     """PostgreSQL with user, password and database `leveret`: port 5432."""
     environment = {"POSTGRES_USER": "leveret", "POSTGRES_PASSWORD": "leveret", "POSTGRES_DB": "leveret"}
-    return server("postgres:17-trixie", (5432,), environment, _postgres_ready)
+    data = None if on_disk else POSTGRES_DATA
+    return server("postgres:17-trixie", (5432,), environment, _postgres_ready, data=data)
 
 
 def management(server: Server, path: str, method: str = "GET", body: object = None) -> object:
