@@ -15,7 +15,7 @@ from leveret.version import oldest
 
 HINT_GOOD_FOR = timedelta(seconds=10)
 HEARTBEAT_GOOD_FOR = timedelta(seconds=15)
-HINT_LATE_BY = timedelta(seconds=1)  # at most, after the jobs that it announces have been counted
+HINT_LATE_BY = timedelta(milliseconds=1_200)  # after jobs were counted: a producer hints once a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,24 @@ class Ledger:
     counted: int | None = None  # the most that it was since its last whole writing; None before the first look
     at: datetime | None = None  # the moment of that count
     unseen: int = 0  # confirmed by the broker, and not in that count: a rise by so many tells nothing new
-    early: int = 0  # counted before anybody announced it: a hint of so many tells nothing new
-    early_at: datetime | None = None
+    early: tuple[
+        tuple[datetime, int], ...
+    ] = ()  # counted before anybody announced them: a hint of so many tells nothing new
+
+    @property
+    def known(self) -> int:
+        """All jobs that are known of, counted and announced."""
+        return (self.counted or 0) + self.announced
 
     def announce(self, jobs: int, now: datetime) -> "Ledger":
-        """Add what a hint tells of. The broker may have counted a part of it in the moment before."""
-        known = min(jobs, self.early) if self.early_at and now - self.early_at <= HINT_LATE_BY else 0
-        return replace(self, announced=self.announced + jobs - known, early=self.early - known)
+        """Add what a hint tells of. The broker may have counted a part of it in the moments before."""
+        new, early = jobs, []
+        for at, counted in self.early:
+            if now - at <= HINT_LATE_BY:
+                told = min(new, counted)
+                new -= told
+                early.append((at, counted - told))
+        return replace(self, announced=self.announced + new, early=tuple(early))
 
     def see(self, backlog: Backlog, bulk: Depth | None, unconfirmed: int, now: datetime) -> "Ledger":
         """Take off once what the count has risen by.
@@ -68,14 +79,14 @@ class Ledger:
         left = self.announced - max(0, rise - self.unseen)
         announced = max(0, min(left, unconfirmed))
         unseen = max(0, self.unseen - rise) + max(0, left - announced)
-        early, early_at = self.early, self.early_at
+        early = tuple((at, jobs) for at, jobs in self.early if jobs and now - at <= HINT_LATE_BY)
         if left < 0 and self.counted is not None:
-            early, early_at = -left, now
+            early = (*early, (now, -left))
         newer = bulk is not None and (self.at is None or bulk.written_by >= self.at)
         if counted < before and not (newer and backlog.total is not None):
-            return replace(self, announced=announced, unseen=unseen, early=early, early_at=early_at)
+            return replace(self, announced=announced, unseen=unseen, early=early)
         at = bulk.written_by if bulk and counted <= bulk.whole else now
-        return Ledger(announced, counted, at, unseen if counted >= before else 0, early, early_at)
+        return Ledger(announced, counted, at, unseen if counted >= before else 0, early)
 
 
 @dataclass(frozen=True, slots=True)

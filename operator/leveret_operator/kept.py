@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from leveret.scaling.backlog import Depth
 from leveret.scaling.demand import Signals
+from leveret.scaling.gathering import Gathering
 from leveret.scaling.memory import Memory
 from leveret_operator.available import Availability
 from leveret_operator.conditions import State, States
@@ -59,7 +60,8 @@ class Kept:
     size: int | None = None  # of the Deployment, as this operator set it or agrees with it
     live: Depth | None = None
     source_live: Depth | None = None
-    hint_due: datetime | None = None  # a hint came, and more may come with it until then
+    look_at: datetime | None = None  # a hint came, and more may come with it until then
+    gathering: Gathering | None = None
     work_since: datetime | None = None  # the first sign of work that no scale-up has answered yet
     desired: int | None = None
     replicas_known: bool = False  # whether memory has begun with the Deployment's real size

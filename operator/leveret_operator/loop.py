@@ -1,8 +1,8 @@
 """The central loop: a turn for every JobQueue each second, and at once when something calls for it.
 
 Turns of different JobQueues run side by side and one's failure or slowness is its own. A JobQueue never has two turns at
-a time; what happens during a turn gets another one right after. A hint waits 150 ms, so that what comes with it is seen
-in the same turn and answered in one write.
+a time; what happens during a turn gets another one right after. A hint waits 150 ms, and on while the queue grows, so that
+what comes with it is answered in one write.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
+from leveret.scaling.gathering import LOOK_AGAIN, Gathering
 from leveret.scaling.memory import begin
 from leveret.signals import Heartbeat, Hint, Signal
 from leveret_operator.available import recall
@@ -85,9 +86,14 @@ class CentralLoop:
     def _expect_more(self, kept: Kept, since: datetime, now: datetime) -> None:
         if kept.work_since is None:
             kept.work_since = min(now, max(since, now - OLDEST_WORK))
-        if kept.hint_due is None:
-            kept.hint_due = now + GATHER
-            asyncio.get_running_loop().call_later(GATHER.total_seconds(), self.wake, kept.jobqueue.name)
+        if kept.gathering is None:
+            kept.gathering = Gathering(now, kept.memory.signals.ledger.known)
+        if kept.look_at is None:
+            self._look_in(GATHER, kept, now)
+
+    def _look_in(self, wait: timedelta, kept: Kept, now: datetime) -> None:
+        kept.look_at = now + wait
+        asyncio.get_running_loop().call_later(wait.total_seconds(), self.wake, kept.jobqueue.name)
 
     async def _until_next_tick(self, tools: Tools) -> None:
         """Start turns that are asked for, until a second is over."""
@@ -156,12 +162,12 @@ class CentralLoop:
 
     def _start(self, name: str, tools: Tools) -> None:
         kept, running = self._kept[name], self._turns.get(name)
-        if kept.hint_due is not None and tools.clock() < kept.hint_due:
+        if kept.look_at is not None and tools.clock() < kept.look_at:
             return  # its turn is about to come
         if running is not None and not running.done():
             self._again.add(name)
             return
-        kept.hint_due = None
+        kept.look_at = None
         self._turns[name] = asyncio.create_task(self._turn(kept, tools), name=f"turn of {name}")
 
     async def _turn(self, kept: Kept, tools: Tools) -> None:
@@ -169,6 +175,8 @@ class CentralLoop:
         name = kept.jobqueue.name
         try:
             await take_turn(kept, tools)
+            if kept.gathering is not None and kept.look_at is None:
+                self._look_in(LOOK_AGAIN, kept, tools.clock())
         except NotHeld:
             log.debug("the Lease is not held; the turn is taken again", queue=name)
         except ApiGone as problem:

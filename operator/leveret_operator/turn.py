@@ -5,6 +5,7 @@ a broker that is away stops neither the Deployment nor the status. The JobQueue 
 value: a spec that changes meanwhile is the next turn's, so that no status speaks of what was not applied.
 """
 
+from leveret.scaling.gathering import wait_for_more
 from leveret_operator.jobqueue import JobQueue
 from leveret_operator.kept import Kept
 from leveret_operator.reconcile import apply_deployment, declare_queue, stand_back
@@ -29,6 +30,9 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
     _tell_present_version(jobqueue, kept, tools)
     look_at_consumers(jobqueue, kept, tools)
     seen = await observe(jobqueue, kept, tools)
+    kept.gathering = wait_for_more(kept.gathering, seen[0].observation, seen[1]) if seen is not None else None
+    if kept.gathering is not None:
+        return  # it grows: the loop looks again
     if seen is not None:
         await act(jobqueue, kept, tools, *seen)
     await report(jobqueue, kept, tools, seen[0] if seen else None)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from leveret.scaling.backlog import Depth, Reading
 from leveret.scaling.decide import Decision, Policy
 from leveret.scaling.demand import Beat, Hinted, Signals, hear_beat, hear_hint
+from leveret.scaling.gathering import LOOK_AGAIN, Gathering, wait_for_more
 from leveret.scaling.memory import begin, look
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -184,7 +185,7 @@ class PlayedQueue:
 
 
 class PlayedOperator:
-    """Looks every second, and 150 ms after work was told of; writes what it decides."""
+    """Looks every second, and 150 ms after work was told of, on while it grows; writes what it decides."""
 
     def __init__(self, policy: Policy, *, replicas: int = 0, **world: float) -> None:
         self.policy, self.memory = policy, begin(replicas, START)
@@ -196,13 +197,17 @@ class PlayedOperator:
         self.looks: list[Looked] = []
         self._true: deque[int] = deque(maxlen=round(20 / STEP))
         self._due: float | None = None
+        self._gathering: Gathering | None = None
 
     @property
     def replicas(self) -> int:
         return len(self.queue.pods)
 
     def _hears(self, heard: Callable[[Signals, datetime], Signals]) -> None:
-        self.memory = replace(self.memory, signals=heard(self.memory.signals, at(self.queue.now)))
+        before = self.memory.signals
+        self.memory = replace(self.memory, signals=heard(before, at(self.queue.now)))
+        if self.queue.hinted and self._gathering is None:
+            self._gathering = Gathering(at(self.queue.now), before.ledger.known)
 
     def until(self, second: float, *, known: bool = True) -> "PlayedOperator":
         queue = self.queue
@@ -223,6 +228,10 @@ class PlayedOperator:
         live, bulk = queue.depths
         seen = look(self.policy, self.memory, (live, bulk if known else None), replicas=before, now=at(queue.now))
         self.memory = seen.memory
+        self._gathering = wait_for_more(self._gathering, seen.observation, seen.decision)
+        if self._gathering is not None:
+            self._due = round(queue.now + LOOK_AGAIN.total_seconds(), 2)
+            return
         self.looks.append(Looked(queue.now, max(self._true), seen.demand.backlog.total, seen.decision))
         if seen.decision.replicas != before:
             self.writes.append(Write(queue.now, before, seen.decision.replicas, queue.backlog))

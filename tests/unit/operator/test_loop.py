@@ -126,6 +126,17 @@ async def test_a_hint_goes_to_the_owner(looping: Looping) -> None:
     assert looping.cluster.statuses["second"]["desiredReplicas"] is None
 
 
+async def test_hints_that_come_while_the_queue_grows_are_answered_in_one_write(looping: Looping) -> None:
+    looping.applies("first", "leveret.mails")
+    await until(lambda: looping.ready("first") == READY)
+    looping.loop.hear(Hint("p", "leveret.mails", datetime.now(UTC), 300, 300))
+    gathers = looping.loop._kept["first"]
+    await until(lambda: gathers.gathering is not None and gathers.gathering.jobs == 300)  # it was looked at
+    looping.loop.hear(Hint("q", "leveret.mails", datetime.now(UTC), 400, 400))
+    await until(lambda: bool(looping.cluster.sizes))
+    assert looping.cluster.sizes == [7]
+
+
 async def test_a_jobqueue_that_is_made_anew_with_another_queue_leaves_the_old_one(looping: Looping) -> None:
     looping.applies("first", "leveret.old", uid="1")
     await until(lambda: looping.ready("first") == READY)

@@ -10,6 +10,7 @@ from played_queue import PlayedQueue
 
 from leveret.scaling.decide import Policy
 from leveret.scaling.demand import Signals
+from leveret.scaling.gathering import LOOK_AGAIN, Gathering
 from leveret_operator.jobqueue import JobQueue
 
 
@@ -21,22 +22,28 @@ class Turning:
         self.queue = PlayedQueue(self._hears, **world)
         self.scene.cluster.replicas = replicas
         self.queue.scale(replicas)
+        self.due: float | None = None
         self.short: list[tuple[float, int, int]] = []  # writes of less than the true backlog asks for
 
     def _hears(self, heard: Callable[[Signals, datetime], Signals]) -> None:
-        kept = self.scene.kept
-        kept.hear(heard(kept.memory.signals, START + timedelta(seconds=self.queue.now)))
+        kept, now = self.scene.kept, START + timedelta(seconds=self.queue.now)
+        before = kept.memory.signals
+        kept.hear(heard(before, now))
+        if self.queue.hinted and kept.gathering is None:
+            kept.gathering = Gathering(now, before.ledger.known)
 
     async def until(self, second: float) -> None:
-        queue, cluster, due = self.queue, self.scene.cluster, None
+        queue, cluster = self.queue, self.scene.cluster
         while queue.now < second:
             queue.step()
-            due = round(queue.now + 0.15, 2) if queue.hinted and due is None else due
+            self.due = round(queue.now + 0.15, 2) if queue.hinted and self.due is None else self.due
             queue.hinted = False
-            if due == queue.now or (due is None and queue.now == round(queue.now)):
-                due, before = None, len(cluster.sizes)
+            if self.due == queue.now or (self.due is None and queue.now == round(queue.now)):
+                self.due, before = None, len(cluster.sizes)
                 self.scene.broker.ready = queue.ready
                 await self.scene.turn(queue.now, bulk=queue.bulk)
+                if self.scene.kept.gathering is not None:
+                    self.due = round(queue.now + LOOK_AGAIN.total_seconds(), 2)
                 asked = min(self.scene.kept.jobqueue.policy.max_replicas, -(-queue.backlog // 100))
                 self.short += [(queue.now, size, asked) for size in cluster.sizes[before:] if size < asked]
                 queue.scale(cluster.replicas)
@@ -53,6 +60,40 @@ async def test_the_first_write_is_the_last_however_many_producers_there_are(jobq
         turning.queue.commit(producer, 5_000 // producers)
     await turning.until(40)
     assert turning.scene.cluster.sizes == [50]
+
+
+@pytest.mark.parametrize("producers", [pytest.param(1, id="one"), pytest.param(2, id="two")])
+@pytest.mark.parametrize("apart", [pytest.param(0.1, id="in-half-a-second"), pytest.param(0.2, id="in-a-second")])
+async def test_requests_that_are_stored_one_after_the_other_are_answered_in_one_write(
+    jobqueue: JobQueue, producers: int, apart: float
+) -> None:
+    policy = Policy(0, 100, 100, timedelta(seconds=60), timedelta(minutes=2))
+    turning = Turning(jobqueue, policy, producers=producers, publishes=4_000)
+    await turning.until(7)
+    for request in range(5):
+        turning.queue.commit(request % producers, 1_000)
+        await turning.until(round(7 + apart * (request + 1), 2))
+    await turning.until(40)
+    assert turning.scene.cluster.sizes == [50]
+
+
+async def test_the_first_job_of_a_queue_waits_for_no_others(jobqueue: JobQueue) -> None:
+    policy = Policy(0, 100, 100, timedelta(seconds=60), timedelta(minutes=2))
+    turning = Turning(jobqueue, policy)
+    await turning.until(7)
+    turning.queue.commit(0, 1)
+    await turning.until(7.3)
+    assert turning.scene.cluster.sizes == [1]
+
+
+async def test_what_grows_on_and_on_is_answered_within_a_second_and_a_half(jobqueue: JobQueue) -> None:
+    policy = Policy(0, 1_000, 100, timedelta(seconds=60), timedelta(minutes=2))
+    turning = Turning(jobqueue, policy, publishes=100_000)
+    await turning.until(7)
+    while turning.queue.now < 8.5:
+        turning.queue.commit(0, 1_000)
+        await turning.until(round(turning.queue.now + 0.05, 2))
+    assert len(turning.scene.cluster.sizes) == 1
 
 
 async def test_minute_long_jobs_keep_their_pods_without_any_window(jobqueue: JobQueue) -> None:
