@@ -105,7 +105,7 @@ def sentence(queue: str, problem: str) -> str:
     meanwhile = f"meanwhile {_MEANWHILE[queue]}" if queue in _MEANWHILE else "all other queues go on"
     return (
         f"the broker can't make {queue} ({problem}); {meanwhile}; it is tried again, "
-        "and a restart of the broker's node mends it"
+        "and where that goes on for minutes a restart of the broker's node mends it"
     )
 
 
