@@ -9,6 +9,7 @@ to it fails, with its log; those who come next get another one.
 
 import itertools
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from containers import Server, makes_queues, management, postgres_server, rabbitmq_server
@@ -16,6 +17,7 @@ from containers import Server, makes_queues, management, postgres_server, rabbit
 from leveret.settings import Broker, Database
 
 _numbers = itertools.count()
+_REPORTS = Path(__file__).resolve().parents[2] / "build" / "reports"
 _TELLING = ("[warning]", "[error]", "[critical]", "Starting RabbitMQ", "Server startup complete")
 
 
@@ -36,8 +38,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     servers = getattr(item, "funcargs", {})
     if report.failed and "rabbitmq" in servers:
-        lines = [line for line in servers["rabbitmq"].said(3_000).splitlines() if any(one in line for one in _TELLING)]
-        report.sections.append(("RabbitMQ's log", "\n".join(lines[-60:])))
+        server = servers["rabbitmq"]
+        whole = _REPORTS / f"{server.name}.log"
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        whole.write_text(server.said(100_000))
+        lines = [line for line in whole.read_text().splitlines() if any(one in line for one in _TELLING)]
+        told = [
+            line for line in lines if not line.partition(">")[2].startswith("    ")
+        ]  # not the state of what crashed
+        report.sections.append((f"RabbitMQ's log, all of it in build/reports/{whole.name}", "\n".join(told[-60:])))
     return report
 
 

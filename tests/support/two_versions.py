@@ -119,9 +119,9 @@ class Stage:
         ports = {"LEVERET_LISTEN_PORT": str(port), "LEVERET_METRICS_PORT": str(metrics_port)}
         given = {"LEVERET_DATABASE_URL": database_url(self.database), "LEVERET_TOKEN": TOKEN}
         program = self._start("leveret_producer", version.name, version.environment(), given | ports)
-        client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
-        )
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        limits = httpx.Limits(keepalive_expiry=2)  # the older version closes what stands idle for 5 s
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, limits=limits)
         return Door(version.name, program, await self.open.enter_async_context(client), metrics_port)
 
     def consumer(self, version: Version, queue: str, handlers: Path) -> Process:
