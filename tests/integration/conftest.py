@@ -3,8 +3,8 @@
 `rabbitmq` and `postgres` are shared by the whole run; a test that kills one starts it again before it ends. Each test
 gets a virtual host and a database of its own: `broker` and `database`.
 
-A RabbitMQ that was killed under load may come back and make no quorum queue any more ("cluster_not_formed"). Who did that
-to it fails, with its log; those who come next get another one.
+A RabbitMQ that was killed under load, or whose delay levels were deleted, may make no quorum queue any more, or none that
+dead-letters at least once ("cluster_not_formed"). Who did that to it may fail, with its log; those who come next get another one.
 """
 
 import itertools

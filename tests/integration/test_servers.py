@@ -16,6 +16,11 @@ async def test_rabbitmq_is_new_enough_and_keeps_its_ports_over_a_restart(rabbitm
 
 def test_a_rabbitmq_that_makes_no_queues_is_known_and_made_anew(rabbitmq: Server) -> None:
     assert makes_queues(rabbitmq)
+    supervisor = "rabbit_sup, rabbit_fifo_dlx_sup"
+    rabbitmq.run("rabbitmqctl", "eval", f"supervisor:terminate_child({supervisor}).")
+    assert not makes_queues(rabbitmq)
+    rabbitmq.run("rabbitmqctl", "eval", f"supervisor:restart_child({supervisor}).")
+    assert makes_queues(rabbitmq)
     rabbitmq.kill()
     assert not makes_queues(rabbitmq)
     rabbitmq.remove()

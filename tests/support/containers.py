@@ -20,6 +20,7 @@ FIRST_PORT, PORTS_EACH, RANGES = 20_000, 1_500, 8  # up to 32,000, where the ker
 RABBITMQ_DATA, POSTGRES_DATA = "/var/lib/rabbitmq", "/var/lib/postgresql/data"
 MEMORY, ENOUGH = Path("/dev/shm"), 8 << 30  # bytes
 LEFT_AFTER = 600  # s
+AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 _given: set[int] = set()
 
 
@@ -195,10 +196,15 @@ def management(server: Server, path: str, method: str = "GET", body: object = No
 
 
 def makes_queues(rabbitmq: Server) -> bool:
-    """Tell whether it makes a quorum queue."""
+    """Tell whether it makes a quorum queue that dead-letters at least once, as a delay level does.
+
+    The supervisor of those queues' workers may end when many of them crash at once, as they do where somebody deletes their
+    queues; then it makes no such queue any more, and all others.
+    """
     queue = "queues/%2F/well"
+    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": "amq.fanout", **AT_LEAST_ONCE}
     try:
-        management(rabbitmq, queue, "PUT", {"durable": True, "arguments": {"x-queue-type": "quorum"}})
+        management(rabbitmq, queue, "PUT", {"durable": True, "arguments": arguments})
         management(rabbitmq, queue, "DELETE")
     except urllib.error.HTTPError as problem:
         problem.close()
