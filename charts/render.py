@@ -25,10 +25,13 @@ CHART = ROOT / "charts/leveret"
 CRD = ROOT / "manifests/crd.yaml"
 CRD_NAME = "  name: jobqueues.leveret.dev\n"
 
+# By the first Helm keeps it; by the others Argo CD and Flux do, where it is no longer in what they apply.
 KEEP = """\
   {{- if .Values.crds.keep }}
   annotations:
     helm.sh/resource-policy: keep
+    argocd.argoproj.io/sync-options: Prune=false
+    kustomize.toolkit.fluxcd.io/prune: disabled
   {{- end }}
 """
 

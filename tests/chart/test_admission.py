@@ -51,8 +51,15 @@ def test_a_release_without_the_resource_has_no_policy(chart):
     assert made & KINDS == set()
 
 
-def test_it_goes_when_the_release_does(objects):
+def test_it_goes_when_the_release_does_and_the_resource_is_kept(chart):
+    def annotations(*settings):
+        made = {each["kind"]: each["metadata"].get("annotations") for each in chart.render(*settings)}
+        return [made[kind] for kind in sorted(KINDS)]
+
     kept = {
-        each["kind"]: (each["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") for each in objects
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false",
+        "kustomize.toolkit.fluxcd.io/prune": "disabled",
     }
-    assert [kept[kind] for kind in sorted(KINDS)] == ["keep", None, None]
+    assert annotations() == [kept, None, None]
+    assert annotations("crds.keep=false") == [None, None, None]

@@ -162,9 +162,7 @@ def test_secrets_are_folders_and_each_pod_has_only_what_it_needs(pods, component
                 "LEVERET_BROKER_MANAGEMENT_PORT": "15672",
                 "LEVERET_BROKER_METRICS_PORT": "15692",
                 "LEVERET_CONSUMER_PULL_POLICY": "IfNotPresent",
-                "LEVERET_CONSUMER_PULL_SECRETS": "",
                 "LEVERET_CONSUMER_RESOURCES": '{"requests":{"cpu":"20m","memory":"96Mi"}}',
-                "LEVERET_QUEUE_NAMES": "",
             },
         ),
         (

@@ -46,7 +46,7 @@ def test_a_name_that_is_given_is_taken_as_it_is(chart):
 
 def test_a_name_that_yaml_reads_as_a_number_stays_a_name(chart):
     on = ["networkPolicy.enabled=true", "monitoring.rules.enabled=true", "monitoring.serviceMonitor.enabled=true"]
-    on += ["networkPolicy.from.metrics[0].x=y", "rbac.aggregate=true", "grafana.dashboards.enabled=true"]
+    on += ["networkPolicy.from.metrics[0].ipBlock.cidr=::/0", "rbac.aggregate=true", "grafana.dashboards.enabled=true"]
     made = chart.render(*on, "fullnameOverride=1e3", release="123", namespace="456")
     made += chart.render(only="templates/test/job.yaml", release="on", namespace="456")
 

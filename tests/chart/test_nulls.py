@@ -12,7 +12,7 @@ from charts.render import CHART
 
 ON = {
     "monitoring": {"rules": {"enabled": True}, "serviceMonitor": {"enabled": True}},
-    "networkPolicy": {"enabled": True, "from": {"metrics": [{"x": "y"}]}},
+    "networkPolicy": {"enabled": True, "from": {"metrics": [{"podSelector": {}}]}},
 }
 
 

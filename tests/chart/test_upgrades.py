@@ -49,8 +49,9 @@ def reused(tmp_path_factory):
     [
         [],
         *([switch] for switch in NEW_SWITCHES),
-        [each for each in NEW_SWITCHES if "serviceMonitor" not in each] + ["networkPolicy.from.metrics[0].x=y"],
-        ["networkPolicy.enabled=true", "networkPolicy.from.producer[0].x=y"],
+        [each for each in NEW_SWITCHES if "serviceMonitor" not in each]
+        + ["networkPolicy.from.metrics[0].ipBlock.cidr=::/0"],
+        ["networkPolicy.enabled=true", "networkPolicy.from.producer[0].ipBlock.cidr=::/0"],
         ["monitoring.podMonitor.enabled=true", "monitoring.labels.release=mine"],
     ],
     ids=" ".join,
