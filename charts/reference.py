@@ -14,7 +14,7 @@ BEGIN = "<!-- made by charts/render.py: begin -->\n"
 END = "<!-- made by charts/render.py: end -->\n"
 
 # Objects of Kubernetes, shown whole: their keys are Kubernetes' own.
-WHOLE = {"resources", "podSecurityContext", "securityContext"}
+WHOLE = {"resources", "podSecurityContext", "securityContext", "affinity"}
 
 
 def pages(root: Path) -> dict[Path, str]:

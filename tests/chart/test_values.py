@@ -220,7 +220,7 @@ def test_a_slip_is_refused_at_every_level(chart, schema):
         node = schema["definitions"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
         if "items" in node:
             yield from objects(node["items"], f"{path}[0]")
-        if node.get("type") == "object" and "propertyNames" in node:
+        if "propertyNames" in node:
             yield path, f'Property name of "{SLIP}" does not match'
         elif "properties" in node:
             yield path, f"Additional property {SLIP} is not allowed"
