@@ -7,7 +7,7 @@ page of the example says what to do instead. Run with `python -m examples.bulk_i
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from examples.bulk_insert.limits import DEFAULT, Rows
 from examples.bulk_insert.store import Store
-from examples.fronts.application import application, client_of
+from examples.fronts.application import application, beside, client_of
 from examples.fronts.database import Away
 from examples.fronts.docs import add_docs
 from examples.fronts.problems import Problem, answer, responses
@@ -26,6 +26,7 @@ from leveret.client import AsyncClient, LeveretError, Refused, TimedOut, Unknown
 
 TYPE = "insert-rows"
 WAIT_SECONDS = 300.0  # for a blocking insert
+LOOK_EVERY = 5.0  # s between looks whether the tables are there
 
 
 def _digits(text: object) -> object:
@@ -72,9 +73,16 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         nonlocal kept, client, began
         kept, began = store(), asyncio.get_running_loop().time()
-        async with leveret() as client:
+        async with leveret() as client, beside(make_tables):
             yield
         await kept.close()
+
+    async def make_tables() -> None:
+        """Have them made where the database comes late, or anew: consumers need them, whether or not somebody asks here."""
+        while True:
+            with suppress(Away):
+                await kept.ping()
+            await asyncio.sleep(LOOK_EVERY)
 
     async def status_of(id: UUID) -> Status:
         """Ask for the state first: rows that are counted after a job has ended are what it has left."""

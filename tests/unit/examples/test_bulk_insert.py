@@ -1,5 +1,6 @@
 """bulk-insert's front without its database and without Leveret: what it refuses, and how it says so."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ import httpx
 import pytest
 from containers import free_port
 
+from examples.bulk_insert import front
 from examples.bulk_insert.front import create_app
 from examples.bulk_insert.store import Store
+from examples.fronts.database import Away
 from leveret import marks
 from leveret.client import AsyncClient, Patience
 
@@ -151,3 +154,20 @@ async def test_what_needs_nobody_is_there_and_the_blocking_ones_are_called_depre
 def test_the_tables_have_the_marks_as_this_version_of_leveret_wants_them() -> None:
     schema = (Path(__file__).resolve().parents[3] / "examples/bulk_insert/schema.sql").read_text()
     assert marks.DDL in schema
+
+
+async def test_tables_are_made_once_the_database_is_there_though_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, made = iter([Away("no"), Away("no")]), asyncio.Event()
+
+    class Late(Store):
+        async def ping(self) -> None:
+            if raised := next(answers, None):
+                raise raised
+            made.set()
+
+    monkeypatch.setattr(front, "LOOK_EVERY", 0.01)
+    app = create_app(
+        lambda: Late("postgresql://127.0.0.1:1/none"), leveret_of(lambda _: httpx.Response(503)), "leveret.q"
+    )
+    async with app.router.lifespan_context(app), asyncio.timeout(60):
+        await made.wait()
