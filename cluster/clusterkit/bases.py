@@ -7,7 +7,9 @@ from . import debian, images
 from .cache import HERE, key, work_dir
 from .console import Fail, say
 from .shell import Word, run
-from .versions import BASES
+from .versions import BASES, FOR_TESTS
+
+ALL = BASES | FOR_TESTS
 
 OPTIONS = (
     "--variant=minbase",
@@ -44,17 +46,20 @@ def debian_base(suite: str, packages: str, log: str) -> str:
 
 def provide(name: str, tag: str) -> None:
     """Have one base image: there already, pulled, or built; raises Fail."""
-    base, context, log = BASES[name], HERE / "images" / name, f"image-{name}"
+    base, context, log = ALL[name], HERE / "images" / name, f"image-{name}"
     label = key(base.suite, base.packages, context)
     have = images.image_key(tag)
     if have == label:
         say(f"{name}: {tag} is there")
     elif have == "":
         say(f"{name}: {tag} is there, and was not built by this kit: left as it is")
-    elif have is None and tag == base.tag and images.pull(tag):
+    elif have is None and tag == base.tag and name in BASES and images.pull(tag):
         say(f"{name}: {tag} is pulled")
     else:
-        images.build(context, tag, label, log, BASE=debian_base(base.suite, base.packages, log))
+        published = f"debian:{base.suite}-slim"
+        pulled = name in FOR_TESTS and images.pull(published)
+        upon = published if pulled else debian_base(base.suite, base.packages, log)
+        images.build(context, tag, label, log, BASE=upon)
         say(f"{name}: {tag} is built")
 
 
@@ -63,9 +68,9 @@ def ensure(wanted: list[str]) -> None:
     tags = {}
     for word in wanted:
         name, _, tag = word.partition("=")
-        if name not in BASES:
-            raise Fail(f"no base image is called {name}: there are {', '.join(BASES)}")
-        tags[name] = tag or BASES[name].tag
+        if name not in ALL:
+            raise Fail(f"no base image is called {name}: there are {', '.join(ALL)}")
+        tags[name] = tag or ALL[name].tag
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(provide, name, tag) for name, tag in tags.items()]:
             done.result()

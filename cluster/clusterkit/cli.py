@@ -8,7 +8,7 @@ from pathlib import Path
 from . import bases, clusters, debian, docker, doctor, loading, node, older, project, tools
 from .cache import only_one
 from .console import Fail
-from .versions import BASES
+from .versions import BASES, FOR_TESTS
 
 OLDER = "older"  # those of the release before, which only the tests run
 PURPOSE = "A real kind cluster and its images, on a Debian machine that may have neither Docker nor an image registry."
@@ -25,7 +25,9 @@ def arguments() -> argparse.Namespace:
     packages = verbs.add_parser("packages", help="install Debian packages whose program is missing")
     packages.add_argument("package", nargs="+", metavar="PACKAGE")
     verbs.add_parser("node-image", help="pull or build the node image, and print its tag")
-    images = verbs.add_parser("images", help="pull or build images: " + ", ".join([*BASES, *project.SERVICES, OLDER]))
+    images = verbs.add_parser(
+        "images", help="pull or build images: " + ", ".join([*BASES, *FOR_TESTS, *project.SERVICES, OLDER])
+    )
     images.add_argument(
         "image", nargs="*", metavar="NAME[=REPOSITORY:TAG]", help="all of them and a node image if none is named"
     )

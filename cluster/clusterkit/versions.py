@@ -42,3 +42,5 @@ BASES = {
     "rabbitmq": Base("rabbitmq:4.3-management", "forky", "rabbitmq-server,procps,ca-certificates"),
     "prometheus": Base("prom/prometheus:v3", "forky", "prometheus,ca-certificates"),
 }
+# What only tests run: nobody publishes it under this name.
+FOR_TESTS = {"pgbouncer": Base("leveret/pgbouncer:trixie", "trixie", "pgbouncer")}

@@ -85,7 +85,7 @@ STAGES = {
         Stage("tools", ((*KIT, "tools"),)),
         Stage("check", CHECKS, needs=("tools",), all_commands=True),
         Stage("unit", workers=2, tests="tests/unit"),
-        Stage("servers", ((*KIT, "images", "postgres", "rabbitmq", "prometheus"),)),
+        Stage("servers", ((*KIT, "images", "postgres", "rabbitmq", "prometheus", "pgbouncer"),)),
         Stage("images", ((*KIT, "images"),)),
         Stage("integration", tests="tests/integration", needs=("servers",), test_seconds=300, workers=5, repeats=True),
         Stage("chart", tests="tests/chart", needs=("tools",)),

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from leveret_producer.store import budget, rights
+from leveret_producer.store import budget, pooler, rights
 from leveret_producer.store.postgres import Postgres
 
 log = structlog.get_logger(__name__)
@@ -30,6 +30,7 @@ LOCK_TIMEOUT = "5s"  # for a table; who doesn't get it tries again from the star
 async def migrate(postgres: Postgres) -> list[str]:
     """Return once the tables are there, and what is amiss though they are; raise DatabaseUnavailable or RightMissing."""
     async with postgres.long_transaction(MIGRATION_TIMEOUT) as connection:
+        shared = await pooler.shares(connection, postgres)
         found = await rights.look(connection)
         readable = any(one.name == "alembic_version" and "SELECT" not in one.lacking for one in found.tables)
         pending = await connection.run_sync(_pending) if readable else not found.tables
@@ -39,7 +40,8 @@ async def migrate(postgres: Postgres) -> list[str]:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         await connection.run_sync(_upgrade)
-        return rights.warns(await rights.look(connection)) + ([short] if short else [])
+        others = ([short] if short else []) + ([pooler.SHARED] if shared else [])
+        return rights.warns(await rights.look(connection)) + others
 
 
 def _upgrade(connection: Connection) -> None:

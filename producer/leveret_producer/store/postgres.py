@@ -258,6 +258,6 @@ def said(problem: Exception) -> str:
     state = _sqlstate(problem)
     if state.startswith("22"):  # what the data is blamed for is quoted, or stands behind a colon
         told = _VALUE.sub(" …", told)
-    if state in _POOLED or "startup parameter" in told:
+    if state in _POOLED or "startup parameter" in told or "pooling mode" in told:
         told += ": a pooler in between must be in session mode and ignore three settings (docs/how-to/your-own-postgresql.md)"
     return f"{type(problem).__name__}: {told}"

@@ -56,6 +56,11 @@ def _of(kind: type[asyncpg.PostgresError], message: str, detail: str = "") -> as
             id="a pooler that knows no settings",
         ),
         pytest.param(
+            _of(asyncpg.ProtocolViolationError, "transaction blocks not allowed in statement pooling mode"),
+            f"ProtocolViolationError: transaction blocks not allowed in statement pooling mode{POOLED}",
+            id="a pooler in statement mode",
+        ),
+        pytest.param(
             OSError(111, "Connect call failed"), "ConnectionRefusedError: [Errno 111] Connect call failed", id="OSError"
         ),
         pytest.param(TimeoutError(), "TimeoutError: no answer in time", id="no word"),
