@@ -156,7 +156,8 @@ def _of_container(container: Container, now: datetime, starts_within: timedelta)
     name, ended, since = container.name, container.ended, container.running_since
     if container.waiting in _PULLS:
         told = f"container {name}: {_bounded(container.says)}"
-        return Trouble("ImagePullBackOff", f"{told}; is the name right, and does its node have the image, or reach it?")
+        ask = "is the name right, does its node have the image or reach it, and is there a pull secret if it needs one?"
+        return Trouble("ImagePullBackOff", f"{told}; {ask}")
     if container.ready:
         return None
     slow = since is not None and now - since >= ANSWERS_WITHIN

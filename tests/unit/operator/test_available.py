@@ -120,6 +120,9 @@ CANNOT = [
     pytest.param((NO_IMAGE,), "ImagePullBackOff", "example/none:1", id="image"),
     pytest.param((pod(container(**waiting("ErrImagePull", "not found"))),), "ImagePullBackOff", "not found", id="pull"),
     pytest.param(
+        (pod(container(**waiting("ErrImagePull", "no basic auth"))),), "ImagePullBackOff", "a pull secret", id="secret"
+    ),
+    pytest.param(
         (pod(container(**waiting("InvalidImageName", "couldn't parse"))),), "InvalidImageName", "parse", id="name"
     ),
     pytest.param(
