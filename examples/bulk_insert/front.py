@@ -78,7 +78,7 @@ def create_app(
         await kept.close()
 
     async def make_tables() -> None:
-        """Have them made where the database comes late, or anew: consumers need them, whether or not somebody asks here."""
+        """Have them made where the database comes late: consumers need them, whether or not somebody asks here."""
         while True:
             with suppress(Away):
                 await kept.ping()

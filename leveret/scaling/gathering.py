@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from leveret.scaling.decide import Decision, Observation
 
 LOOK_AGAIN = timedelta(milliseconds=200)
-LONGEST = timedelta(milliseconds=1_300)  # from the first hint on: each producer has hinted again by then
+LONGEST = timedelta(milliseconds=1_300)  # from the first hint on: who gave it has given another by then
 GROWS = 1.1  # less is no other size to speak of
 
 

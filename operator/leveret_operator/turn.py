@@ -17,6 +17,7 @@ from leveret_operator.tools import Tools
 async def take_turn(kept: Kept, tools: Tools) -> None:
     """Raise ApiGone if the API server doesn't answer; the next turn goes on from there."""
     jobqueue = kept.jobqueue
+    gathering, kept.gathering = kept.gathering, None
     if jobqueue.going:
         return  # nothing new for it: what is deleted beside it would be made again
     if kept.no_queue is not None:
@@ -30,9 +31,9 @@ async def take_turn(kept: Kept, tools: Tools) -> None:
     _tell_present_version(jobqueue, kept, tools)
     look_at_consumers(jobqueue, kept, tools)
     seen = await observe(jobqueue, kept, tools)
-    kept.gathering = wait_for_more(kept.gathering, seen[0].observation, seen[1]) if seen is not None else None
-    if kept.gathering is not None:
-        return  # it grows: the loop looks again
+    if seen is not None and (growing := wait_for_more(gathering, seen[0].observation, seen[1])):
+        kept.gathering = growing
+        return  # the loop looks again
     if seen is not None:
         await act(jobqueue, kept, tools, *seen)
     await report(jobqueue, kept, tools, seen[0] if seen else None)

@@ -79,7 +79,7 @@ class Server:
     def remove(self) -> None:
         docker("rm", "-f", "-v", self.name)
         if self.memory:
-            shutil.rmtree(self.memory)
+            shutil.rmtree(self.memory, ignore_errors=True)
 
     def said(self, lines: int) -> str:
         """Return the end of its log."""

@@ -30,7 +30,6 @@ LOCK_TIMEOUT = "5s"  # for a table; who doesn't get it tries again from the star
 async def migrate(postgres: Postgres) -> list[str]:
     """Return once the tables are there, and what is amiss though they are; raise DatabaseUnavailable or RightMissing."""
     async with postgres.long_transaction(MIGRATION_TIMEOUT) as connection:
-        shared = await pooler.shares(connection, postgres)
         found = await rights.look(connection)
         readable = any(one.name == "alembic_version" and "SELECT" not in one.lacking for one in found.tables)
         pending = await connection.run_sync(_pending) if readable else not found.tables
@@ -40,8 +39,8 @@ async def migrate(postgres: Postgres) -> list[str]:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
         await connection.run_sync(_upgrade)
-        others = ([short] if short else []) + ([pooler.SHARED] if shared else [])
-        return rights.warns(await rights.look(connection)) + others
+        warns = rights.warns(await rights.look(connection)) + ([short] if short else [])
+    return [*warns, pooler.SHARED] if await pooler.shares(postgres) else warns
 
 
 def _upgrade(connection: Connection) -> None:

@@ -5,9 +5,8 @@ next, and nobody removes what is old, or two do at once. So it is told at the st
 """
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from leveret_producer.store.postgres import Postgres
+from leveret_producer.store.postgres import POOLED, DatabaseUnavailable, Postgres
 
 SHARED = (
     "a pooler in between gives one session of PostgreSQL to several connections: old jobs may stay, and requests be answered "
@@ -17,12 +16,17 @@ LOOKS = 3  # another producer may be given the session between our two
 _PROCESS = text("SELECT pg_backend_pid()")
 
 
-async def shares(connection: AsyncConnection, postgres: Postgres) -> bool:
-    """Tell whether a connection that rests has the same process of the server as another one that is open, too."""
+async def shares(postgres: Postgres) -> bool:
+    """Tell whether a connection that rests has the same process of the server as another one that is open, too.
+
+    Where that can't be asked, as with one connection for all, nothing is told; but a statement that another connection has
+    prepared tells it.
+    """
     for _ in range(LOOKS):
-        process = await connection.scalar(_PROCESS)
-        await connection.commit()
-        async with postgres.statement() as other:
-            if await other.scalar(_PROCESS) == process:
-                return True
+        try:
+            async with postgres.statement() as one, postgres.statement() as other:
+                if await one.scalar(_PROCESS) == await other.scalar(_PROCESS):
+                    return True
+        except DatabaseUnavailable as problem:
+            return POOLED in str(problem)
     return False

@@ -30,6 +30,7 @@ LAST_WORD = 1.0  # s; so much longer do we wait for a statement than the server,
 
 # SQLSTATE classes: 08 connection, 25 read-only (a standby), 28 credentials, 3D no such database, 53 out of resources,
 # 57 shutting down, 58 system error. And what nobody's data can help: no such schema, table or column, no right to them.
+POOLED = "a pooler in between must be in session mode and ignore three settings (docs/how-to/your-own-postgresql.md)"
 _POOLED = ("26000", "42P05")  # nor a prepared statement that is on another of a pooler's connections
 AWAY = ("08", "25", "28", "3D", "3F", "42501", "42703", "42P01", "53", "55", "57", "58", *_POOLED)
 _NOT_LET_IN = {
@@ -259,5 +260,5 @@ def said(problem: Exception) -> str:
     if state.startswith("22"):  # what the data is blamed for is quoted, or stands behind a colon
         told = _VALUE.sub(" …", told)
     if state in _POOLED or "startup parameter" in told or "pooling mode" in told:
-        told += ": a pooler in between must be in session mode and ignore three settings (docs/how-to/your-own-postgresql.md)"
+        told += f": {POOLED}"
     return f"{type(problem).__name__}: {told}"

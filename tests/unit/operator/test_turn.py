@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from aiormq.exceptions import ConnectionInternalError
-from played import Scene
+from played import START, Scene
 from prometheus_client import CollectorRegistry
 
 from leveret.events import QueueObserved
+from leveret.scaling.gathering import Gathering
 from leveret_operator.broker import NotDeclared
 from leveret_operator.conditions import States, conditions
 from leveret_operator.dead_letter_sources import NoSource, Source
@@ -365,6 +366,16 @@ async def test_one_without_a_queue_that_is_being_deleted_gets_nothing_new(scene:
     scene.kept.jobqueue, scene.kept.no_queue = replace(scene.kept.jobqueue, going=True), TAKEN_BY_OTHER
     await scene.turn(0)
     assert not scene.cluster.writes
+
+
+@pytest.mark.parametrize("going", [pytest.param(True, id="deleted"), pytest.param(False, id="without-a-queue")])
+async def test_one_that_is_not_scaled_gathers_nothing(scene: Scene, going: bool) -> None:
+    await scene.turn(0)
+    scene.kept.jobqueue = replace(scene.kept.jobqueue, going=going)
+    scene.kept.no_queue = None if going else TAKEN_BY_OTHER
+    scene.kept.gathering = Gathering(START, 0)
+    await scene.turn(1, bulk=(900, 0))
+    assert scene.kept.gathering is None, "or the loop would look again each 200 ms"
 
 
 async def test_what_the_api_server_refuses_is_a_condition_and_tried_again_later(scene: Scene) -> None:
