@@ -47,9 +47,8 @@ class Ledger:
     counted: int | None = None  # the most that it was since its last whole writing; None before the first look
     at: datetime | None = None  # the moment of that count
     unseen: int = 0  # confirmed by the broker, and not in that count: a rise by so many tells nothing new
-    early: tuple[
-        tuple[datetime, int], ...
-    ] = ()  # counted before anybody announced them: a hint of so many tells nothing new
+    # When how many were counted before anybody announced them: a hint of so many tells nothing new.
+    early: tuple[tuple[datetime, int], ...] = ()
 
     @property
     def known(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from leveret.scaling.decide import Decision, Observation
+from leveret.scaling.demand import Signals
 
 LOOK_AGAIN = timedelta(milliseconds=200)
 LONGEST = timedelta(milliseconds=1_300)  # from the first hint on: who gave it has given another by then
@@ -20,6 +21,11 @@ class Gathering:
 
     since: datetime  # the first hint
     jobs: int  # in all, as known before it or at the last look
+
+
+def gather(gathering: Gathering | None, before: Signals, now: datetime) -> Gathering:
+    """Go on, or begin, with a hint of work that was just heard; `before` is what was known until then."""
+    return gathering or Gathering(now, before.ledger.known)
 
 
 def wait_for_more(gathering: Gathering | None, seen: Observation, decision: Decision) -> Gathering | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from leveret.scaling.demand import Beat, Hinted, hear_beat, hear_hint
-from leveret.scaling.gathering import LOOK_AGAIN, Gathering
+from leveret.scaling.gathering import LOOK_AGAIN, gather
 from leveret.scaling.memory import begin
 from leveret.signals import Heartbeat, Hint, Signal
 from leveret_operator.available import recall
@@ -86,8 +86,7 @@ class CentralLoop:
     def _expect_more(self, kept: Kept, since: datetime, now: datetime) -> None:
         if kept.work_since is None:
             kept.work_since = min(now, max(since, now - OLDEST_WORK))
-        if kept.gathering is None:
-            kept.gathering = Gathering(now, kept.memory.signals.ledger.known)
+        kept.gathering = gather(kept.gathering, kept.memory.signals, now)
         if kept.look_at is None:
             self._look_in(GATHER, kept, now)
 

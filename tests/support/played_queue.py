@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from leveret.scaling.backlog import Depth, Reading
 from leveret.scaling.decide import Decision, Policy
 from leveret.scaling.demand import Beat, Hinted, Signals, hear_beat, hear_hint
-from leveret.scaling.gathering import LOOK_AGAIN, Gathering, wait_for_more
+from leveret.scaling.gathering import LOOK_AGAIN, Gathering, gather, wait_for_more
 from leveret.scaling.memory import begin, look
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -206,8 +206,8 @@ class PlayedOperator:
     def _hears(self, heard: Callable[[Signals, datetime], Signals]) -> None:
         before = self.memory.signals
         self.memory = replace(self.memory, signals=heard(before, at(self.queue.now)))
-        if self.queue.hinted and self._gathering is None:
-            self._gathering = Gathering(at(self.queue.now), before.ledger.known)
+        if self.queue.hinted:
+            self._gathering = gather(self._gathering, before, at(self.queue.now))
 
     def until(self, second: float, *, known: bool = True) -> "PlayedOperator":
         queue = self.queue

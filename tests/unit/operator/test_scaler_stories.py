@@ -10,7 +10,7 @@ from played_queue import PlayedQueue
 
 from leveret.scaling.decide import Policy
 from leveret.scaling.demand import Signals
-from leveret.scaling.gathering import LOOK_AGAIN, Gathering
+from leveret.scaling.gathering import LOOK_AGAIN, gather
 from leveret_operator.jobqueue import JobQueue
 
 
@@ -29,8 +29,8 @@ class Turning:
         kept, now = self.scene.kept, START + timedelta(seconds=self.queue.now)
         before = kept.memory.signals
         kept.hear(heard(before, now))
-        if self.queue.hinted and kept.gathering is None:
-            kept.gathering = Gathering(now, before.ledger.known)
+        if self.queue.hinted:
+            kept.gathering = gather(kept.gathering, before, now)
 
     async def until(self, second: float) -> None:
         queue, cluster = self.queue, self.scene.cluster
