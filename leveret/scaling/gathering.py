@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from leveret.scaling.decide import Decision, Observation
 from leveret.scaling.demand import Signals
 
-LOOK_AGAIN = timedelta(milliseconds=200)
-LONGEST = timedelta(milliseconds=1_300)  # from the first hint on: who gave it has given another by then
+LOOK_AGAIN = timedelta(milliseconds=300)
+LONGEST = timedelta(milliseconds=1_500)  # from the first hint on: who gave it has given another by then
 GROWS = 1.1  # less is no other size to speak of
 
 
@@ -29,7 +29,7 @@ def gather(gathering: Gathering | None, before: Signals, now: datetime) -> Gathe
 
 
 def wait_for_more(gathering: Gathering | None, seen: Observation, decision: Decision) -> Gathering | None:
-    """Return what to hand back at a look in 200 ms, None to act now."""
+    """Return what to hand back at a look in 300 ms, None to act now."""
     if gathering is None or decision.replicas <= seen.replicas + 1:
         return None
     if seen.at - gathering.since > LONGEST - LOOK_AGAIN or seen.at_least < gathering.jobs * GROWS:

@@ -375,7 +375,7 @@ async def test_one_that_is_not_scaled_gathers_nothing(scene: Scene, going: bool)
     scene.kept.no_queue = None if going else TAKEN_BY_OTHER
     scene.kept.gathering = Gathering(START, 0)
     await scene.turn(1, bulk=(900, 0))
-    assert scene.kept.gathering is None, "or the loop would look again each 200 ms"
+    assert scene.kept.gathering is None, "or the loop would look again each 300 ms"
 
 
 async def test_what_the_api_server_refuses_is_a_condition_and_tried_again_later(scene: Scene) -> None:
