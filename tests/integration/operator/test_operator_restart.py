@@ -18,7 +18,7 @@ from leveret.topology import DEAD, JOBS, Binding, dead_queue, delay_exchange, fo
 from leveret_operator.broker_statistics import BrokerStatistics
 
 SERVED = 20
-WATCHED = 20.0  # s
+WATCHED = 60.0  # s
 JOBQUEUES = jobqueues(SERVED)
 
 
