@@ -39,13 +39,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     servers = getattr(item, "funcargs", {})
     if report.failed and "rabbitmq" in servers:
         server = servers["rabbitmq"]
-        whole = _REPORTS / f"{server.name}.log"
+        whole, said = _REPORTS / f"{server.name}.log", server.said(100_000)
         whole.parent.mkdir(parents=True, exist_ok=True)
-        whole.write_text(server.said(100_000))
-        lines = [line for line in whole.read_text().splitlines() if any(one in line for one in _TELLING)]
-        told = [
-            line for line in lines if not line.partition(">")[2].startswith("    ")
-        ]  # not the state of what crashed
+        whole.write_text(said)
+        lines = [line for line in said.splitlines() if any(one in line for one in _TELLING)]
+        told = [line for line in lines if not line.partition(">")[2].startswith("    ")]  # not the state of a crash
         report.sections.append((f"RabbitMQ's log, all of it in build/reports/{whole.name}", "\n".join(told[-60:])))
     return report
 

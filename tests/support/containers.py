@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from leveret import topology
+
 LABEL = "leveret.test"
 FIRST_PORT, PORTS_EACH, RANGES = 20_000, 1_500, 8  # up to 32,000, where the kernel's own are not far
 RABBITMQ_DATA, POSTGRES_DATA = "/var/lib/rabbitmq", "/var/lib/postgresql/data"
 MEMORY, ENOUGH = Path("/dev/shm"), 8 << 30  # bytes
 LEFT_AFTER = 600  # s
-AT_LEAST_ONCE = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 _given: set[int] = set()
 
 
@@ -202,7 +203,8 @@ def makes_queues(rabbitmq: Server) -> bool:
     queues; then it makes no such queue any more, and all others.
     """
     queue = "queues/%2F/well"
-    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": "amq.fanout", **AT_LEAST_ONCE}
+    (level,) = (one for one in topology.shared().queues if one.name == topology.delay_exchange(0))
+    arguments = {**level.arguments, "x-dead-letter-exchange": "amq.fanout"}  # one that is there
     try:
         management(rabbitmq, queue, "PUT", {"durable": True, "arguments": arguments})
         management(rabbitmq, queue, "DELETE")
